@@ -1,0 +1,213 @@
+"""Models on disk: Llama and GPT-NeoX causal LMs, and the drafts trained here, whose head covers part of the vocabulary.
+
+A draft's directory is an ordinary Hugging Face directory with one more key in config.json, `head_token_ids`: the
+sorted ids of the full vocabulary that the rows of its output head stand for.
+"""
+
+import contextlib
+import re
+import warnings
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM, LlamaForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from specpress.resources import publish
+
+FAMILIES = {"llama": LlamaForCausalLM, "gpt_neox": GPTNeoXForCausalLM}
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_HUB_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt"]
+
+
+def load_model(path_or_repo, *, dtype="auto", device="auto"):
+    """Load a Llama or GPT-NeoX causal LM for inference, with its tokenizer.
+
+    Parameters
+    ----------
+    path_or_repo : str or Path
+        A Hugging Face model directory (this workflow's models and drafts are such directories), or a hub repository
+        "owner/name".
+    dtype : str or torch.dtype
+        "auto" keeps the dtype the model was stored in.
+    device : str or torch.device
+        "auto" takes cuda, else mps, else cpu.
+
+    Returns
+    -------
+    model : LlamaForCausalLM or GPTNeoXForCausalLM
+        In eval mode. `model.head_token_ids` is None when the output head covers the whole vocabulary; otherwise a
+        LongTensor (k,): logit i of the k logits belongs to token `head_token_ids[i]`.
+    tokenizer : PreTrainedTokenizerBase or None
+        None, with a warning, only if the directory holds no tokenizer.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such directory, or it is not a model directory.
+    ValueError
+        If the model belongs to another family.
+    """
+    directory = _model_directory(path_or_repo)
+    config = AutoConfig.from_pretrained(directory)
+    family = _family(config)
+    dtype = resolve_dtype(dtype)
+    if getattr(config, "head_token_ids", None) is None:
+        with _no_progress_bars():
+            model = _mark_head(family.from_pretrained(directory, config=config, dtype=dtype))
+    else:
+        model = build_model(config, dtype=None if dtype == "auto" else dtype)
+        model.load_state_dict(load_file(directory / "model.safetensors"))
+    return model.to(_resolve_device(device)).eval(), _load_tokenizer(directory)
+
+
+def build_model(config, *, dtype=None):
+    """A model of `config` with new weights, in eval mode on the CPU; its head is cut if the config says so.
+
+    Parameters
+    ----------
+    config : LlamaConfig or GPTNeoXConfig
+        With `head_token_ids` (k sorted token ids) the output head has k rows and no bias; `vocab_size` stays the size
+        of the full vocabulary, which the input embeddings keep. The loss of transformers (`labels=`) does not know
+        about such a head.
+    dtype : torch.dtype, optional
+        The config's dtype, if not given.
+
+    Raises
+    ------
+    ValueError
+        If the family is not supported, or `head_token_ids` do not fit the vocabulary.
+    """
+    _family(config)
+    token_ids = getattr(config, "head_token_ids", None)
+    if token_ids is not None:
+        _check_head(token_ids, config)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype or config.dtype or torch.get_default_dtype())
+    if token_ids is not None:
+        head = nn.Linear(config.hidden_size, len(token_ids), bias=False, dtype=model.dtype)
+        nn.init.normal_(head.weight, std=config.initializer_range)
+        model.set_output_embeddings(head)
+    return _mark_head(model).eval()
+
+
+def save_model(model, tokenizer, directory, manifest):
+    """Write a model directory that `load_model` reads; manifest.json comes last and marks it as complete.
+
+    Parameters
+    ----------
+    model : LlamaForCausalLM or GPTNeoXForCausalLM
+        Stored in its own dtype, as one safetensors file.
+    tokenizer : PreTrainedTokenizerBase or None
+    directory : str or Path
+        Other files already there stay.
+    manifest : dict
+        What the model is and where it comes from (JSON-able); the sha256 and size of each file are added to it as
+        `files`, so that a job depending on the manifest depends on the weights.
+    """
+    with publish(directory, manifest) as folder, _no_progress_bars():
+        model.save_pretrained(folder, max_shard_size="1TB")
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+
+
+def resolve_dtype(dtype):
+    """A torch dtype from its name ("bfloat16"); "auto" and torch dtypes pass through.
+
+    Raises
+    ------
+    ValueError
+        If torch has no floating-point dtype of that name.
+    """
+    if isinstance(dtype, torch.dtype) or dtype == "auto":
+        return dtype
+    resolved = getattr(torch, str(dtype), None)
+    if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
+        raise ValueError(f"unknown dtype {dtype!r}; use auto, bfloat16, float16, float32 or float64")
+    return resolved
+
+
+def _model_directory(path_or_repo) -> Path:
+    path = Path(path_or_repo)
+    if not path.exists() and isinstance(path_or_repo, str) and _HUB_REPOSITORY.fullmatch(path_or_repo):
+        return _download(path_or_repo)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{path} is not a directory; give the directory of a model (the one that holds config.json), "
+            "or let the workflow make it: snakemake <that directory>/manifest.json"
+        )
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{path} holds no config.json, so it is not a complete model directory; "
+            "if the workflow was writing it, run snakemake again"
+        )
+    return path
+
+
+def _download(repo: str) -> Path:
+    try:
+        return Path(snapshot_download(repo, allow_patterns=_HUB_FILES))
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{repo!r} is neither a directory here nor a repository that the model hub gave ({error}); "
+            "give the directory of a model that is on this machine"
+        ) from error
+
+
+def _family(config) -> type:
+    if config.model_type not in FAMILIES:
+        raise ValueError(
+            f"model family {config.model_type!r} is not supported; supported: {', '.join(sorted(FAMILIES))} "
+            "(Llama, SmolLM2, ... and Pythia, GPT-NeoX)"
+        )
+    return FAMILIES[config.model_type]
+
+
+def _check_head(token_ids: list[int], config) -> None:
+    if not token_ids or sorted(set(token_ids)) != list(token_ids):
+        raise ValueError("config.head_token_ids must be a non-empty list of increasing token ids")
+    if token_ids[0] < 0 or token_ids[-1] >= config.vocab_size:
+        raise ValueError(
+            f"config.head_token_ids run from {token_ids[0]} to {token_ids[-1]}, "
+            f"outside the vocabulary of {config.vocab_size} tokens"
+        )
+    if config.tie_word_embeddings:
+        raise ValueError("a head over part of the vocabulary cannot be tied: set config.tie_word_embeddings to False")
+
+
+def _mark_head(model):
+    token_ids = getattr(model.config, "head_token_ids", None)
+    ids = None if token_ids is None else torch.tensor(token_ids, dtype=torch.long)
+    # a buffer, so that the ids follow the model to its device
+    model.register_buffer("head_token_ids", ids, persistent=False)
+    return model
+
+
+def _resolve_device(device) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _load_tokenizer(directory: Path):
+    if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
+        warnings.warn(f"{directory} holds no tokenizer; load_model returns None for it", stacklevel=3)
+        return None
+    return AutoTokenizer.from_pretrained(directory)
+
+
+@contextlib.contextmanager
+def _no_progress_bars():
+    was_on = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            transformers_logging.enable_progress_bar()
