@@ -1,0 +1,114 @@
+"""Attention for decoding: the query heads of one KV head are stacked, so that keys and values are never repeated.
+
+Registered with transformers as `ATTENTION`; `decode_attention(model)` switches a model to it for a while. New tokens sit
+in the last slots of the cache; the slots before them are visible to all. That holds for a plain cache, after a rollback
+and after eviction, so no mask refers to positions.
+"""
+
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+
+ATTENTION = "specpress"
+
+# Up to this many slots (summed over the batch) torch's fused kernel is the faster of the two on a CPU.
+_FUSED_SLOTS = 1024
+
+
+def grouped_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[Tensor, None]:
+    """Softmax attention over un-repeated KV heads.
+
+    Parameters
+    ----------
+    query : Tensor (batch, query heads, queries, head size)
+    key, value : Tensor (batch, KV heads, slots, head size)
+    attention_mask : Tensor (batch or 1, 1, rows, slots), added to the scores, or None
+        rows = queries, or groups * queries as `grouped_mask` makes it. None: every slot is visible to a single query, and
+        as many queries as slots are a causal prefill.
+
+    Returns
+    -------
+    Tensor (batch, queries, query heads, head size), and None for the attention weights.
+    """
+    batch, heads, queries, size = query.shape
+    groups = heads // key.shape[1]
+    if attention_mask is None and queries == key.shape[2] and queries > 1:
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+        output = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, dropout_p=dropout)
+        return output.transpose(1, 2).contiguous(), None
+    if attention_mask is not None and attention_mask.shape[2] == queries:
+        attention_mask = attention_mask.repeat(1, 1, groups, 1)
+    stacked = query.reshape(batch, key.shape[1], groups * queries, size)
+    if query.device.type != "cpu" or batch * key.shape[2] <= _FUSED_SLOTS:
+        output = F.scaled_dot_product_attention(stacked, key, value, attn_mask=attention_mask, scale=scaling)
+    else:
+        output = _matmul_attention(stacked, key, value, attention_mask, scaling)
+    return output.reshape(batch, heads, queries, size).transpose(1, 2), None
+
+
+def _matmul_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+    """Attention as two matrix products; query: (batch, KV heads, rows, head size).
+
+    Keys times queries, not queries times keys: the transpose of a slice of a preallocated buffer would be copied.
+    """
+    scores = torch.matmul(key, (query * scaling).transpose(2, 3)).transpose(2, 3)  # (batch, KV heads, rows, slots)
+    if mask is not None:
+        scores = scores + mask
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
+    return torch.matmul(weights, value)
+
+
+def grouped_mask(
+    batch_size: int,
+    cache_position: Tensor,
+    kv_length: int,
+    attention_mask: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+    config=None,
+    **kwargs,
+) -> Tensor | None:
+    """The mask of one forward, made once for all layers: (batch or 1, 1, groups * queries, slots), or None.
+
+    `attention_mask` is transformers' padding mask (batch, slots), true where a token is real; `cache_position` only gives
+    the number of queries and the device.
+    """
+    queries, device = cache_position.shape[0], cache_position.device
+    if attention_mask is None and queries in (1, kv_length):
+        return None
+    last = torch.arange(kv_length - queries, kv_length, device=device).unsqueeze(-1)  # (queries, 1) a query's own slot
+    visible = (torch.arange(kv_length, device=device) <= last)[None, None]
+    if attention_mask is not None:
+        own = torch.arange(kv_length, device=device) == last  # a padding token sees itself, so no row is empty
+        visible = visible & (attention_mask[:, None, None, :kv_length].bool() | own)
+    mask = torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, torch.finfo(dtype).min)
+    groups = config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    return mask.repeat(1, 1, groups, 1)
+
+
+AttentionInterface.register(ATTENTION, grouped_attention)
+AttentionMaskInterface.register(ATTENTION, grouped_mask)
+
+
+@contextmanager
+def decode_attention(*models: nn.Module):
+    """Run `models` with grouped attention inside the block, and as they were afterwards."""
+    before = [model.config._attn_implementation for model in models]
+    try:
+        for model in models:
+            model.set_attn_implementation(ATTENTION)
+        yield
+    finally:
+        for model, implementation in zip(models, before, strict=True):
+            model.set_attn_implementation(implementation)

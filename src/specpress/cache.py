@@ -1,0 +1,152 @@
+"""A preallocated KV cache whose rollback moves a counter, and which tells slots from positions.
+
+A slot is a place in the buffers; a position is a token's true index in the text. They agree until something is evicted;
+from then on `seen` goes on counting tokens while `slots` counts what is left.
+"""
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+_BLOCK = 256  # buffers grow by whole blocks of slots
+
+
+class PreallocatedLayer(DynamicLayer):
+    """Keys and values of one layer in buffers (batch, KV heads, capacity, head size), of which `slots` are in use.
+
+    A transformers cache layer: `keys` and `values` are views of the slots in use; assigning to them (as kvpress does)
+    evicts.
+    """
+
+    def __init__(self, capacity: int = 0):
+        self.capacity = capacity
+        self.slots = 0
+        self.seen = 0
+        self._buffers: list[Tensor] = []
+        super().__init__()
+
+    @property
+    def keys(self) -> Tensor | None:
+        """Keys in use: (batch, KV heads, slots, head size), or None before the first token."""
+        return self._buffers[0][:, :, : self.slots] if self._buffers else None
+
+    @keys.setter
+    def keys(self, kept: Tensor | None):
+        self._replace(0, kept)
+
+    @property
+    def values(self) -> Tensor | None:
+        """Values in use: (batch, KV heads, slots, head size), or None before the first token."""
+        return self._buffers[1][:, :, : self.slots] if self._buffers else None
+
+    @values.setter
+    def values(self, kept: Tensor | None):
+        self._replace(1, kept)
+
+    def _replace(self, which: int, kept: Tensor | None) -> None:
+        if kept is None:  # transformers' constructor
+            return
+        buffer = self._buffers[which]
+        if kept.untyped_storage().data_ptr() == buffer.untyped_storage().data_ptr():
+            kept = kept.clone()  # a view of the buffer must not be overwritten while it is read
+        self.slots = kept.shape[2]
+        buffer[:, :, : self.slots] = kept
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Allocate the buffers on the first update."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.capacity = _whole_blocks(max(self.capacity, key_states.shape[2]))
+        self._buffers = [_buffer(states, self.capacity) for states in (key_states, value_states)]
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, cache_kwargs=None) -> tuple[Tensor, Tensor]:
+        """Append (batch, KV heads, new, head size); returns all keys and values in use, as views."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start, self.slots = self.slots, self.slots + key_states.shape[2]
+        self.seen += key_states.shape[2]
+        if self.slots > self.capacity:
+            self._grow(start)
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start : self.slots] = states
+        return self.keys, self.values
+
+    def _grow(self, used: int) -> None:
+        """Half as much again, so that the copies of a long generation add up to a few times its length."""
+        self.capacity = _whole_blocks(max(self.slots, self.capacity * 3 // 2))
+        grown = [_buffer(buffer, self.capacity) for buffer in self._buffers]
+        for new, old in zip(grown, self._buffers, strict=True):
+            new[:, :, :used] = old[:, :, :used]
+        self._buffers = grown
+
+    def rollback(self, tokens: int) -> None:
+        """Forget the last `tokens` tokens. They must have come after the last eviction."""
+        self.slots -= tokens
+        self.seen -= tokens
+
+    def evict(self, kept: Tensor) -> None:
+        """Keep the slots `kept`: LongTensor (batch, KV heads, kept), ascending, so that slots stay in position order."""
+        index = kept.unsqueeze(-1)
+        self.keys, self.values = (x.gather(2, index.expand(-1, -1, -1, x.shape[-1])) for x in (self.keys, self.values))
+
+    def crop(self, max_length: int) -> None:
+        """transformers' crop, in slots: down to `max_length`, or by -max_length when negative."""
+        tokens = -max_length if max_length < 0 else self.slots - max_length
+        if tokens > 0:
+            self.rollback(tokens)
+
+    def get_seq_length(self) -> int:
+        """Slots in use (what transformers sizes its masks by), not tokens seen."""
+        return self.slots
+
+
+class PreallocatedCache(Cache):
+    """A transformers cache of `PreallocatedLayer`s.
+
+    Parameters
+    ----------
+    layers : int
+        Number of layers of the model.
+    capacity : int
+        Slots to allocate at once; more are allocated when needed.
+    """
+
+    def __init__(self, layers: int, capacity: int = 0):
+        super().__init__(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
+
+    @property
+    def seen(self) -> int:
+        """Tokens fed and not rolled back: the true position of the next token."""
+        return self.layers[0].seen
+
+    @property
+    def slots(self) -> int:
+        """Slots in use in the fullest layer."""
+        return max(layer.slots for layer in self.layers)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values in use, over all layers."""
+        return sum(x.numel() * x.element_size() for la in self.layers if la.is_initialized for x in (la.keys, la.values))
+
+    def rollback(self, tokens: int) -> None:
+        """Forget the last `tokens` tokens in every layer: O(1), nothing is copied.
+
+        Raises
+        ------
+        ValueError
+            If fewer tokens have been seen, or fewer slots are left, than are to be forgotten.
+        """
+        if not 0 <= tokens <= min(self.seen, *(layer.slots for layer in self.layers)):
+            raise ValueError(f"cannot roll back {tokens} tokens of a cache with {self.seen} tokens in {self.slots} slots")
+        for layer in self.layers:
+            layer.rollback(tokens)
+
+
+def _whole_blocks(slots: int) -> int:
+    return -(-slots // _BLOCK) * _BLOCK
+
+
+def _buffer(like: Tensor, capacity: int) -> Tensor:
+    batch, heads, _, size = like.shape
+    return like.new_empty(batch, heads, capacity, size)

@@ -1,0 +1,60 @@
+"""A causal LM together with its KV cache: feed it tokens at their true positions, take some back."""
+
+import torch
+from torch import Tensor, nn
+
+from specpress.cache import PreallocatedCache
+
+
+class CachedModel:
+    """`model` and a cache of its own.
+
+    Parameters
+    ----------
+    model : transformers causal LM (Llama or GPT-NeoX)
+    capacity : int
+        Tokens to make room for at once.
+    padding : Tensor (batch, prompt_len) or None
+        1 for real tokens, 0 for left padding; None when no row is padded.
+    """
+
+    def __init__(self, model: nn.Module, capacity: int, padding: Tensor | None = None):
+        self.model = model
+        self.cache = PreallocatedCache(model.config.num_hidden_layers, capacity)
+        self._padding = padding
+
+    @property
+    def length(self) -> int:
+        """Tokens fed and not taken back, padding included."""
+        return self.cache.seen
+
+    def feed(self, tokens: Tensor, keep: int = 1) -> Tensor:
+        """Append tokens, (batch, n); returns the logits after each of the last `keep`, (batch, keep, head size).
+
+        Positions count real tokens: they go on from what was fed, whatever has been evicted since.
+        """
+        positions, mask = self._positions(tokens)
+        with torch.inference_mode():
+            return self.model(
+                tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=keep,
+            ).logits
+
+    def _positions(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Position ids (batch or 1, n) of the tokens, and the padding mask over all slots (None without padding)."""
+        start, new = self.length, tokens.shape[1]
+        positions = torch.arange(start, start + new, device=tokens.device)[None]
+        if self._padding is None:
+            return positions, None
+        mask = torch.nn.functional.pad(self._padding, (0, max(0, start + new - self._padding.shape[1])), value=1)
+        offset = (1 - self._padding).sum(1, keepdim=True)  # (batch, 1) padded places
+        return (positions - offset).clamp_(min=0), mask
+
+    def rollback_to(self, length: int) -> None:
+        """Take back tokens until at most `length` remain."""
+        if length < self.length:
+            self.cache.rollback(self.length - length)

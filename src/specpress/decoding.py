@@ -1,0 +1,211 @@
+"""The one loop: draft, verify, commit. Autoregressive decoding is the loop without a drafter."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from specpress.attention import decode_attention
+from specpress.cached_model import CachedModel
+from specpress.drafters.base import Drafter
+from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+from specpress.schedules import Constant, Schedule
+from specpress.trace import Iteration, Trace, clock
+from specpress.verification import METHODS, verify
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What `generate` returns.
+
+    tokens : LongTensor (batch, new), the new tokens only; rows that ended early are filled up with the end-of-text token.
+    trace : Trace, per-iteration proposed, accepted, gamma, seconds, cache slots.
+    """
+
+    tokens: Tensor
+    trace: Trace = field(repr=False)
+
+    def metrics(self) -> dict:
+        """ttft_s, tpot_ms, tokens_per_s (a sequence), acceptance_rate, tokens_per_iteration, kv_bytes; see Trace.metrics."""
+        return self.trace.metrics(self.tokens.shape[1])
+
+
+def generate(
+    model: nn.Module,
+    input_ids: Tensor,
+    *,
+    max_new_tokens: int,
+    sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
+    drafter: Drafter | None = None,
+    schedule: Schedule | None = None,
+    verification: str = "token",
+    press=None,
+    cache_budget: int | None = None,
+    compression_interval: int | None = None,
+    eos_token_id: int | Iterable[int] | None = None,
+    attention_mask: Tensor | None = None,
+    on_tokens: Callable[[Tensor], None] | None = None,
+) -> Generation:
+    """Generate up to `max_new_tokens` tokens after the prompt.
+
+    Parameters
+    ----------
+    model : any transformers Llama or GPT-NeoX causal LM
+    input_ids : LongTensor (batch, prompt_len); batch > 1 without a drafter only
+    max_new_tokens : int, never exceeded
+    sampling : SamplingParams, shared by draft and target
+    drafter : proposes tokens; None decodes autoregressively
+    schedule : how many tokens to draft; Constant(4) by default. Drafter and schedule belong to this call.
+    verification : "token" or "block"
+    eos_token_id : end-of-text token(s) to stop after; None never stops
+    attention_mask : Tensor (batch, prompt_len), 0 where a row is padded on the left
+    on_tokens : called with each batch of new tokens, LongTensor (batch, n), as they are committed
+
+    Returns
+    -------
+    Generation
+
+    Raises
+    ------
+    ValueError
+        For input that cannot be decoded: an empty prompt, one longer than the model's context, a batch with a drafter,
+        vocabularies that differ, an unknown verification.
+    """
+    _check(model, input_ids, max_new_tokens, drafter, verification)
+    if press is not None or cache_budget is not None or compression_interval is not None:
+        raise ValueError("generate() does not compress caches yet; perplexity() takes a press")
+    loop = _Loop(model, input_ids, max_new_tokens, sampling, drafter, schedule or Constant(4), verification)
+    loop.stop_tokens = _token_set(eos_token_id)
+    loop.padding = attention_mask if attention_mask is not None and not attention_mask.all() else None
+    with decode_attention(model, *(drafter.models() if drafter else ())):
+        return loop.run(on_tokens or (lambda tokens: None))
+
+
+class _Loop:
+    """State of one generation. `context` holds prompt and committed tokens; the target's cache lacks the last of them."""
+
+    padding: Tensor | None = None
+    stop_tokens: frozenset[int] = frozenset()
+
+    def __init__(self, model, input_ids, max_new_tokens, sampling, drafter, schedule, verification):
+        self.model, self.drafter, self.schedule = model, drafter, schedule
+        self.sampling, self.verification = sampling, verification
+        self.prompt_length = input_ids.shape[1]
+        self.limit = self.prompt_length + max_new_tokens
+        self.context = input_ids.new_empty(input_ids.shape[0], self.limit)
+        self.context[:, : self.prompt_length] = input_ids
+        self.length = self.prompt_length
+        self.device = input_ids.device
+        self.randomness = Randomness(sampling.seed)
+        self.trace = Trace()
+
+    def run(self, on_tokens: Callable[[Tensor], None]) -> Generation:
+        """Prefill, then iterate until the limit or the end of text."""
+        started = clock(self.device)
+        if self.drafter:
+            self.drafter.start(self.model, self.sampling, self.randomness, self.limit)
+        self.target = CachedModel(self.model, self.limit, self.padding)
+        law = probabilities(self.target.feed(self.context[:, : self.length])[:, -1], self.sampling)
+        self._commit(draw(law, self.randomness.uniforms(len(law)))[:, None], on_tokens)
+        self.trace.prefill_seconds = clock(self.device) - started
+        while not self._done():
+            self._iterate(on_tokens)
+        self.trace.kv_bytes = self.target.cache.nbytes
+        return Generation(self._output(), self.trace)
+
+    def _iterate(self, on_tokens: Callable[[Tensor], None]) -> None:
+        """One round: draft up to gamma tokens, verify them in one forward, commit what stands."""
+        started = clock(self.device)
+        gamma = min(self.schedule.gamma, self.limit - self.length - 1) if self.drafter else 0
+        proposal = None
+        if gamma:
+            proposal = self.drafter.propose(self.context[0, : self.length], gamma, self.schedule.stop)
+        drafted = clock(self.device)
+        accepted, tokens = self._verify(proposal)
+        before = self.length
+        self._commit(tokens, on_tokens)
+        proposed = len(proposal.tokens) if proposal else 0
+        finished = clock(self.device)
+        iteration = Iteration(
+            gamma=gamma,
+            proposed=proposed,
+            accepted=accepted,
+            committed=self.length - before,
+            seconds=finished - started,
+            draft_seconds=drafted - started,
+            slots=self.target.cache.slots,
+        )
+        self.trace.iterations.append(iteration)
+        self.schedule.update(iteration)
+
+    def _verify(self, proposal) -> tuple[int, Tensor]:
+        """Feed the last committed token and the proposal; returns tokens accepted and those to commit, (batch, n)."""
+        last = self.context[:, self.length - 1 : self.length]
+        if proposal is None or not len(proposal.tokens):
+            law = probabilities(self.target.feed(last)[:, -1], self.sampling)
+            return 0, draw(law, self.randomness.uniforms(len(law)))[:, None]
+        drafted = proposal.tokens
+        logits = self.target.feed(torch.cat([last, drafted[None]], dim=1), keep=len(drafted) + 1)[0]
+        laws = probabilities(logits, self.sampling)
+        accepted, token = verify(self.verification, laws, proposal.laws, drafted, self.randomness)
+        standing = self.length + accepted
+        self.target.rollback_to(standing)
+        self.drafter.rollback(standing)
+        return accepted, torch.cat([drafted[:accepted], drafted.new_tensor([token])])[None]
+
+    def _commit(self, tokens: Tensor, on_tokens: Callable[[Tensor], None]) -> None:
+        """Append tokens, (batch, n), up to the end of text; rows that have ended stay ended."""
+        if self.stop_tokens:
+            tokens = self._cut_at_end(tokens)
+        self.context[:, self.length : self.length + tokens.shape[1]] = tokens
+        self.length += tokens.shape[1]
+        on_tokens(tokens)
+
+    def _cut_at_end(self, tokens: Tensor) -> Tensor:
+        """A single row is cut after its end-of-text token; in a batch, rows that have ended repeat it."""
+        if tokens.shape[0] == 1:
+            ends = [i for i, token in enumerate(tokens[0].tolist()) if token in self.stop_tokens]
+            return tokens[:, : ends[0] + 1] if ends else tokens
+        if self.length > self.prompt_length:
+            last = self.context[:, self.length - 1 : self.length]
+            tokens = torch.where(self._is_stop(last), last, tokens)
+        return tokens
+
+    def _is_stop(self, tokens: Tensor) -> Tensor:
+        return torch.isin(tokens, tokens.new_tensor(sorted(self.stop_tokens)))
+
+    def _done(self) -> bool:
+        if self.length >= self.limit:
+            return True
+        return bool(self.stop_tokens) and bool(self._is_stop(self.context[:, self.length - 1]).all())
+
+    def _output(self) -> Tensor:
+        return self.context[:, self.prompt_length : self.length].clone()
+
+
+def _token_set(eos_token_id: int | Iterable[int] | None) -> frozenset[int]:
+    if eos_token_id is None:
+        return frozenset()
+    return frozenset([eos_token_id] if isinstance(eos_token_id, int) else eos_token_id)
+
+
+def _check(model: nn.Module, input_ids: Tensor, max_new_tokens: int, drafter: Drafter | None, verification: str) -> None:
+    """Refuse what cannot be decoded, before any work."""
+    if input_ids.dim() != 2:
+        raise ValueError(f"input_ids must be (batch, prompt_len), got shape {tuple(input_ids.shape)}")
+    batch, prompt = input_ids.shape
+    if prompt == 0 or batch == 0:
+        raise ValueError("the prompt is empty: give at least one token, such as the beginning-of-text token")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is not None and prompt + max_new_tokens > context:
+        raise ValueError(
+            f"a prompt of {prompt} tokens and {max_new_tokens} new ones do not fit the model's context of {context} tokens; "
+            f"shorten the prompt to {max(context - max_new_tokens, 0)} tokens or ask for fewer new ones"
+        )
+    if verification not in METHODS:
+        raise ValueError(f"unknown verification {verification!r}; known: {', '.join(METHODS)}")
+    if drafter is not None and batch > 1:
+        raise ValueError(f"speculative decoding takes one sequence at a time, got a batch of {batch}; leave out the drafter")

@@ -1,0 +1,7 @@
+"""Drafters: where proposed tokens come from. Each belongs to one `generate` call."""
+
+from specpress.drafters.base import Drafter, Proposal
+from specpress.drafters.draft_model import DraftModel
+from specpress.drafters.prompt_lookup import PromptLookup
+
+__all__ = ["DraftModel", "Drafter", "PromptLookup", "Proposal"]

@@ -1,0 +1,62 @@
+"""A smaller causal language model as the drafter (Leviathan et al., 2023)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from specpress.cached_model import CachedModel
+from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
+from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+
+
+class DraftModel(Drafter):
+    """Draft with `model`, token by token, on its own KV cache.
+
+    Parameters
+    ----------
+    model : causal LM with the target's vocabulary
+        Its output head may cover a subset of it: `model.head_token_ids` (LongTensor (k,)) then says which tokens.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self._head_token_ids = getattr(model, "head_token_ids", None)
+
+    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
+        """See `Drafter.start`."""
+        check_same_vocabulary(target, self.model)
+        self._sampling, self._randomness = sampling, randomness
+        self._vocabulary = target.config.vocab_size
+        self._cached = CachedModel(self.model, capacity)
+
+    def models(self) -> tuple[nn.Module]:
+        """See `Drafter.models`."""
+        return (self.model,)
+
+    def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
+        """Sample up to `gamma` tokens from the draft model's own law."""
+        tokens, rows = [], []
+        fed = context[self._cached.length :]
+        for _ in range(gamma):
+            logits = self._cached.feed(fed[None])[0, -1]
+            law = probabilities(logits, self._sampling)
+            choice = draw(law, self._randomness.uniforms())
+            probability = float(law[choice])
+            fed = (choice if self._head_token_ids is None else self._head_token_ids[choice])[None]
+            tokens.append(fed)
+            rows.append(law)
+            if stop(probability):
+                break
+        return Proposal(torch.cat(tokens), self._over_vocabulary(torch.stack(rows)))
+
+    def _over_vocabulary(self, laws: Tensor) -> Tensor:
+        """Laws over the head's tokens, (n, k), as laws over the whole vocabulary, (n, vocabulary)."""
+        if self._head_token_ids is None:
+            return laws
+        full = laws.new_zeros(laws.shape[0], self._vocabulary)
+        return full.index_copy_(1, self._head_token_ids, laws)
+
+    def rollback(self, length: int) -> None:
+        """See `Drafter.rollback`."""
+        self._cached.rollback_to(length)

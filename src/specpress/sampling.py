@@ -1,0 +1,119 @@
+"""From logits to a sampling law, and from a law to tokens.
+
+Draft and target go through the same `probabilities`, in float32, so that verification compares the laws that tokens are
+really drawn from.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# The nucleus is looked for among this many most likely tokens before the whole vocabulary is sorted.
+_NUCLEUS_CANDIDATES = 256
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How the next token is drawn.
+
+    Parameters
+    ----------
+    temperature : float
+        Divides the logits; 0 is greedy decoding (all mass on the most likely token).
+    top_k : int
+        Keep the k most likely tokens; 0 keeps all.
+    top_p : float
+        Keep the smallest set of most likely tokens whose mass reaches top_p (Holtzman et al., 2020); 1 keeps all.
+    seed : int
+        Seeds the generator of one `generate` call: the same seed gives the same tokens.
+
+    Raises
+    ------
+    ValueError
+        temperature < 0, top_k < 0 or top_p outside (0, 1].
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature must be 0 (greedy) or a positive number, got {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (keep all tokens) or positive, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the law is a point mass on the most likely token."""
+        return self.temperature == 0
+
+
+def probabilities(logits: Tensor, sampling: SamplingParams) -> Tensor:
+    """The law tokens are drawn from, after temperature, top-k and top-p in this order.
+
+    Parameters
+    ----------
+    logits : Tensor (..., vocabulary), any floating dtype
+    sampling : SamplingParams
+
+    Returns
+    -------
+    Tensor (..., vocabulary), float32, each row sums to 1. Greedy rows are one-hot.
+    """
+    if sampling.greedy:
+        best = logits.argmax(-1, keepdim=True)
+        return torch.zeros_like(logits, dtype=torch.float32).scatter_(-1, best, 1.0)
+    law = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+    if sampling.top_k and sampling.top_k < law.shape[-1]:
+        law = _keep(law, *law.topk(sampling.top_k, dim=-1))
+    if sampling.top_p < 1:
+        law = _nucleus(law, sampling.top_p)
+    return law
+
+
+def _nucleus(law: Tensor, top_p: float) -> Tensor:
+    """Restrict each row to its nucleus. The most likely tokens are tried first; a flat row needs the whole sort."""
+    candidates = min(_NUCLEUS_CANDIDATES, law.shape[-1])
+    mass, tokens = law.topk(candidates, dim=-1)
+    if candidates < law.shape[-1] and (mass.sum(-1) < top_p).any():
+        mass, tokens = law.sort(dim=-1, descending=True)
+    before = mass.cumsum(-1) - mass  # mass of all more likely tokens
+    return _keep(law, mass * (before < top_p), tokens)
+
+
+def _keep(law: Tensor, mass: Tensor, tokens: Tensor) -> Tensor:
+    """The law with `mass` on `tokens`, zero elsewhere, renormalised."""
+    return torch.zeros_like(law).scatter_(-1, tokens, mass / mass.sum(-1, keepdim=True))
+
+
+def draw(law: Tensor, uniforms: Tensor) -> Tensor:
+    """Tokens drawn by inverting the cumulative law at `uniforms`.
+
+    Parameters
+    ----------
+    law : Tensor (..., vocabulary), non-negative, need not be normalised
+    uniforms : Tensor (...), in [0, 1)
+
+    Returns
+    -------
+    LongTensor (...). A token of zero mass is never drawn.
+    """
+    cumulative = law.cumsum(-1, dtype=torch.float64)
+    level = uniforms.to(cumulative).unsqueeze(-1) * cumulative[..., -1:]
+    return torch.searchsorted(cumulative, level, right=True).squeeze(-1).clamp_(max=law.shape[-1] - 1)
+
+
+class Randomness:
+    """Seeded uniforms, drawn on the CPU so that a seed gives the same tokens on every device."""
+
+    def __init__(self, seed: int):
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def uniforms(self, *shape: int) -> Tensor:
+        """Float64 tensor of independent uniforms in [0, 1)."""
+        return torch.rand(shape, generator=self._generator, dtype=torch.float64)

@@ -1,0 +1,78 @@
+"""What happened in a generation, and when: one record an iteration, and the figures read off them."""
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+
+def clock(device: torch.device) -> float:
+    """Seconds on a monotonic clock, after the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One round of the loop: draft, verify, commit.
+
+    `gamma` is what the schedule asked for, `proposed` what the drafter gave, `accepted` what the target kept, `committed`
+    the tokens that reached the output (at most accepted + 1), `slots` the slots of the target's cache afterwards.
+    """
+
+    gamma: int
+    proposed: int
+    accepted: int
+    committed: int
+    seconds: float
+    draft_seconds: float
+    slots: int
+
+    @property
+    def verify_seconds(self) -> float:
+        """Seconds of the round that were not drafting: the target's forward, verification and bookkeeping."""
+        return self.seconds - self.draft_seconds
+
+
+@dataclass
+class Trace:
+    """Times and counts of one generation. `prefill_seconds` ends with the first token."""
+
+    prefill_seconds: float = 0.0
+    iterations: list[Iteration] = field(default_factory=list)
+    kv_bytes: int = 0
+
+    def columns(self) -> dict[str, list]:
+        """The iterations as one list a field, for JSON."""
+        names = ("gamma", "proposed", "accepted", "committed", "seconds", "draft_seconds", "slots")
+        return {name: [getattr(iteration, name) for iteration in self.iterations] for name in names}
+
+    def tested(self) -> tuple[int, int]:
+        """(accepted, tested) draft tokens: those after the first rejection of a round were never put to the test."""
+        accepted = sum(i.accepted for i in self.iterations)
+        rejected = sum(i.accepted < i.proposed for i in self.iterations)
+        return accepted, accepted + rejected
+
+    def metrics(self, n_tokens: int) -> dict:
+        """The figures of a generation of `n_tokens` tokens (a sequence).
+
+        ttft_s: seconds from the call to the first token. tpot_ms: milliseconds a token after the first. tokens_per_s: all
+        tokens over all seconds. acceptance_rate: accepted / proposed draft tokens. tokens_per_iteration: tokens after the
+        first, per forward of the target. kv_bytes: bytes of the target's keys and values at the end. None where the
+        generation cannot say (a single token has no TPOT; no drafter, no acceptance).
+        """
+        decode = sum(i.seconds for i in self.iterations)
+        proposed = sum(i.proposed for i in self.iterations)
+        after_first = n_tokens - 1
+        return {
+            "n_tokens": n_tokens,
+            "ttft_s": self.prefill_seconds,
+            "tpot_ms": 1e3 * decode / after_first if after_first > 0 else None,
+            "tokens_per_s": n_tokens / (self.prefill_seconds + decode),
+            "acceptance_rate": sum(i.accepted for i in self.iterations) / proposed if proposed else None,
+            "tokens_per_iteration": after_first / len(self.iterations) if self.iterations else None,
+            "kv_bytes": self.kv_bytes,
+        }
