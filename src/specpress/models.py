@@ -13,10 +13,19 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM, LlamaForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 from transformers.utils import logging as transformers_logging
 
-from specpress.resources import publish
+from specpress.byte_level import byte_tokenizer, gguf_tokenizer
+from specpress.files import publish
 
 FAMILIES = {"llama": LlamaForCausalLM, "gpt_neox": GPTNeoXForCausalLM}
 
@@ -113,6 +122,75 @@ def save_model(model, tokenizer, directory, manifest):
         model.save_pretrained(folder, max_shard_size="1TB")
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
+
+
+def random_model(source, *, dtype=torch.bfloat16):
+    """A small model with seeded random weights and a byte-level tokenizer: for tests and the tiny study.
+
+    Parameters
+    ----------
+    source : dict
+        `architecture` (llama or gpt_neox), `hidden_size`, `layers`, `heads`, `seed`; for llama also `kv_heads`,
+        by default `heads`.
+    dtype : torch.dtype
+
+    Returns
+    -------
+    model : LlamaForCausalLM or GPTNeoXForCausalLM
+        257 tokens, 2048 positions; the weights have standard deviation hidden_size^-1/2, so that its logits differ
+        by about 1. A GPT-NeoX rotates a quarter of each head's channels, as Pythia does.
+    tokenizer : PreTrainedTokenizerFast
+    """
+    tokenizer = byte_tokenizer()
+    config = _random_config(source, tokenizer)
+    # drawn in float32 and rounded: the same weights in every dtype; `.to(dtype)` would round the rotary frequencies too
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(source["seed"])
+        weights = build_model(config, dtype=torch.float32).state_dict()
+        model = build_model(config, dtype=torch.bfloat16 if dtype == "auto" else dtype)
+    model.load_state_dict(weights)
+    return model, tokenizer
+
+
+def from_gguf(path, *, dtype=torch.bfloat16):
+    """The model and tokenizer of a GGUF file, dequantised.
+
+    Raises
+    ------
+    ValueError
+        If the model or tokenizer is of a kind not supported here.
+    """
+    path = Path(path)
+    tokenizer = gguf_tokenizer(path)
+    with _no_progress_bars():
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.bfloat16 if dtype == "auto" else dtype
+        )
+    _family(model.config)
+    return _mark_head(model).eval(), tokenizer
+
+
+def _random_config(source: dict, tokenizer):
+    hidden, heads = source["hidden_size"], source["heads"]
+    if hidden % (8 * heads):
+        raise ValueError(f"hidden_size {hidden} must be a multiple of 8 x heads ({heads}): rotary embeddings need it")
+    common = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": hidden,
+        "intermediate_size": 4 * hidden,
+        "num_hidden_layers": source["layers"],
+        "num_attention_heads": heads,
+        "max_position_embeddings": 2048,
+        "initializer_range": hidden**-0.5,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    if source["architecture"] == "llama":
+        return LlamaConfig(num_key_value_heads=source.get("kv_heads", heads), **common)
+    if source["architecture"] == "gpt_neox":
+        rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25}
+        return GPTNeoXConfig(rope_parameters=rope, **common)
+    raise ValueError(f"unknown architecture {source['architecture']!r}; known: {', '.join(sorted(FAMILIES))}")
 
 
 def resolve_dtype(dtype):

@@ -1,0 +1,53 @@
+"""Files that are there whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def partial_folder(target: str | Path) -> Iterator[Path]:
+    """An empty folder beside `target` (so that a rename is atomic), removed at the end.
+
+    Its name is fixed: what a killed job left there is removed by the next one.
+    """
+    target = Path(target)
+    folder = target.parent / f".{target.name}.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def publish(directory: str | Path, manifest: dict) -> Iterator[Path]:
+    """A folder to write files into, which move to `directory` when the block ends without an error.
+
+    The old manifest.json is removed first and the new one appears last: while it exists the directory is complete.
+    Other files of `directory` stay. The manifest gets the key `files`: {name: {"sha256", "bytes"}}.
+    """
+    directory = Path(directory)
+    with partial_folder(directory) as folder:
+        yield folder
+        names = sorted(path.name for path in folder.iterdir())
+        files = {name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in names}
+        text = json.dumps({**manifest, "files": files}, indent=2, sort_keys=True, ensure_ascii=False)
+        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        directory.mkdir(exist_ok=True)
+        (directory / "manifest.json").unlink(missing_ok=True)
+        mode = (folder / "manifest.json").stat().st_mode
+        for name in [*names, "manifest.json"]:
+            (folder / name).chmod(mode)  # safetensors writes files only their owner may read
+            os.replace(folder / name, directory / name)
