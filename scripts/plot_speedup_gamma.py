@@ -1,0 +1,96 @@
+"""Draw measured and predicted speed-up against gamma, one panel for each way of sampling."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from specpress.plotting import Look, draw_series, empty_sheet, figure_command, label_line_ends, looks, panels
+from specpress.wording import data_name, drafter_name, method_name, sampling_name, schedule_name
+
+PREDICTED = "0.35"
+
+
+def draw(summary: pd.DataFrame) -> Figure:
+    """One panel for each combination of data, baseline and sampling; every panel has the same horizontal places."""
+    speed = speculative(summary)
+    if not (speed.metric == "speedup").any():
+        return empty_sheet("This study has no speculative experiment.")
+    gammas = [int(gamma) for gamma in speed[speed.swept].gamma]
+    marks = list(dict.fromkeys(speed[~speed.swept].series))
+    first = max(gammas, default=0) + 3.5  # leaves room for the labels of the lines
+    places = {name: first + 1.8 * i for i, name in enumerate(marks)}
+    style = looks([*speed[speed.swept].series, *marks])
+    groups = list(speed.groupby(["data", "baseline", "sampling"], dropna=False))
+    figure, axes = panels(len(groups))
+    for axis, (_, rows) in zip(axes, groups, strict=True):
+        draw_panel(axis, rows, places, style, sorted(set(gammas)))
+        axis.set_title(panel_title(rows.iloc[0], several=len(speed[["data", "baseline"]].drop_duplicates()) > 1))
+    axes[0].set_ylabel("speed-up over the cached baseline (×)")
+    for axis, (_, rows) in zip(axes, groups, strict=True):  # once every panel has set the shared limits
+        label_series(axis, rows)
+    return figure
+
+
+def speculative(summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows to draw, with the series each belongs to; `swept` says whether the series runs over gamma."""
+    rows = summary[(summary.kind == "speed") & summary.drafter.notna() & summary.press.isna()]
+    rows = rows[rows.metric.isin(["speedup", "predicted_speedup"]) & rows.estimate.notna()]
+    constant = rows.gamma.notna()
+    by_drafter = ["drafter", "draft_model", "drafter_parameters", "verification"]
+    counts = rows[constant].groupby(by_drafter, dropna=False).gamma.transform("nunique")
+    swept = constant & ((rows.drafter == "draft_model") | (counts.reindex(rows.index) > 1))
+    names = [series_name(row, bool(is_swept)) for (_, row), is_swept in zip(rows.iterrows(), swept, strict=True)]
+    return rows.assign(swept=swept, series=names).sort_values(["drafter", "schedule", "gamma"], kind="stable")
+
+
+def series_name(row: pd.Series, swept: bool) -> str:
+    """What the legend or the axis calls the series of a row."""
+    verification = "" if row.verification in ("token", None) or pd.isna(row.verification) else f", {row.verification}"
+    if swept:
+        who = row.draft_model if row.drafter == "draft_model" else drafter_name(row).lower()
+        return f"{who}{verification}"
+    name = schedule_name(row).split(" from")[0] if row.drafter == "draft_model" else drafter_name(row)
+    return f"{name}{verification}" if row.drafter in ("draft_model", "prompt_lookup") else method_name(row)
+
+
+def panel_title(row: pd.Series, several: bool) -> str:
+    """How the panel samples, and on what when panels differ in that."""
+    name = sampling_name(row)
+    return name[0].upper() + name[1:] + (f", {data_name(row.data)}, {row.baseline}" if several else "")
+
+
+def draw_panel(axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: dict[str, Look], gammas: list) -> None:
+    """Swept series over gamma, then one place for each method without a gamma axis."""
+    axis.axhline(1, color="black", linewidth=0.8)
+    for name, series in rows[rows.swept].groupby("series", sort=False):
+        dashed = Look(PREDICTED, style[name].marker, "--")
+        draw_series(axis, series[series.metric == "predicted_speedup"], "gamma", dashed, filled=False)
+        draw_series(axis, series[series.metric == "speedup"], "gamma", style[name])
+    for name, mark in rows[~rows.swept].groupby("series", sort=False):
+        mark = mark.assign(place=places[name])
+        dashed = Look(PREDICTED, style[name].marker, "none")
+        draw_series(axis, mark[mark.metric == "predicted_speedup"], "place", dashed, shift=0.35, filled=False)
+        lone = Look(style[name].color, style[name].marker, "none")
+        draw_series(axis, mark[mark.metric == "speedup"], "place", lone)
+    axis.set_xticks([*gammas, *places.values()], [*map(str, gammas), *(name.replace(" ", "\n") for name in places)])
+    axis.set_xlim(min([*gammas, *places.values()]) - 0.7, max([*gammas, *places.values()]) + 1.0)
+    if gammas and places:
+        axis.axvline(max(gammas) + 2.6, color="0.8", linewidth=0.6)
+    axis.set_xlabel("draft tokens per iteration, γ" if gammas else "")
+
+
+def label_series(axis: Axes, rows: pd.DataFrame) -> None:
+    """Name measured and predicted where their lines start, and each series when there are several."""
+    swept = rows[rows.swept]
+    several = swept.series.nunique() > 1
+    labels = []
+    for (name, metric), series in swept.groupby(["series", "metric"], sort=False):
+        last = series.loc[series.gamma.idxmax()]
+        what = "measured" if metric == "speedup" else "predicted"
+        color = "black" if metric == "speedup" else PREDICTED
+        labels.append((last.gamma, last.estimate, f"{name}, {what}" if several else what, color))
+    label_line_ends(axis, labels)
+
+
+if __name__ == "__main__":
+    figure_command(__doc__, "summary", draw)

@@ -1,0 +1,124 @@
+"""What the figures share: command line, look of a series, direct labels, and files that reproduce byte for byte.
+
+A series is told apart by marker and line style as well as by colour (seaborn's colour-blind palette), so that a figure
+survives a grey printer.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PALETTE = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 7, 1, 5)]  # the darker ones first
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, marker and line style of one series."""
+
+    color: str
+    marker: str
+    linestyle: str | tuple
+
+
+def looks(names: Iterable) -> dict[object, Look]:
+    """One look a name, by the order in which they first appear."""
+    names = list(dict.fromkeys(names))
+    return {
+        name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], LINES[i % len(LINES)])
+        for i, name in enumerate(names)
+    }
+
+
+def figure_command(description: str, table: str, draw: Callable[[pd.DataFrame], Figure]) -> None:
+    """The command line of a figure: read one table, draw it in the paper's style, write a PDF and an SVG.
+
+    Parameters
+    ----------
+    description : str
+        Shown by --help.
+    table : str
+        "summary" or "observations": the name of the option that takes the CSV.
+    draw : callable
+        From the table to the figure.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(f"--{table}", dest="table", required=True, metavar="CSV", help=f"the {table} table")
+    parser.add_argument("--style", required=True, metavar="MPLSTYLE", help="matplotlib style sheet")
+    parser.add_argument("--output-pdf", required=True, metavar="PDF")
+    parser.add_argument("--output-svg", required=True, metavar="SVG")
+    arguments = parser.parse_args()
+    plt.switch_backend("agg")
+    with plt.style.context(["default", arguments.style]):
+        save(draw(pd.read_csv(arguments.table)), arguments.output_pdf, arguments.output_svg)
+
+
+def save(figure: Figure, pdf: str | Path, svg: str | Path) -> None:
+    """Write the figure without dates or random identifiers: the same figure gives the same bytes."""
+    for path, metadata in ((pdf, {"CreationDate": None}), (svg, {"Date": None})):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with plt.rc_context({"svg.hashsalt": "specpress"}):
+            figure.savefig(path, format=Path(path).suffix[1:], metadata=metadata)
+    plt.close(figure)
+
+
+def panels(count: int, **options) -> tuple[Figure, list[Axes]]:
+    """A row of `count` panels that share the vertical axis; a lone panel is half as wide as a row."""
+    if count == 1:
+        options = {"figsize": (3.8, 2.5)} | options
+    figure, axes = plt.subplots(1, count, squeeze=False, sharey=True, **options)
+    return figure, list(axes[0])
+
+
+def empty_sheet(message: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, axes = plt.subplots(figsize=(4, 1))
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, message, ha="center", va="center", wrap=True)
+    return figure
+
+
+def draw_series(axes: Axes, rows: pd.DataFrame, x: str, look: Look, *, shift: float = 0.0, filled: bool = True) -> None:
+    """Estimates joined by a line, with their intervals where there are any.
+
+    `rows` has the columns `x`, estimate, low and high; a row without an estimate is skipped. `shift` moves the points
+    sideways, in units of x, so that intervals at the same place stay apart; `filled=False` leaves the markers hollow.
+    """
+    rows = rows[rows["estimate"].notna()].sort_values(x)
+    rows = rows.assign(**{x: rows[x].astype(float) + shift})
+    look_of_line = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
+    look_of_marker = {"markerfacecolor": look.color if filled else "white", "markeredgecolor": look.color}
+    names = (axes.get_xlabel(), axes.get_ylabel())
+    sns.lineplot(rows, x=x, y="estimate", ax=axes, errorbar=None, zorder=3, **look_of_line, **look_of_marker)
+    axes.set(xlabel=names[0], ylabel=names[1])
+    ends = np.vstack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]).astype(float)
+    axes.errorbar(rows[x], rows["estimate"], yerr=np.nan_to_num(ends), fmt="none", ecolor=look.color, elinewidth=0.8)
+
+
+def label_line_ends(axes: Axes, labels: list[tuple[float, float, str, str]], *, gap: float = 0.065) -> None:
+    """Write a label beside the right end of each line, moved apart vertically where two would collide.
+
+    Parameters
+    ----------
+    labels : list of (x, y, text, color)
+        Where each line ends, in data units.
+    gap : float
+        Least distance between two labels, as a fraction of the axis.
+    """
+    low, high = axes.get_ylim()
+    place = -np.inf
+    for x, y, text, color in sorted(labels, key=lambda label: label[1]):
+        place = max(y, place + gap * (high - low))
+        axes.annotate(
+            text, (x, place), xytext=(6, 0), textcoords="offset points", color=color, va="center", fontsize=7,
+            annotation_clip=False,
+        )  # fmt: skip
