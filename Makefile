@@ -1,0 +1,68 @@
+# `make` lists the targets. Everything is installed below $(VENV), except LaTeX and graphviz, which come from the system.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PYTHON ?= python3
+CORES ?= all
+# A study file; empty for the embedded study, config/config.yaml.
+STUDY ?=
+
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
+
+.PHONY: help setup programs paper test test-slow lint dag report clean lock
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
+	@echo
+	@echo "Variables: CORES=N (default all), STUDY=FILE (default config/config.yaml), VENV=FOLDER, PYTHON=PROGRAM"
+
+setup: $(VENV)/.installed  ## Install what is missing: virtual environment, LaTeX, graphviz
+
+programs:
+	@PYTHON=$(PYTHON) workflow/ensure-programs.sh
+
+$(VENV)/.installed: requirements.lock pyproject.toml | programs
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"specpress needs Python 3.11 or later; $(PYTHON) is {v[0]}.{v[1]}. Name another with: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+paper: setup  ## Run the study and build paper/main.pdf
+	@$(BIN)/python workflow/recover.py $(if $(STUDY),--configfile $(STUDY))
+	$(SNAKEMAKE) paper/main.pdf
+
+test: setup  ## Run the tests, about 10 minutes
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup  ## Run the tests that take minutes each or need the downloaded model
+	$(BIN)/python -m pytest -m slow
+
+lint: setup  ## Check the style of Python and Snakemake code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+dag: setup  ## Write the rule graph and the job graph, dag/rules.svg and dag/jobs.svg
+	@mkdir -p dag
+	$(SNAKEMAKE) --quiet --forceall --rulegraph > dag/rules.dot
+	$(SNAKEMAKE) --quiet --forceall --dag > dag/jobs.dot
+	for graph in rules jobs; do dot -Tsvg -o dag/$$graph.svg dag/$$graph.dot; rm dag/$$graph.dot; done
+
+report: paper  ## Write report.html: figures, tables and run times in one file
+	$(SNAKEMAKE) --report report.html
+
+clean:  ## Remove everything measured or built; downloads, models and data stay
+	rm -rf results logs dag report.html paper/main.pdf
+
+lock:  ## Resolve requirements.in anew into requirements.lock
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --requirement requirements.in
+	workflow/write-lock.sh $(VENV)-lock/bin/python > requirements.lock
+	rm -rf $(VENV)-lock

@@ -1,0 +1,32 @@
+# The whole study, from downloads to paper/main.pdf. `make help` lists what it offers; config/README.md explains a study.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+# A study given with --configfile stands alone: merged into the embedded one, it would run that one's experiments too.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+# What the jobs assume is requirements.lock on this Python plus LaTeX (`make setup`). Without --software-deployment-method
+# nothing is pulled and jobs run with the Python that runs snakemake.
+container: "docker://python:3.11"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
+include: "workflow/rules/drafts.smk"
+include: "workflow/rules/experiments.smk"
+include: "workflow/rules/analysis.smk"
+include: "workflow/rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "paper/main.pdf",

@@ -1,0 +1,202 @@
+"""What is wrong with a study file, in one line for each problem, led by the path of its key.
+
+The JSON schema says what a file may look like; the rest are names that refer to nothing, placeholders, duplicate IDs.
+Experiments are checked after their grids are expanded, so that a placeholder is judged by the value it takes.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from specpress.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
+from specpress.source_code import ROOT, class_parameters
+
+SCHEMA_FILE = ROOT / "workflow" / "schemas" / "study.schema.yaml"
+
+
+def problems(config: dict) -> Iterator[str]:
+    """Every problem, roughly in the order of the file. Malformed parts are skipped by the checks that rely on them."""
+    yield from _against_schema(config, _schema())
+    yield from _reference_problems(config)
+    seen: dict[str, str] = {}
+    for index, template in enumerate(_items(config, "experiments", list)):
+        if isinstance(template, dict):
+            yield from _experiment_problems(config, template, f"experiments[{index}]", seen)
+
+
+def _items(config: dict, key: str, kind: type) -> Any:
+    """`config[key]` if it has the right type, else an empty one: the schema has already complained."""
+    value = config.get(key)
+    return value if isinstance(value, kind) else kind()
+
+
+def _reference_problems(config: dict) -> Iterator[str]:
+    """Names in models, drafts, baseline and defaults that refer to nothing, or to two things."""
+    models, drafts, data = (_items(config, key, dict) for key in ("models", "drafts", "data"))
+    for name in drafts:
+        if name in models:
+            yield f"drafts.{name}: {name!r} is also a model; models and drafts share their names, rename one"
+        draft = _items(drafts, name, dict)
+        yield from _unknown(f"drafts.{name}.target", "model", draft.get("target"), models)
+        for index, source in enumerate(_items(draft, "data", list)):
+            yield from _unknown(f"drafts.{name}.data[{index}]", "data set", source, data)
+    yield from _unknown("baseline", "model or draft", config.get("baseline"), [*models, *drafts])
+    for kind, body in _items(config, "defaults", dict).items():
+        if isinstance(body, dict):
+            yield from _name_problems(config, body, f"defaults.{kind}")
+
+
+def _experiment_problems(config: dict, template: dict, path: str, seen: dict[str, str]) -> Iterator[str]:
+    """Problems of one entry of `experiments`; `seen` maps the IDs so far to their paths and is extended."""
+    grid = _items(template, "grid", dict)
+    if not isinstance(template.get("id"), str) or template.get("kind") not in ("speed", "perplexity"):
+        return
+    placeholder_problems = list(_placeholder_problems(template, grid, path))
+    yield from placeholder_problems
+    if placeholder_problems or not all(isinstance(values, list) and values for values in grid.values()):
+        return
+    for experiment_id, body in instances({**template, "grid": grid}):
+        yield from _against_schema(experiment_id, _definition("id"), f"{path}.id")
+        if experiment_id in seen:
+            hint = ": every grid key belongs in the ID" if seen[experiment_id] == path and grid else ""
+            yield f"{path}.id: duplicate ID {experiment_id!r}, already given by {seen[experiment_id]}{hint}"
+        seen.setdefault(experiment_id, path)
+        yield from _body_problems(config, body, path)
+
+
+def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
+    """Problems of one expanded experiment: what it sets itself, then what it lacks with the defaults merged in."""
+    kind = body["kind"]
+    own = {key: value for key, value in body.items() if key != "kind"}
+    yield from _against_schema(own, _definition(kind), path)
+    yield from _name_problems(config, own, path)
+    defaults = {kind: _items(_items(config, "defaults", dict), kind, dict)}
+    complete = merged({"defaults": defaults}, body)
+    yield from _against_schema(complete, _definition(f"{kind}_complete"), path, hint=f" (nor in defaults.{kind})")
+    if kind == "perplexity":
+        if isinstance(complete.get("ratios"), list) and complete["ratios"] and 0 not in complete["ratios"]:
+            yield f"{path}.ratios: must contain 0, the uncompressed reference of the others"
+        if "compression_ratio" in _items(complete, "press", dict):
+            yield f"{path}.press.compression_ratio: `ratios` gives it in a perplexity experiment; remove it here"
+
+
+def _placeholder_problems(template: dict, grid: dict, path: str) -> Iterator[str]:
+    """Placeholders without a grid entry, and grid keys that no value uses."""
+    used = set()
+    for where, text in _strings({key: value for key, value in template.items() if key != "grid"}):
+        for name in PLACEHOLDER.findall(text):
+            if where != ("id",):
+                used.add(name)
+            if name not in grid:
+                yield f"{_path(path, where)}: placeholder {{{name}}} has no entry in grid" + _known(name, grid)
+    for name in grid:
+        if name not in used:
+            yield f"{path}.grid.{name}: no value of this experiment uses {{{name}}}; use it or remove the entry"
+
+
+def _strings(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _strings(item, (*path, key))
+
+
+def _name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
+    """Names in an experiment, or in the defaults of a kind, that refer to nothing; options that no class takes."""
+    models = [*_items(config, "models", dict), *_items(config, "drafts", dict)]
+    yield from _unknown(f"{path}.model", "model or draft", body.get("model"), models)
+    yield from _unknown(f"{path}.data", "data set", body.get("data"), _items(config, "data", dict))
+    yield from _unknown(f"{path}.sampling", "sampling", body.get("sampling"), _items(config, "sampling", dict))
+    for where, what, part in parts(body):
+        yield from _part_problems(part, what, _path(path, where), models)
+
+
+def _part_problems(part: dict, what: str, path: str, models: list[str]) -> Iterator[str]:
+    name = part.get("name")
+    unknown = list(_unknown(f"{path}.name", what, name, TABLES[what]))
+    yield from unknown
+    for key in MODEL_KEYS:
+        yield from _unknown(f"{path}.{key}", "model or draft", part.get(key), models)
+    options = class_parameters(TABLES[what][name]) if isinstance(name, str) and not unknown else None
+    for key in part.keys() - {"name"} if options is not None else ():
+        if key not in options:
+            yield f"{path}.{key}: unknown option of the {what} {name!r}" + _known(key, options)
+
+
+def _unknown(path: str, what: str, name: Any, known: Collection) -> Iterator[str]:
+    """A line if `name` is a string that is not among the known names (other types are the schema's business)."""
+    if isinstance(name, str) and name not in known:
+        yield f"{path}: unknown {what} {name!r}" + _known(name, known)
+
+
+def _known(name: str, known: Iterable) -> str:
+    known = sorted(str(item) for item in known)
+    close = get_close_matches(name, known, n=1)
+    return f"; known: {', '.join(known) or 'none'}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+@cache
+def _schema() -> dict:
+    return yaml.load(SCHEMA_FILE.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _definition(name: str) -> dict:
+    return {"$ref": f"#/$defs/{name}", "$defs": _schema()["$defs"]}
+
+
+def _against_schema(value: Any, schema: dict, path: str = "", hint: str = "") -> Iterator[str]:
+    errors = Draft202012Validator(schema).iter_errors(value)
+    for error in sorted(errors, key=lambda error: [str(key) for key in error.absolute_path]):
+        yield from (f"{line}{hint}" for line in _in_words(error, path))
+
+
+def _in_words(error: ValidationError, path: str) -> Iterator[str]:
+    """What a schema error means to the author of a study file, led by the path of the key."""
+    where = _path(path, error.absolute_path)
+    if error.validator != "additionalProperties":
+        yield f"{where}: {_sentence(error)}"
+        return
+    known = error.schema["properties"]
+    for key in error.instance:
+        if key not in known:
+            yield f"{_path(where, (key,))}: unknown key" + _known(str(key), known)
+
+
+def _sentence(error: ValidationError) -> str:
+    value, rule = error.instance, error.validator_value
+    match error.validator:
+        case "required":
+            return error.message.replace("is a required property", "is missing")
+        case "dependentRequired":
+            return error.message.replace("is a dependency of", "is missing beside")
+        case "type":
+            return (
+                f"must be {rule if isinstance(rule, str) else ' or '.join(rule)}, found {value!r}{_number_hint(value)}"
+            )
+        case "enum":
+            return f"unknown value {value!r}" + _known(str(value), rule)
+        case "pattern":
+            return f"{value!r} must match {rule}"
+        case _:
+            return error.message
+
+
+def _number_hint(value: Any) -> str:
+    """YAML reads 3e-4 as text: a number needs the dot."""
+    try:
+        return f" (text; as a number: {float(value)!r})" if isinstance(value, str) else ""
+    except ValueError:
+        return ""
+
+
+def _path(path: str, keys: Iterable) -> str:
+    """`experiments[3]` and ("drafter", "model") give `experiments[3].drafter.model`."""
+    for key in keys:
+        path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
+    return path or "study file"

@@ -1,0 +1,152 @@
+"""What can be known of the code without importing it: which files a script runs on, which options a class takes.
+
+The workflow needs both while it is parsed, when importing torch would cost seconds.
+"""
+
+import ast
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Tables of names, not behaviour: were they followed, registering one press would rerun every experiment. What an
+# experiment uses from the registry is passed to `sources` by name.
+UNTRACKED = {"specpress", "specpress.registry"}
+
+
+def sources(entry_file: str, *extra_modules: str, root: Path = ROOT) -> list[str]:
+    """The source files whose behaviour `entry_file` depends on.
+
+    Parameters
+    ----------
+    entry_file : str
+        A script, relative to `root`.
+    *extra_modules : str
+        Modules the script loads by name, such as the press of an experiment. Those outside specpress are ignored.
+    root : Path
+        The working tree; its package is in `src/specpress`.
+
+    Returns
+    -------
+    list of str
+        The script, the specpress modules it imports (at any depth, also inside functions) and the packages that hold
+        them, sorted, relative to `root`. A missing script is returned alone, for the workflow to report.
+    """
+    entry = root / entry_file
+    waiting = [m for m in extra_modules if m.split(".")[0] == "specpress"]
+    waiting += _imports(entry, "", root) if entry.exists() else []
+    found = {}
+    while waiting:
+        name = waiting.pop()
+        path = None if name in found or name in UNTRACKED else _module_file(name, root)
+        if path:
+            found[name] = path
+            waiting += _imports(path, name, root)
+            waiting.append(name.rpartition(".")[0])  # importing a module runs its package's __init__
+    return sorted({entry_file, *(path.relative_to(root).as_posix() for path in found.values())})
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _module_file(name: str, root: Path) -> Path | None:
+    """The file of a module; None when there is none. Modules outside specpress are found as Python finds them."""
+    top, *rest = name.split(".")
+    if top == "specpress":
+        folder = root / "src" / top
+    else:
+        spec = find_spec(top) if top else None  # finds a top-level package without importing it
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        folder = Path(spec.submodule_search_locations[0])
+    stem = folder.joinpath(*rest)
+    candidates = [stem / "__init__.py", stem.with_suffix(".py") if rest else stem / "__init__.py"]
+    return next((path for path in candidates if path.exists()), None)
+
+
+def _base(node: ast.ImportFrom, path: Path, module: str) -> str:
+    """The absolute module a `from` statement names, relative ones resolved against `module` (whose file is `path`)."""
+    if not node.level:
+        return node.module or ""
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    kept = package[: len(package) - node.level + 1]
+    return ".".join(kept + ([node.module] if node.module else []))
+
+
+def _imports(path: Path, module: str, root: Path) -> list[str]:
+    """Names of the specpress modules a file imports."""
+    names = []
+    for node in ast.walk(_parse(path)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = _base(node, path, module)
+            names.append(base)
+            names += [f"{base}.{alias.name}" for alias in node.names]  # a submodule, or a name that has no file
+    inside = [name for name in names if name.split(".")[0] == "specpress"]
+    public = _lazy_names(root)
+    return [public.get(name.removeprefix("specpress."), name) for name in inside]
+
+
+def _lazy_names(root: Path) -> dict[str, str]:
+    """The public names that specpress/__init__.py loads on first use, with their modules."""
+    init = root / "src" / "specpress" / "__init__.py"
+    for node in _parse(init).body if init.exists() else []:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "_PUBLIC":
+            return ast.literal_eval(node.value)
+    return {}
+
+
+def class_parameters(target: str, root: Path = ROOT) -> set[str] | None:
+    """Names of the parameters of a class, read from its source.
+
+    Parameters
+    ----------
+    target : str
+        "module:Class", as in `specpress.registry`. Re-exports are followed.
+
+    Returns
+    -------
+    set of str or None
+        The arguments of `__init__`, or the fields of a dataclass and its bases. None when they cannot be told: the
+        source is not found, or `__init__` takes `**options`.
+    """
+    module, _, name = target.partition(":")
+    found = _find_class(module, name, root)
+    return None if found is None else _parameters(*found, root)
+
+
+def _find_class(module: str, name: str, root: Path) -> tuple[ast.ClassDef, str] | None:
+    path = _module_file(module, root)
+    for node in _parse(path).body if path else []:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return node, module
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _find_class(_base(node, path, module), alias.name, root)
+    return None
+
+
+def _parameters(node: ast.ClassDef, module: str, root: Path) -> set[str] | None:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            arguments = item.args
+            if arguments.kwarg:
+                return None
+            return {a.arg for a in arguments.posonlyargs + arguments.args + arguments.kwonlyargs} - {"self"}
+    names = set()
+    for base in node.bases:
+        found = _find_class(module, base.id, root) if isinstance(base, ast.Name) else None
+        names |= (found and _parameters(*found, root)) or set()
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        names |= {i.target.id for i in node.body if isinstance(i, ast.AnnAssign) and _is_field(i)}
+    return names
+
+
+def _is_field(item: ast.AnnAssign) -> bool:
+    value = ast.unparse(item.value) if item.value else ""
+    return "ClassVar" not in ast.unparse(item.annotation) and "init=False" not in value

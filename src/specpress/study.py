@@ -1,0 +1,72 @@
+"""A study file: checked as a whole, then expanded into one spec per experiment.
+
+The workflow calls this while it is parsed, so nothing here imports torch, pandas or matplotlib.
+"""
+
+from dataclasses import dataclass
+
+from specpress.checks import problems
+from specpress.expansion import canonical, expand, models_of, modules_of
+from specpress.source_code import sources
+
+__all__ = ["Study", "StudyError", "canonical", "expand", "load_study", "models_of", "modules_of", "sources"]
+
+
+class StudyError(ValueError):
+    """Everything that is wrong with a study file; `problems` has one line for each."""
+
+    def __init__(self, problems: list[str]):
+        self.problems = problems
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"the study has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A valid study: its `config` as written, and `experiments`, the expanded specs by ID."""
+
+    config: dict
+    experiments: dict[str, dict]
+
+    @property
+    def name(self) -> str:
+        """The name of the study, which is the folder of its resources and results."""
+        return self.config["study"]
+
+    @property
+    def models(self) -> dict[str, dict]:
+        """The models by name."""
+        return self.config["models"]
+
+    @property
+    def data(self) -> dict[str, dict]:
+        """The data sets by name."""
+        return self.config["data"]
+
+    @property
+    def drafts(self) -> dict[str, dict]:
+        """The drafts trained in the workflow by name; may be empty."""
+        return self.config.get("drafts", {})
+
+
+def load_study(config: dict) -> Study:
+    """Check a study and expand its experiments.
+
+    Parameters
+    ----------
+    config : dict
+        The content of a study file (config/README.md explains its keys).
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    StudyError
+        With every problem at once, each led by the path of its key, such as `experiments[3].drafter.model`.
+    """
+    found = list(dict.fromkeys(problems(config)))
+    if found:
+        raise StudyError(found)
+    return Study(config=config, experiments={spec["id"]: spec for spec in expand(config)})

@@ -1,0 +1,65 @@
+"""Make the directory ready after a run that was killed: its lock is removed, jobs it left running are ended.
+
+A lock is only removed when no snakemake works here. Jobs are recognised by SPECPRESS_RUN, which the workflow sets to the
+process ID of the snakemake that started them.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+HERE = Path.cwd().resolve()
+
+
+def works_here(process: psutil.Process) -> bool:
+    """Whether a process has this directory as its working directory."""
+    try:
+        return Path(process.cwd()).resolve() == HERE
+    except (psutil.Error, OSError):
+        return False
+
+
+def is_snakemake(process: psutil.Process) -> bool:
+    """Whether a process is a snakemake, started as `snakemake ...` or `python -m snakemake ...`."""
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
+    return any(Path(part).name == "snakemake" for part in command[:3])
+
+
+def is_left_behind(process: psutil.Process) -> bool:
+    """Whether a process is a job whose snakemake is gone."""
+    try:
+        run = process.environ().get("SPECPRESS_RUN", "")
+    except psutil.Error:
+        return False
+    return run.isdigit() and not (psutil.pid_exists(int(run)) and is_snakemake(psutil.Process(int(run))))
+
+
+def main() -> None:
+    """End left-over jobs, remove a stale lock; stop with a message when a snakemake is still at work."""
+    locks = list(Path(".snakemake/locks").glob("*"))
+    here = [process for process in psutil.process_iter() if process.pid != os.getpid() and works_here(process)]
+    running = [process.pid for process in here if is_snakemake(process)]
+    if running and locks:
+        sys.exit(
+            f"snakemake is already at work in this directory (process {running[0]}). "
+            f"Wait for it, or stop it with: kill -INT {running[0]}"
+        )
+    orphans = [process for process in here if is_left_behind(process)]
+    for process in orphans:
+        print(f"Ending a job that an interrupted run left behind (process {process.pid})", flush=True)
+        process.terminate()
+    for process in psutil.wait_procs(orphans, timeout=10)[1]:
+        process.kill()
+    if locks:
+        print("Removing the lock of an interrupted run; it goes on where it stopped", flush=True)
+        subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", *sys.argv[1:]], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+# From metrics to one tidy table, and from that to figures and LaTeX.
+
+
+rule collect_results:
+    input:
+        metrics=[
+            *expand(f"{RESULTS}/metrics/{{experiment}}.json", experiment=study.experiments),
+            *expand(f"{RESULTS}/drafts/{{draft}}/metrics.json", draft=study.drafts),
+        ],
+        manifests=manifests([*study.models, *study.drafts], study.data),
+        sources=sources("scripts/collect_results.py"),
+    output:
+        observations=f"{RESULTS}/analysis/observations.csv",
+        summary=report(f"{RESULTS}/analysis/summary.csv", caption="../report/summary.rst", category="Tables"),
+        environment=f"{RESULTS}/analysis/environment.json",
+    log:
+        f"{LOGS}/collect_results.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        models=named("--model", study.models, manifest_of),
+        drafts=named("--draft", study.drafts, manifest_of),
+        data=named("--data", study.data, lambda name: f"{data_dir(name)}/manifest.json"),
+    shell:
+        "python scripts/collect_results.py --metrics {input.metrics} {params.models} {params.drafts} {params.data} "
+        "--observations {output.observations} --summary {output.summary} --environment {output.environment} "
+        "> {log} 2>&1"
+
+
+rule plot_figure:
+    input:
+        table=lambda w: f"{RESULTS}/analysis/{contents['figures'][w.figure]['reads']}.csv",
+        style="paper/style.mplstyle",
+        sources=lambda w: sources(contents["figures"][w.figure]["script"]),
+    output:
+        pdf=f"{RESULTS}/figures/{{figure}}.pdf",
+        svg=report(
+            f"{RESULTS}/figures/{{figure}}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        f"{LOGS}/plot_figure/{{figure}}.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        script=lambda w: contents["figures"][w.figure]["script"],
+        reads=lambda w: contents["figures"][w.figure]["reads"],
+    shell:
+        "python {params.script} --{params.reads} {input.table} --style {input.style} "
+        "--output-pdf {output.pdf} --output-svg {output.svg} > {log} 2>&1"
+
+
+rule render_template:
+    input:
+        template=lambda w: fragments[w.fragment],
+        summary=f"{RESULTS}/analysis/summary.csv",
+        environment=f"{RESULTS}/analysis/environment.json",
+        original="paper/original.yaml",
+        references="paper/sources.yaml",
+        sources=sources("scripts/render_template.py"),
+    output:
+        f"{RESULTS}/{{fragment}}.tex",
+    log:
+        f"{LOGS}/render_template/{{fragment}}.log",
+    resources:
+        mem_mb=500,
+        runtime=10,
+    shell:
+        "python scripts/render_template.py --template {input.template} --summary {input.summary} "
+        "--environment {input.environment} --original {input.original} --sources {input.references} "
+        "--output {output} > {log} 2>&1"

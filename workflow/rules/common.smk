@@ -1,0 +1,103 @@
+# The study, the folders, and the functions the rules share. A job depends on small files only: manifest.json files, its
+# sources (hashed by content) and one canonical JSON text of its configuration.
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+
+from snakemake.exceptions import WorkflowError
+from specpress import resources
+from specpress.study import StudyError, canonical, load_study, models_of, modules_of, sources
+
+# `python` in a job is the one that runs snakemake, whether or not its environment is activated. SPECPRESS_RUN marks the
+# jobs of this run, so that workflow/recover.py can tell those that a killed run has left behind.
+shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH" SPECPRESS_RUN={os.getpid()}; ')
+
+try:
+    study = load_study(config)
+except StudyError as error:
+    raise WorkflowError(str(error)) from None
+
+# Figures, tables, texts and sources of the paper; its tests read the same file.
+contents = yaml.safe_load(Path("paper/contents.yaml").read_text(encoding="utf-8"))
+
+RESOURCES = f"resources/{study.name}"
+RESULTS = f"results/{study.name}"
+LOGS = f"logs/{study.name}"
+
+wheels = {
+    resources.download_name(entry["source"]): entry["source"]
+    for entry in [*study.models.values(), *study.data.values()]
+    if resources.download_name(entry["source"])
+}
+# Every generated piece of LaTeX and its template, by path below the results.
+fragments = {
+    **{f"tables/{name}": table["template"] for name, table in contents["tables"].items()},
+    **{f"text/{name}": text["template"] for name, text in contents["texts"].items()},
+    "numbers": contents["numbers"]["template"],
+}
+
+
+def one_of(names):
+    """A wildcard constraint: one of these names, or nothing at all where there is none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+wildcard_constraints:
+    wheel=one_of(wheels),
+    model=one_of(study.models),
+    data=one_of(study.data),
+    draft=one_of(study.drafts),
+    experiment=one_of(study.experiments),
+    figure=one_of(contents["figures"]),
+    fragment=one_of(fragments),
+
+
+def model_dir(name):
+    """The folder of a model, or of a draft trained here."""
+    return f"{RESULTS}/drafts/{name}" if name in study.drafts else f"{RESOURCES}/models/{name}"
+
+
+def data_dir(name):
+    return f"{RESOURCES}/data/{name}"
+
+
+def manifest_of(name):
+    return f"{model_dir(name)}/manifest.json"
+
+
+def manifests(models=(), data=()):
+    """The manifest of each of these models, drafts and data sets."""
+    return [*map(manifest_of, models), *(f"{data_dir(name)}/manifest.json" for name in data)]
+
+
+def named(flag, names, path):
+    """Command-line arguments: `flag` with NAME=PATH for each name."""
+    return " ".join(f"{flag} {name}={path(name)}" for name in names)
+
+
+def wheel_path(source):
+    """Where the wheel of a source is downloaded to; None for sources of another kind."""
+    name = resources.download_name(source)
+    return f"resources/downloads/{name}" if name else None
+
+
+def wheel_of(source):
+    """The wheel of a source as an input. It is pinned by its sha256, so its time says nothing."""
+    return [ancient(wheel_path(source))] if wheel_path(source) else []
+
+
+def files_of(source):
+    """The user's own files that a source reads as inputs; a folder stands for the model whose config.json it holds."""
+    return [f"{path}/config.json" if Path(path).is_dir() else path for path in resources.input_files(source)]
+
+
+def options(**values):
+    """Command-line arguments for the values that are set; nested values as JSON."""
+    return " ".join(
+        f"--{key.replace('_', '-')} {shlex.quote(canonical(value) if isinstance(value, dict) else str(value))}"
+        for key, value in values.items()
+        if value is not None
+    )

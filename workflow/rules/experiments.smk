@@ -1,0 +1,24 @@
+# One job and one metrics JSON for each experiment. A job takes every core, so that nothing runs beside what it times.
+
+
+rule run_experiment:
+    input:
+        manifests=lambda w: manifests(
+            models_of(study.experiments[w.experiment]), [study.experiments[w.experiment]["data"]]
+        ),
+        sources=lambda w: sources("scripts/run_experiment.py", *modules_of(study.experiments[w.experiment])),
+    output:
+        f"{RESULTS}/metrics/{{experiment}}.json",
+    log:
+        f"{LOGS}/run_experiment/{{experiment}}.log",
+    threads: workflow.cores
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        spec=lambda w: canonical(study.experiments[w.experiment]),
+        models=lambda w: named("--model", models_of(study.experiments[w.experiment]), model_dir),
+        data=lambda w: named("--data", [study.experiments[w.experiment]["data"]], data_dir),
+    shell:
+        "python scripts/run_experiment.py --spec {params.spec:q} {params.models} {params.data} "
+        "--threads {threads} --output {output} > {log} 2>&1"

