@@ -17,6 +17,7 @@ from specpress.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merg
 from specpress.source_code import ROOT, class_parameters
 
 SCHEMA_FILE = ROOT / "workflow" / "schemas" / "study.schema.yaml"
+BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
 def problems(config: dict) -> Iterator[str]:
@@ -45,6 +46,10 @@ def _reference_problems(config: dict) -> Iterator[str]:
         yield from _unknown(f"drafts.{name}.target", "model", draft.get("target"), models)
         for index, source in enumerate(_items(draft, "data", list)):
             yield from _unknown(f"drafts.{name}.data[{index}]", "data set", source, data)
+    for name in data:
+        entry = _items(data, name, dict)
+        if "document_characters" in entry and entry.get("reader") != "text":
+            yield f"data.{name}.document_characters: only the reader text groups paragraphs; remove it"
     yield from _unknown("baseline", "model or draft", config.get("baseline"), [*models, *drafts])
     for kind, body in _items(config, "defaults", dict).items():
         if isinstance(body, dict):
@@ -77,7 +82,7 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     yield from _name_problems(config, own, path)
     defaults = {kind: _items(_items(config, "defaults", dict), kind, dict)}
     complete = merged({"defaults": defaults}, body)
-    yield from _against_schema(complete, _definition(f"{kind}_complete"), path, hint=f" (nor in defaults.{kind})")
+    yield from _against_schema(complete, _definition(f"{kind}_complete"), path, hint=f", here or in defaults.{kind}")
     if kind == "perplexity":
         if isinstance(complete.get("ratios"), list) and complete["ratios"] and 0 not in complete["ratios"]:
             yield f"{path}.ratios: must contain 0, the uncompressed reference of the others"
@@ -110,7 +115,8 @@ def _strings(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
 def _name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     """Names in an experiment, or in the defaults of a kind, that refer to nothing; options that no class takes."""
     models = [*_items(config, "models", dict), *_items(config, "drafts", dict)]
-    yield from _unknown(f"{path}.model", "model or draft", body.get("model"), models)
+    for key in ("baseline", "model"):
+        yield from _unknown(f"{path}.{key}", "model or draft", body.get(key), models)
     yield from _unknown(f"{path}.data", "data set", body.get("data"), _items(config, "data", dict))
     yield from _unknown(f"{path}.sampling", "sampling", body.get("sampling"), _items(config, "sampling", dict))
     for where, what, part in parts(body):
@@ -136,7 +142,7 @@ def _unknown(path: str, what: str, name: Any, known: Collection) -> Iterator[str
 
 
 def _known(name: str, known: Iterable) -> str:
-    known = sorted(str(item) for item in known)
+    known = sorted({str(item) for item in known})
     close = get_close_matches(name, known, n=1)
     return f"; known: {', '.join(known) or 'none'}" + (f"; did you mean {close[0]!r}?" if close else "")
 
@@ -158,37 +164,41 @@ def _against_schema(value: Any, schema: dict, path: str = "", hint: str = "") ->
 
 def _in_words(error: ValidationError, path: str) -> Iterator[str]:
     """What a schema error means to the author of a study file, led by the path of the key."""
-    where = _path(path, error.absolute_path)
-    if error.validator != "additionalProperties":
-        yield f"{where}: {_sentence(error)}"
-        return
-    known = error.schema["properties"]
-    for key in error.instance:
-        if key not in known:
-            yield f"{_path(where, (key,))}: unknown key" + _known(str(key), known)
+    keys = list(error.absolute_path)
+    match error.validator:
+        case "additionalProperties":
+            known = error.schema["properties"]
+            for key in error.instance:
+                if key not in known:
+                    yield f"{_path(path, [*keys, key])}: unknown key" + _known(str(key), known)
+        case "required" | "dependentRequired":
+            missing, *beside = error.message.split("'")[1::2]  # the message quotes the missing key first
+            yield f"{_path(path, [*keys, missing])}: missing" + (f" beside {beside[0]}" if beside else "")
+        case _:
+            yield f"{_path(path, keys)}: {_sentence(error)}"
 
 
 def _sentence(error: ValidationError) -> str:
     value, rule = error.instance, error.validator_value
     match error.validator:
-        case "required":
-            return error.message.replace("is a required property", "is missing")
-        case "dependentRequired":
-            return error.message.replace("is a dependency of", "is missing beside")
         case "type":
             return (
-                f"must be {rule if isinstance(rule, str) else ' or '.join(rule)}, found {value!r}{_number_hint(value)}"
+                f"must be {rule if isinstance(rule, str) else ' or '.join(rule)}, found {value!r}{_hint(value, rule)}"
             )
         case "enum":
             return f"unknown value {value!r}" + _known(str(value), rule)
         case "pattern":
             return f"{value!r} must match {rule}"
+        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+            return f"must be {BOUNDS[error.validator]} {rule}, found {value}"
         case _:
             return error.message
 
 
-def _number_hint(value: Any) -> str:
-    """YAML reads 3e-4 as text: a number needs the dot."""
+def _hint(value: Any, wanted: str | list[str]) -> str:
+    """What YAML does unasked: 3e-4 without a dot is text, 1.0 without quotes is a number."""
+    if isinstance(value, (int, float)) and wanted == "string":
+        return "; write it in quotes"
     try:
         return f" (text; as a number: {float(value)!r})" if isinstance(value, str) else ""
     except ValueError:
@@ -199,4 +209,4 @@ def _path(path: str, keys: Iterable) -> str:
     """`experiments[3]` and ("drafter", "model") give `experiments[3].drafter.model`."""
     for key in keys:
         path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
-    return path or "study file"
+    return path or "the study"

@@ -82,11 +82,11 @@ def merged(config: dict, body: dict) -> dict:
 
 
 def _spec(config: dict, experiment_id: str, body: dict) -> dict:
-    spec = {"id": experiment_id, "model": config["baseline"], **merged(config, body)}
+    spec = {"id": experiment_id, **merged(config, body)}
     if spec["kind"] == "speed":
         name = spec["sampling"]
-        spec |= {"baseline": config["baseline"], "sampling": {"name": name, **config["sampling"][name]}}
-    return spec
+        spec = {"baseline": config["baseline"], **spec, "sampling": {"name": name, **config["sampling"][name]}}
+    return {"model": spec.get("baseline", config["baseline"]), **spec}
 
 
 def parts(spec: dict, path: tuple = ()) -> Iterator[tuple[tuple, str, dict]]:

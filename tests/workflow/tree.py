@@ -10,11 +10,22 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ["Snakefile", "Makefile", "workflow", "profiles", "config", "src", "scripts", "paper", "tests/study.yaml", "tests/data"]
+PARTS = [
+    "Snakefile",
+    "Makefile",
+    "workflow",
+    "profiles",
+    "config",
+    "src",
+    "scripts",
+    "paper",
+    "tests/study.yaml",
+    "tests/data",
+]
 
 # Put before a script's own text: the script ends here, but what it imports can still be read from its source. Every
 # output argument is written, a folder with its two JSON files; then the script would have begun.
-STUB = '''import sys
+STUB = """import sys
 from pathlib import Path
 arguments = dict(zip(sys.argv[1:], sys.argv[2:]))
 outputs = [flag for flag in arguments if flag.startswith("--output")]
@@ -25,9 +36,12 @@ for path in (Path(arguments[flag]) for flag in outputs):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(" ".join(sys.argv))
 sys.exit()
-'''
+"""
 LATEXMK = """#!/usr/bin/env bash
-for argument; do case "$argument" in -outdir=*) mkdir -p "${argument#-outdir=}"; echo > "${argument#-outdir=}/main.pdf" ;; esac; done
+for argument; do
+    case "$argument" in -outdir=*) folder="${argument#-outdir=}" ;; esac
+done
+mkdir -p "$folder" && echo > "$folder/main.pdf"
 """
 
 
@@ -40,7 +54,9 @@ class Tree:
             source, target = ROOT / part, path / part
             target.parent.mkdir(parents=True, exist_ok=True)
             ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "main.pdf")
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, target, **({"ignore": ignored} if source.is_dir() else {}))
+            (shutil.copytree if source.is_dir() else shutil.copy)(
+                source, target, **({"ignore": ignored} if source.is_dir() else {})
+            )
 
     def environment(self) -> dict[str, str]:
         """The copied package comes before the installed one; fake tools, if any, before the system's."""

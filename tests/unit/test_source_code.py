@@ -1,0 +1,78 @@
+import pytest
+
+from specpress.source_code import class_parameters, sources
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A package with imports of every form, and a script."""
+    files = {
+        "scripts/run.py": "import argparse\nfrom specpress.a import f\nfrom specpress import public\n",
+        "src/specpress/__init__.py": "_PUBLIC = {'public': 'specpress.lazy'}\n",
+        "src/specpress/registry.py": "import specpress.untouched\n",
+        "src/specpress/a.py": "import torch\nfrom specpress import registry, b\n\ndef f():\n  import specpress.inside\n",
+        "src/specpress/b.py": "from specpress.pack.one import One\n",
+        "src/specpress/inside.py": "from . import a\n",
+        "src/specpress/lazy.py": "",
+        "src/specpress/untouched.py": "",
+        "src/specpress/pack/__init__.py": "from specpress.registry import resolve\n",
+        "src/specpress/pack/one.py": "from .base import Base\nclass One(Base):\n  def __init__(self, model, *, n=3): ...\n",
+        "src/specpress/pack/two.py": "from .one import One\n",
+        "src/specpress/pack/base.py": (
+            "from dataclasses import dataclass, field\nfrom typing import ClassVar\n\n@dataclass\nclass Base:\n"
+            "    ratio: float = 0\n    kind: ClassVar[str] = ''\n    state: int = field(default=0, init=False)\n\n"
+            "@dataclass\nclass Press(Base):\n    window: int = 3\n\n"
+            "class Free:\n    def __init__(self, **options): ...\n\n"
+            "class Plain(Press):\n    pass\n"
+        ),
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+CLOSURE = [
+    *["scripts/run.py", "src/specpress/a.py", "src/specpress/b.py", "src/specpress/inside.py", "src/specpress/lazy.py"],
+    *["src/specpress/pack/__init__.py", "src/specpress/pack/base.py", "src/specpress/pack/one.py"],
+]
+
+
+def test_closure_follows_every_form_of_import_but_not_the_registry(tree):
+    assert sources("scripts/run.py", root=tree) == CLOSURE
+
+
+def test_modules_loaded_by_name_are_added_if_they_are_ours(tree):
+    assert sources("scripts/run.py", "specpress.pack.two", "kvpress", root=tree) == [
+        *CLOSURE,
+        "src/specpress/pack/two.py",
+    ]
+
+
+def test_missing_script_is_left_for_the_workflow_to_report(tree):
+    assert sources("scripts/none.py", root=tree) == ["scripts/none.py"]
+
+
+@pytest.mark.parametrize(
+    ("target", "parameters"),
+    [
+        ("specpress.pack.one:One", {"model", "n"}),
+        ("specpress.pack.two:One", {"model", "n"}),
+        ("specpress.pack.base:Press", {"ratio", "window"}),
+        ("specpress.pack.base:Plain", {"ratio", "window"}),
+        ("specpress.pack.base:Free", None),
+        ("specpress.pack.base:Nobody", None),
+        ("specpress.nowhere:Nobody", None),
+    ],
+)
+def test_class_parameters(tree, target, parameters):
+    assert class_parameters(target, tree) == parameters
+
+
+def test_class_parameters_of_an_installed_package_agree_with_python():
+    import inspect
+
+    from kvpress import SnapKVPress
+
+    assert class_parameters("kvpress:SnapKVPress") == set(inspect.signature(SnapKVPress).parameters)
