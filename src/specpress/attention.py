@@ -1,8 +1,8 @@
 """Attention for decoding: the query heads of one KV head are stacked, so that keys and values are never repeated.
 
-Registered with transformers as `ATTENTION`; `decode_attention(model)` switches a model to it for a while. New tokens sit
-in the last slots of the cache; the slots before them are visible to all. That holds for a plain cache, after a rollback
-and after eviction, so no mask refers to positions.
+Registered with transformers as `ATTENTION`; `decode_attention(model)` switches a model to it for a while. New tokens
+sit in the last slots of the cache; the slots before them are visible to all. That holds for a plain cache, after a
+rollback and after eviction, so no mask refers to positions.
 """
 
 from contextlib import contextmanager
@@ -35,8 +35,8 @@ def grouped_attention(
     query : Tensor (batch, query heads, queries, head size)
     key, value : Tensor (batch, KV heads, slots, head size)
     attention_mask : Tensor (batch or 1, 1, rows, slots), added to the scores, or None
-        rows = queries, or groups * queries as `grouped_mask` makes it. None: every slot is visible to a single query, and
-        as many queries as slots are a causal prefill.
+        rows = queries, or groups * queries as `grouped_mask` makes it. None: every slot is visible to a single query,
+        and as many queries as slots are a causal prefill.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def grouped_mask(
 ) -> Tensor | None:
     """The mask of one forward, made once for all layers: (batch or 1, 1, groups * queries, slots), or None.
 
-    `attention_mask` is transformers' padding mask (batch, slots), true where a token is real; `cache_position` only gives
-    the number of queries and the device.
+    `attention_mask` is transformers' padding mask (batch, slots), true where a token is real; `cache_position` only
+    gives the number of queries and the device.
     """
     queries, device = cache_position.shape[0], cache_position.device
     if attention_mask is None and queries in (1, kv_length):

@@ -4,7 +4,8 @@ A slot is a place in the buffers; a position is a token's true index in the text
 from then on `seen` goes on counting tokens while `slots` counts what is left.
 """
 
-import torch
+import copy
+
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -85,7 +86,7 @@ class PreallocatedLayer(DynamicLayer):
         self.seen -= tokens
 
     def evict(self, kept: Tensor) -> None:
-        """Keep the slots `kept`: LongTensor (batch, KV heads, kept), ascending, so that slots stay in position order."""
+        """Keep the slots `kept`: LongTensor (batch, KV heads, kept), ascending, so that they stay in position order."""
         index = kept.unsqueeze(-1)
         self.keys, self.values = (x.gather(2, index.expand(-1, -1, -1, x.shape[-1])) for x in (self.keys, self.values))
 
@@ -127,7 +128,13 @@ class PreallocatedCache(Cache):
     @property
     def nbytes(self) -> int:
         """Bytes of the keys and values in use, over all layers."""
-        return sum(x.numel() * x.element_size() for la in self.layers if la.is_initialized for x in (la.keys, la.values))
+        return sum(
+            x.numel() * x.element_size() for la in self.layers if la.is_initialized for x in (la.keys, la.values)
+        )
+
+    def clone(self) -> "PreallocatedCache":
+        """An independent copy."""
+        return copy.deepcopy(self)
 
     def rollback(self, tokens: int) -> None:
         """Forget the last `tokens` tokens in every layer: O(1), nothing is copied.
@@ -138,7 +145,9 @@ class PreallocatedCache(Cache):
             If fewer tokens have been seen, or fewer slots are left, than are to be forgotten.
         """
         if not 0 <= tokens <= min(self.seen, *(layer.slots for layer in self.layers)):
-            raise ValueError(f"cannot roll back {tokens} tokens of a cache with {self.seen} tokens in {self.slots} slots")
+            raise ValueError(
+                f"cannot roll back {tokens} tokens of a cache with {self.seen} tokens in {self.slots} slots"
+            )
         for layer in self.layers:
             layer.rollback(tokens)
 

@@ -19,7 +19,7 @@ from specpress.verification import METHODS, verify
 class Generation:
     """What `generate` returns.
 
-    tokens : LongTensor (batch, new), the new tokens only; rows that ended early are filled up with the end-of-text token.
+    tokens : LongTensor (batch, new), the new tokens only; rows that ended early repeat their end-of-text token.
     trace : Trace, per-iteration proposed, accepted, gamma, seconds, cache slots.
     """
 
@@ -27,7 +27,7 @@ class Generation:
     trace: Trace = field(repr=False)
 
     def metrics(self) -> dict:
-        """ttft_s, tpot_ms, tokens_per_s (a sequence), acceptance_rate, tokens_per_iteration, kv_bytes; see Trace.metrics."""
+        """ttft_s, tpot_ms, tokens_per_s, acceptance_rate, tokens_per_iteration, kv_bytes; see `Trace.metrics`."""
         return self.trace.metrics(self.tokens.shape[1])
 
 
@@ -83,7 +83,7 @@ def generate(
 
 
 class _Loop:
-    """State of one generation. `context` holds prompt and committed tokens; the target's cache lacks the last of them."""
+    """State of one generation. `context` holds prompt and committed tokens; the target's cache lacks the last one."""
 
     padding: Tensor | None = None
     stop_tokens: frozenset[int] = frozenset()
@@ -190,7 +190,9 @@ def _token_set(eos_token_id: int | Iterable[int] | None) -> frozenset[int]:
     return frozenset([eos_token_id] if isinstance(eos_token_id, int) else eos_token_id)
 
 
-def _check(model: nn.Module, input_ids: Tensor, max_new_tokens: int, drafter: Drafter | None, verification: str) -> None:
+def _check(
+    model: nn.Module, input_ids: Tensor, max_new_tokens: int, drafter: Drafter | None, verification: str
+) -> None:
     """Refuse what cannot be decoded, before any work."""
     if input_ids.dim() != 2:
         raise ValueError(f"input_ids must be (batch, prompt_len), got shape {tuple(input_ids.shape)}")
@@ -202,10 +204,12 @@ def _check(model: nn.Module, input_ids: Tensor, max_new_tokens: int, drafter: Dr
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and prompt + max_new_tokens > context:
         raise ValueError(
-            f"a prompt of {prompt} tokens and {max_new_tokens} new ones do not fit the model's context of {context} tokens; "
-            f"shorten the prompt to {max(context - max_new_tokens, 0)} tokens or ask for fewer new ones"
+            f"a prompt of {prompt} tokens and {max_new_tokens} new ones do not fit the model's context of {context} "
+            f"tokens; shorten the prompt to {max(context - max_new_tokens, 0)} tokens or ask for fewer new ones"
         )
     if verification not in METHODS:
         raise ValueError(f"unknown verification {verification!r}; known: {', '.join(METHODS)}")
     if drafter is not None and batch > 1:
-        raise ValueError(f"speculative decoding takes one sequence at a time, got a batch of {batch}; leave out the drafter")
+        raise ValueError(
+            f"speculative decoding takes one sequence at a time, got a batch of {batch}; leave out the drafter"
+        )

@@ -1,7 +1,7 @@
 """How many tokens to draft next: gamma, constant or adapted to how the last rounds went.
 
-A schedule looks at finished rounds, or stops drafting after a token has been included; both leave the output law as it is.
-Each belongs to one `generate` call.
+A schedule looks at finished rounds, or stops drafting after a token has been included; both leave the output law
+as it is. Each belongs to one `generate` call.
 """
 
 from specpress.trace import Iteration

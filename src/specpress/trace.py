@@ -19,8 +19,9 @@ def clock(device: torch.device) -> float:
 class Iteration:
     """One round of the loop: draft, verify, commit.
 
-    `gamma` is what the schedule asked for, `proposed` what the drafter gave, `accepted` what the target kept, `committed`
-    the tokens that reached the output (at most accepted + 1), `slots` the slots of the target's cache afterwards.
+    `gamma` is what the schedule asked for, `proposed` what the drafter gave, `accepted` what the target kept,
+    `committed` the tokens that reached the output (at most accepted + 1), `slots` the slots of the target's cache
+    afterwards.
     """
 
     gamma: int
@@ -59,9 +60,9 @@ class Trace:
     def metrics(self, n_tokens: int) -> dict:
         """The figures of a generation of `n_tokens` tokens (a sequence).
 
-        ttft_s: seconds from the call to the first token. tpot_ms: milliseconds a token after the first. tokens_per_s: all
-        tokens over all seconds. acceptance_rate: accepted / proposed draft tokens. tokens_per_iteration: tokens after the
-        first, per forward of the target. kv_bytes: bytes of the target's keys and values at the end. None where the
+        ttft_s: seconds from the call to the first token. tpot_ms: milliseconds a token after the first. tokens_per_s:
+        all tokens over all seconds. acceptance_rate: accepted / proposed draft tokens. tokens_per_iteration: tokens
+        after the first, per forward of the target. kv_bytes: bytes of the target's keys and values at the end. None where the
         generation cannot say (a single token has no TPOT; no drafter, no acceptance).
         """
         decode = sum(i.seconds for i in self.iterations)

@@ -1,8 +1,8 @@
 """Which drafted tokens the target keeps, so that the output law is the target's own.
 
-Both rules see the target's laws P (gamma + 1 rows), the draft's laws Q (gamma rows) and the drafted tokens x, and return
-how many leading tokens are kept and one more token drawn from the target's side. Greedy decoding is the case of one-hot
-laws: nothing here treats it apart.
+Both rules see the target's laws P (gamma + 1 rows), the draft's laws Q (gamma rows) and the drafted tokens x, and
+return how many leading tokens are kept and one more token drawn from the target's side. Greedy decoding is the case of
+one-hot laws: nothing here treats it apart.
 
 - `token`: Leviathan et al. (2023), algorithm 1; Chen et al. (2023), algorithm 2.
 - `block`: Sun et al. (2024), "Block Verification Accelerates Speculative Decoding", algorithm 2.

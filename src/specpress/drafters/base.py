@@ -35,7 +35,7 @@ class Drafter:
         """
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
-        """Draft up to `gamma` tokens after `context` (LongTensor (n,)); `stop` ends drafting after an included token."""
+        """Draft up to `gamma` tokens after `context`, LongTensor (n,); `stop` ends drafting after an included token."""
         raise NotImplementedError
 
     def rollback(self, length: int) -> None:
@@ -51,6 +51,6 @@ def check_same_vocabulary(target: nn.Module, draft: nn.Module) -> None:
     ours, theirs = target.config.vocab_size, draft.config.vocab_size
     if ours != theirs:
         raise ValueError(
-            f"the draft model has a vocabulary of {theirs} tokens, the target one of {ours}: speculative decoding needs "
-            "the same tokenizer and vocabulary size for both; take a draft of the target's own family or train one from it"
+            f"the draft model has a vocabulary of {theirs} tokens, the target one of {ours}: speculative decoding "
+            "needs one tokenizer and vocabulary for both; take a draft of the target's family or train one from it"
         )

@@ -1,0 +1,36 @@
+"""Run one experiment of a study and write its metrics as JSON."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Parse the command line, run, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", required=True, type=json.loads, help="the experiment, as JSON (see specpress.study)")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=DIR", help="a model or draft; repeatable")
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=DIR", help="a data set; repeatable")
+    parser.add_argument("--threads", type=int, default=1, help="threads torch may use (default: 1)")
+    parser.add_argument("--output", required=True, type=Path, help="the metrics file to write")
+    args = parser.parse_args()
+
+    from specpress.experiments import run  # after parsing: torch takes seconds to import
+
+    try:
+        metrics = run(args.spec, models=_folders(args.model), data=_folders(args.data), threads=args.threads)
+    except ValueError as error:
+        print(f"{args.spec['id']}: {error}", file=sys.stderr)
+        return 2
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    return 0
+
+
+def _folders(pairs: list[str]) -> dict[str, Path]:
+    return {name: Path(folder) for name, folder in (pair.split("=", 1) for pair in pairs)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
