@@ -361,12 +361,15 @@ def _draft_observations(item: Mapping) -> Iterable[dict]:
 def _draft_summary(item: Mapping) -> Iterable[dict]:
     for metric, unit in (("parameters", ""), ("head_tokens", "tokens"), ("tokens", "tokens")):
         yield _single(metric, unit, item.get(metric), metric, "not recorded")
+    for metric in ("layers", "sequence", "batch", "learning_rate"):
+        yield _single(metric, "", item["spec"].get(metric), f"spec.{metric}", "not recorded")
     last = item["loss"][-1]["loss"] if item.get("loss") else None
     yield _single("final_loss", "nats", last, "loss[-1].loss", "no loss was recorded")
     for data, held_out in (item.get("held_out") or {}).items():
         for metric, key, unit in (
             ("held_out_acceptance", "acceptance", ""),
             ("held_out_cross_entropy", "cross_entropy", "nats"),
+            ("held_out_coverage", "coverage", ""),
             ("held_out_tokens", "n_tokens", "tokens"),
         ):
             yield _single(metric, unit, held_out.get(key), f"held_out.{data}.{key}", "not recorded") | {"data": data}
