@@ -8,7 +8,6 @@ such a head: a token the draft cannot propose has q(x) = 0 and comes in through 
 import copy
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -22,12 +21,14 @@ from tqdm import tqdm
 from transformers import AutoConfig
 
 from specpress.data import load_documents
+from specpress.environment import describe, peak_memory_bytes
 from specpress.files import sha256
 from specpress.models import build_model, load_model, save_model
 
 MAX_PASSES = 4  # beyond four passes repeated text teaches little (Muennighoff et al., 2023, section 5)
 VALIDATION_SHARE = 16  # one training document in 16 is kept for validation
 LOSS_POINTS = 50  # points of the loss curve
+HEAD_SCALES = (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16)  # tried before training
 IGNORED = -100  # target of a token outside the draft's head: no loss
 
 
@@ -80,7 +81,7 @@ class DraftConfig:
     batch: int = 8
     learning_rate: float = 1e-3
     mixture: str = "proportional"
-    evaluation: int = 8192
+    evaluation: int = 4096
 
     def __post_init__(self):
         minimum = {"layers": 1, "vocabulary": 1, "tokens": 1, "seed": 0, "sequence": 2, "batch": 1, "evaluation": 1}
@@ -276,9 +277,10 @@ def fit(
     mixed_precision: bool,
     report: Callable[[int, float], None],
 ) -> None:
-    """Train a draft on the next token of each window, in their order.
+    """Train a draft on the next token of each window, in their order, by AdamW on the cross-entropy.
 
-    Labels outside the draft's head carry no loss: it learns the law of the text given a token of its own.
+    Labels outside the draft's head carry no loss: it learns the law of the text given a token of its own. The model
+    stays in eval mode: there is no dropout to draw.
 
     Parameters
     ----------
@@ -295,16 +297,12 @@ def fit(
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     steps = windows.split(config.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine((step + 1) / len(steps)))
-    rows_of = _head_rows(draft)
-    draft.train()
+    soften_head(draft, steps[0])
     tokens = 0
     for rows in steps:
-        rows = rows.to(draft.device)
         with torch.autocast(draft.device.type, dtype=torch.bfloat16, enabled=mixed_precision):
-            logits = draft(rows[:, :-1], use_cache=False).logits
-        labels = rows_of[rows[:, 1:]].flatten()
-        loss = F.cross_entropy(logits.float().flatten(0, 1), labels, ignore_index=IGNORED, reduction="sum")
-        loss = loss / (labels != IGNORED).sum().clamp(min=1)
+            logits, labels = predictions(draft, rows.to(draft.device))
+            loss = cross_entropy(logits, labels)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
@@ -312,7 +310,42 @@ def fit(
         schedule.step()
         tokens += labels.numel()
         report(tokens, loss.item())
-    draft.eval()
+
+
+def predictions(draft: nn.Module, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (n, length, k) after each token of the windows (n, length + 1) but the last, and their labels (n, length).
+
+    A label is a row of the draft's head, or `IGNORED` for a token the head does not cover.
+    """
+    ids = covered(draft)
+    row_of = torch.full((draft.config.vocab_size,), IGNORED, device=draft.device)
+    row_of[ids] = torch.arange(len(ids), device=draft.device)
+    return draft(rows[:, :-1], use_cache=False).logits, row_of[rows[:, 1:]]
+
+
+def covered(draft: nn.Module) -> torch.Tensor:
+    """Ids (k,) of the tokens a model's head covers."""
+    ids = getattr(draft, "head_token_ids", None)
+    return torch.arange(draft.config.vocab_size, device=draft.device) if ids is None else ids
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean loss in nats over the labels that are not `IGNORED`; 0 if there is none."""
+    total = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+@torch.no_grad()
+def soften_head(draft: nn.Module, rows: torch.Tensor) -> float:
+    """Scale the head's weights by the best of `HEAD_SCALES` on some windows, and return it.
+
+    After a few layers the hidden state has the length it has after the last one, but not its direction: the target's
+    head is sure of the wrong tokens. Smaller logits to begin with save the steps that unlearning this takes.
+    """
+    logits, labels = predictions(draft, rows.to(draft.device))
+    best = min(HEAD_SCALES, key=lambda scale: cross_entropy(scale * logits, labels).item())
+    draft.get_output_embeddings().weight.mul_(best)
+    return best
 
 
 def warmup_cosine(progress: float, warmup: float = 0.05) -> float:
@@ -320,19 +353,6 @@ def warmup_cosine(progress: float, warmup: float = 0.05) -> float:
     if progress < warmup:
         return progress / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-
-def _head_rows(draft: nn.Module) -> torch.Tensor:
-    """(vocabulary,): the row of the draft's head for each token, `IGNORED` for a token it does not cover."""
-    ids = _covered(draft)
-    rows = torch.full((draft.config.vocab_size,), IGNORED, device=draft.device)
-    rows[ids] = torch.arange(len(ids), device=draft.device)
-    return rows
-
-
-def _covered(draft: nn.Module) -> torch.Tensor:
-    ids = getattr(draft, "head_token_ids", None)
-    return torch.arange(draft.config.vocab_size, device=draft.device) if ids is None else ids
 
 
 @torch.inference_mode()
@@ -352,20 +372,20 @@ def judge(draft: nn.Module, target: nn.Module, windows: torch.Tensor, batch: int
         sampling accepts a draft token (Leviathan et al., 2023, section 3.2). `cross_entropy`: nats a token of the
         draft on the tokens its head covers; `coverage`: their share. `n_tokens`: positions scored.
     """
-    ids, rows_of = _covered(draft), _head_rows(draft)
-    overlap = nll = covered = 0.0
+    ids = covered(draft)
+    overlap = nll = scored = 0.0
     for rows in windows.to(draft.device).split(batch):
         p = target(rows[:, :-1], use_cache=False).logits.float().softmax(-1)[..., ids]
-        log_q = draft(rows[:, :-1], use_cache=False).logits.float().log_softmax(-1)
-        labels = rows_of[rows[:, 1:]]
-        overlap += torch.minimum(p, log_q.exp()).sum().item()
-        nll += F.nll_loss(log_q.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum").item()
-        covered += (labels != IGNORED).sum().item()
+        logits, labels = predictions(draft, rows)
+        overlap += torch.minimum(p, logits.float().softmax(-1)).sum().item()
+        in_head = (labels != IGNORED).sum().item()
+        nll += cross_entropy(logits, labels).item() * in_head
+        scored += in_head
     count = windows.shape[0] * (windows.shape[1] - 1)
     return {
         "acceptance": overlap / count,
-        "cross_entropy": nll / covered if covered else None,
-        "coverage": covered / count,
+        "cross_entropy": nll / scored if scored else None,
+        "coverage": scored / count,
         "n_tokens": count,
     }
 
@@ -401,8 +421,6 @@ def train_draft(config: DraftConfig, target, data: dict, output, *, threads: int
     DraftError
         Before any training, if the target or the text cannot give such a draft.
     """
-    from specpress.environment import describe
-
     started = time.perf_counter()
     torch.set_num_threads(threads)
     shape = AutoConfig.from_pretrained(target)
@@ -545,12 +563,6 @@ class _Lines:
 
     def flush(self) -> None:
         self._stream.flush()
-
-
-def peak_memory_bytes() -> int:
-    """The most memory this process has held so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else
 
 
 def _write(draft: nn.Module, tokenizer, metrics: dict, target: Path, output: Path) -> None:

@@ -198,6 +198,21 @@ def test_a_batch_without_a_token_of_the_head_does_no_harm():
     assert all(parameter.isfinite().all() for parameter in draft.parameters())
 
 
+def test_softening_takes_the_best_scale():
+    target, tokenizer = make_target("llama")
+    windows = make_windows(tokenizer)[:4]
+    draft = cut_draft(target, layers=1, token_ids=torch.arange(VOCABULARY))
+    losses = {}
+    for scale in drafts.HEAD_SCALES:
+        scaled = copy.deepcopy(draft)
+        scaled.get_output_embeddings().weight.data.mul_(scale)
+        losses[scale] = judge(scaled, target, windows)["cross_entropy"]
+    best = min(losses, key=losses.get)
+    assert best < 1
+    assert drafts.soften_head(draft, windows) == best
+    assert judge(draft, target, windows)["cross_entropy"] == pytest.approx(losses[best])
+
+
 def test_warmup_and_cosine():
     assert drafts.warmup_cosine(0.025) == pytest.approx(0.5)
     assert drafts.warmup_cosine(0.05) == pytest.approx(1)
