@@ -104,8 +104,10 @@ def draw(law: Tensor, uniforms: Tensor) -> Tensor:
     LongTensor (...). A token of zero mass is never drawn.
     """
     cumulative = law.cumsum(-1, dtype=torch.float64)
-    level = uniforms.to(cumulative).unsqueeze(-1) * cumulative[..., -1:]
-    return torch.searchsorted(cumulative, level, right=True).squeeze(-1).clamp_(max=law.shape[-1] - 1)
+    total = cumulative[..., -1:]
+    level = uniforms.to(cumulative).unsqueeze(-1) * total
+    level = torch.minimum(level, torch.nextafter(total, torch.zeros_like(total)))  # rounding may have reached the total
+    return torch.searchsorted(cumulative, level, right=True).squeeze(-1)
 
 
 class Randomness:

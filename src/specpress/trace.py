@@ -62,8 +62,8 @@ class Trace:
 
         ttft_s: seconds from the call to the first token. tpot_ms: milliseconds a token after the first. tokens_per_s:
         all tokens over all seconds. acceptance_rate: accepted / proposed draft tokens. tokens_per_iteration: tokens
-        after the first, per forward of the target. kv_bytes: bytes of the target's keys and values at the end. None where the
-        generation cannot say (a single token has no TPOT; no drafter, no acceptance).
+        after the first, per forward of the target. kv_bytes: bytes of the target's keys and values at the end. None
+        where the generation cannot say (a single token has no TPOT; no drafter, no acceptance).
         """
         decode = sum(i.seconds for i in self.iterations)
         proposed = sum(i.proposed for i in self.iterations)

@@ -1,0 +1,36 @@
+"""Tiny models with random weights, of both families, for tests that need a real forward."""
+
+import torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+
+VOCABULARY = 48
+
+
+def llama(layers: int = 2, *, seed: int = 0, vocabulary: int = VOCABULARY, **overrides) -> LlamaForCausalLM:
+    """Three query heads a KV head, as in SmolLM2."""
+    settings = {"hidden_size": 48, "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 64}
+    return _sharpened(LlamaForCausalLM, LlamaConfig, layers, seed, vocabulary, settings | overrides)
+
+
+def gpt_neox(layers: int = 2, *, seed: int = 0, vocabulary: int = VOCABULARY, **overrides) -> GPTNeoXForCausalLM:
+    """Partial rotary embeddings and parallel residual, as in Pythia."""
+    settings = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "rotary_pct": 0.25}
+    return _sharpened(GPTNeoXForCausalLM, GPTNeoXConfig, layers, seed, vocabulary, settings | overrides)
+
+
+def _sharpened(model, config, layers, seed, vocabulary, settings):
+    """Weights scaled up, so that the laws are far from uniform and depend on the whole context."""
+    torch.manual_seed(seed)
+    settings = {"max_position_embeddings": 256, **settings}
+    made = model(config(vocab_size=vocabulary, num_hidden_layers=layers, bos_token_id=0, eos_token_id=1, **settings))
+    for parameter in made.parameters():
+        parameter.data *= 4 if parameter.dim() > 1 else 1
+    return made.eval()
+
+
+FAMILIES = {"llama": llama, "gpt_neox": gpt_neox}
+
+
+def prompt(length: int, *, seed: int = 0, batch: int = 1) -> torch.Tensor:
+    """Random tokens, LongTensor (batch, length)."""
+    return torch.randint(2, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(seed))

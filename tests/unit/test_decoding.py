@@ -1,0 +1,146 @@
+"""The loop against transformers' own generate (greedy), and its law against the target's (sampled)."""
+
+import pytest
+import tiny
+import torch
+
+from specpress import SamplingParams, generate
+from specpress.drafters import DraftModel, PromptLookup
+from specpress.schedules import AIMD, Constant
+
+GREEDY = SamplingParams(temperature=0)
+
+
+def drafters(family):
+    """Fresh drafters of each kind for a target of the family."""
+    make = tiny.FAMILIES[family]
+    return {
+        "none": lambda: None,
+        "weak draft": lambda: DraftModel(make(1, seed=5)),
+        "the target itself": lambda: DraftModel(make()),
+        "subset head": lambda: DraftModel(with_subset_head(make())),
+        "prompt lookup": lambda: PromptLookup(max_ngram=2),
+    }
+
+
+KINDS = list(drafters("llama"))
+SCHEDULES = {"constant 1": lambda: Constant(1), "constant 5": lambda: Constant(5), "aimd": lambda: AIMD(floor=2, cap=6)}
+
+
+def with_subset_head(model):
+    """The model with an output head over two thirds of the vocabulary."""
+    kept = torch.arange(0, tiny.VOCABULARY * 2 // 3)
+    head = torch.nn.Linear(model.config.hidden_size, len(kept), bias=False)
+    head.weight = torch.nn.Parameter(model.get_output_embeddings().weight.data[kept].clone())
+    model.set_output_embeddings(head)
+    model.head_token_ids = kept
+    return model
+
+
+def reference(model, tokens, new, **settings):
+    """transformers' greedy tokens, (new,)."""
+    out = model.generate(tokens, max_new_tokens=new, do_sample=False, pad_token_id=0, eos_token_id=None, **settings)
+    return out[:, tokens.shape[1] :]
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("verification", ["token", "block"])
+def test_greedy_tokens_equal_transformers_generate(family, kind, schedule, verification):
+    model = tiny.FAMILIES[family]()
+    for seed, length in enumerate((1, 2, 30)):
+        tokens = tiny.prompt(length, seed=seed)
+        result = generate(
+            model,
+            tokens,
+            max_new_tokens=40,
+            sampling=GREEDY,
+            drafter=drafters(family)[kind](),
+            schedule=SCHEDULES[schedule](),
+            verification=verification,
+        )
+        assert result.tokens.tolist() == reference(model, tokens, 40).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("new", [1, 2, 3, 7])
+def test_the_length_limit_is_exact(kind, new):
+    result = generate(tiny.llama(), tiny.prompt(5), max_new_tokens=new, drafter=drafters("llama")[kind]())
+    assert result.tokens.shape == (1, new)
+    assert sum(i.committed for i in result.trace.iterations) == new - 1
+
+
+def test_perfect_drafts_are_all_accepted():
+    model = tiny.llama()
+    result = generate(model, tiny.prompt(9), max_new_tokens=21, drafter=DraftModel(tiny.llama()), schedule=Constant(4))
+    assert result.metrics()["acceptance_rate"] == 1
+    assert result.metrics()["tokens_per_iteration"] == 5
+
+
+@pytest.mark.parametrize("kind", ["none", "weak draft", "the target itself"])
+def test_end_of_text_stops(kind):
+    model, tokens = tiny.llama(), tiny.prompt(10)
+    plain = reference(model, tokens, 30)[0].tolist()
+    stop = plain[11]
+    expected = plain[: plain.index(stop) + 1]
+    drafter = drafters("llama")[kind]()
+    result = generate(model, tokens, max_new_tokens=30, sampling=GREEDY, drafter=drafter, eos_token_id=[stop, 999])
+    assert result.tokens[0].tolist() == expected
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_padded_batch_equals_its_rows_alone(family):
+    model = tiny.FAMILIES[family]()
+    rows = [tiny.prompt(n, seed=n)[0] for n in (12, 5, 9)]
+    tokens, mask = torch.zeros(3, 12, dtype=torch.long), torch.zeros(3, 12, dtype=torch.long)
+    for i, row in enumerate(rows):
+        tokens[i, -len(row) :], mask[i, -len(row) :] = row, 1
+    together = generate(model, tokens, max_new_tokens=20, sampling=GREEDY, attention_mask=mask).tokens
+    for i, row in enumerate(rows):
+        assert together[i].tolist() == reference(model, row[None], 20)[0].tolist()
+
+
+def test_rows_of_a_batch_that_ended_repeat_their_end_of_text():
+    model, tokens = tiny.llama(), tiny.prompt(10, batch=3)
+    free = generate(model, tokens, max_new_tokens=20, sampling=GREEDY).tokens
+    stop = int(free[0, 4])
+    stopped = generate(model, tokens, max_new_tokens=20, sampling=GREEDY, eos_token_id=stop).tokens
+    for row, plain in zip(stopped.tolist(), free.tolist(), strict=True):
+        end = plain.index(stop) + 1 if stop in plain else len(row)
+        assert row == plain[:end][: len(row)] + [stop] * (len(row) - end)
+
+
+def test_a_seed_gives_the_same_tokens_and_another_seed_others():
+    def sample(seed):
+        sampling = SamplingParams(temperature=1.5, seed=seed)
+        drafter = DraftModel(tiny.llama(1, seed=5))
+        return generate(tiny.llama(), tiny.prompt(5), max_new_tokens=30, sampling=sampling, drafter=drafter).tokens
+
+    assert torch.equal(sample(1), sample(1))
+    assert not torch.equal(sample(1), sample(2))
+
+
+def test_on_tokens_sees_every_token_in_order():
+    seen = []
+    drafter = DraftModel(tiny.llama(1, seed=5))
+    result = generate(tiny.llama(), tiny.prompt(5), max_new_tokens=25, drafter=drafter, on_tokens=seen.append)
+    assert torch.equal(torch.cat(seen, dim=1), result.tokens)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"input_ids": torch.empty(1, 0, dtype=torch.long)}, "the prompt is empty"),
+        ({"input_ids": torch.zeros(4, dtype=torch.long)}, "must be \\(batch, prompt_len\\)"),
+        ({"input_ids": tiny.prompt(300)}, "do not fit the model's context of 256 tokens"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
+        ({"verification": "guess"}, "unknown verification 'guess'; known: token, block"),
+        ({"drafter": DraftModel(tiny.llama(1, vocabulary=50))}, "vocabulary of 50 tokens, the target one of 48"),
+        ({"drafter": PromptLookup(), "input_ids": tiny.prompt(4, batch=2)}, "one sequence at a time"),
+    ],
+)
+def test_bad_input_is_refused(arguments, said):
+    arguments = {"input_ids": tiny.prompt(4), "max_new_tokens": 5} | arguments
+    with pytest.raises(ValueError, match=said):
+        generate(tiny.llama(), arguments.pop("input_ids"), **arguments)
