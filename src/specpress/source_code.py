@@ -30,8 +30,9 @@ def sources(entry_file: str, *extra_modules: str, root: Path = ROOT) -> list[str
     Returns
     -------
     list of str
-        The script, the specpress modules it imports (at any depth, also inside functions) and the packages that hold
-        them, sorted, relative to `root`. A missing script is returned alone, for the workflow to report.
+        The script and the specpress modules it imports, at any depth, also inside functions; sorted, relative to
+        `root`. Of a package only what is used counts: what its __init__ re-exports besides is not followed. A missing
+        script is returned alone, for the workflow to report.
     """
     entry = root / entry_file
     waiting = [m for m in extra_modules if m.split(".")[0] == "specpress"]
@@ -43,7 +44,6 @@ def sources(entry_file: str, *extra_modules: str, root: Path = ROOT) -> list[str
         if path:
             found[name] = path
             waiting += _imports(path, name, root)
-            waiting.append(name.rpartition(".")[0])  # importing a module runs its package's __init__
     return sorted({entry_file, *(path.relative_to(root).as_posix() for path in found.values())})
 
 
@@ -77,24 +77,45 @@ def _base(node: ast.ImportFrom, path: Path, module: str) -> str:
 
 
 def _imports(path: Path, module: str, root: Path) -> list[str]:
-    """Names of the specpress modules a file imports."""
+    """Names of the specpress modules a file imports, those behind a re-exported name included."""
     names = []
     for node in ast.walk(_parse(path)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = _base(node, path, module)
-            names.append(base)
-            names += [f"{base}.{alias.name}" for alias in node.names]  # a submodule, or a name that has no file
-    inside = [name for name in names if name.split(".")[0] == "specpress"]
-    public = _lazy_names(root)
-    return [public.get(name.removeprefix("specpress."), name) for name in inside]
+            if base.split(".")[0] == "specpress":
+                names += [_provider(base, alias.name, root) for alias in node.names]
+    return [name for name in names if name.split(".")[0] == "specpress"]
 
 
-def _lazy_names(root: Path) -> dict[str, str]:
-    """The public names that specpress/__init__.py loads on first use, with their modules."""
-    init = root / "src" / "specpress" / "__init__.py"
-    for node in _parse(init).body if init.exists() else []:
+def _provider(module: str, name: str, root: Path) -> str:
+    """The module that `from module import name` gets its name from: a submodule, one it re-exports from, or itself."""
+    path = _module_file(module, root)
+    if _module_file(f"{module}.{name}", root):
+        return f"{module}.{name}"
+    if path is None or path.name != "__init__.py":
+        return module
+    lazy = _lazy_names(path)
+    if name in lazy:
+        return lazy[name]
+    origin = _origin(path, module, name)
+    return _provider(*origin, root) if origin else module
+
+
+def _origin(path: Path, module: str, name: str) -> tuple[str, str] | None:
+    """(module, name there) of a name that a file imports with `from`; None if it does not."""
+    for node in _parse(path).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _base(node, path, module), alias.name
+    return None
+
+
+def _lazy_names(init: Path) -> dict[str, str]:
+    """The names a package loads on first use, with their modules: its table `_PUBLIC`, if it has one."""
+    for node in _parse(init).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "_PUBLIC":
             return ast.literal_eval(node.value)
     return {}
@@ -121,14 +142,13 @@ def class_parameters(target: str, root: Path = ROOT) -> set[str] | None:
 
 def _find_class(module: str, name: str, root: Path) -> tuple[ast.ClassDef, str] | None:
     path = _module_file(module, root)
-    for node in _parse(path).body if path else []:
+    if path is None:
+        return None
+    for node in _parse(path).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return node, module
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return _find_class(_base(node, path, module), alias.name, root)
-    return None
+    origin = _origin(path, module, name)
+    return _find_class(*origin, root) if origin else None
 
 
 def _parameters(node: ast.ClassDef, module: str, root: Path) -> set[str] | None:

@@ -10,14 +10,15 @@ def tree(tmp_path):
         "scripts/run.py": "import argparse\nfrom specpress.a import f\nfrom specpress import public\n",
         "src/specpress/__init__.py": "_PUBLIC = {'public': 'specpress.lazy'}\n",
         "src/specpress/registry.py": "import specpress.untouched\n",
-        "src/specpress/a.py": "import torch\nfrom specpress import registry, b\n\ndef f():\n  import specpress.inside\n",
-        "src/specpress/b.py": "from specpress.pack.one import One\n",
+        "src/specpress/a.py": "import torch\nfrom specpress import registry, b\ndef f():\n  import specpress.inside\n",
+        "src/specpress/b.py": "from specpress.pack import One\n",
         "src/specpress/inside.py": "from . import a\n",
         "src/specpress/lazy.py": "",
         "src/specpress/untouched.py": "",
-        "src/specpress/pack/__init__.py": "from specpress.registry import resolve\n",
-        "src/specpress/pack/one.py": "from .base import Base\nclass One(Base):\n  def __init__(self, model, *, n=3): ...\n",
-        "src/specpress/pack/two.py": "from .one import One\n",
+        "src/specpress/pack/__init__.py": "from .one import One\nfrom .two import Two\n",
+        "src/specpress/made/__init__.py": "from specpress.untouched import x\ndef make(): ...\n",
+        "src/specpress/pack/one.py": "from .base import Base\nclass One(Base):\n  def __init__(self, m, *, n=3): ...\n",
+        "src/specpress/pack/two.py": "from .one import One as Two\n",
         "src/specpress/pack/base.py": (
             "from dataclasses import dataclass, field\nfrom typing import ClassVar\n\n@dataclass\nclass Base:\n"
             "    ratio: float = 0\n    kind: ClassVar[str] = ''\n    state: int = field(default=0, init=False)\n\n"
@@ -35,11 +36,11 @@ def tree(tmp_path):
 
 CLOSURE = [
     *["scripts/run.py", "src/specpress/a.py", "src/specpress/b.py", "src/specpress/inside.py", "src/specpress/lazy.py"],
-    *["src/specpress/pack/__init__.py", "src/specpress/pack/base.py", "src/specpress/pack/one.py"],
+    *["src/specpress/pack/base.py", "src/specpress/pack/one.py"],
 ]
 
 
-def test_closure_follows_every_form_of_import_but_not_the_registry(tree):
+def test_closure_follows_what_is_used_and_not_the_registry(tree):
     assert sources("scripts/run.py", root=tree) == CLOSURE
 
 
@@ -50,6 +51,13 @@ def test_modules_loaded_by_name_are_added_if_they_are_ours(tree):
     ]
 
 
+def test_a_name_that_a_package_defines_itself_brings_the_whole_package(tree):
+    (tree / "scripts/make.py").write_text("from specpress.made import make\n")
+    assert sources("scripts/make.py", root=tree) == [
+        *["scripts/make.py", "src/specpress/made/__init__.py", "src/specpress/untouched.py"],
+    ]
+
+
 def test_missing_script_is_left_for_the_workflow_to_report(tree):
     assert sources("scripts/none.py", root=tree) == ["scripts/none.py"]
 
@@ -57,8 +65,9 @@ def test_missing_script_is_left_for_the_workflow_to_report(tree):
 @pytest.mark.parametrize(
     ("target", "parameters"),
     [
-        ("specpress.pack.one:One", {"model", "n"}),
-        ("specpress.pack.two:One", {"model", "n"}),
+        ("specpress.pack.one:One", {"m", "n"}),
+        ("specpress.pack:One", {"m", "n"}),
+        ("specpress.pack:Two", {"m", "n"}),
         ("specpress.pack.base:Press", {"ratio", "window"}),
         ("specpress.pack.base:Plain", {"ratio", "window"}),
         ("specpress.pack.base:Free", None),

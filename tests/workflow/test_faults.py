@@ -1,0 +1,138 @@
+"""Wrong input, failing and killed jobs: what the user is told, and how the next run goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+SLEEPER = "import time\nfrom pathlib import Path\nPath('started').touch()\ntime.sleep(600)\n"
+
+
+def wait_for(condition, seconds=60):
+    """Wait until `condition()` holds; fails if it does not within a generous time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def recover(tree) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "workflow/recover.py"], cwd=tree.path, env=tree.environment(), capture_output=True, text=True
+    )
+
+
+def jobs_alive(tree) -> list[psutil.Process]:
+    """The experiment jobs that run in this tree."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cmdline()[1:2] == ["scripts/run_experiment.py"] and process.cwd() == str(tree.path):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def running(tree, study):
+    """A snakemake at work in the tree, in the middle of an experiment that does not end."""
+    (tree.path / "scripts/run_experiment.py").write_text(SLEEPER)
+    command = [sys.executable, "-m", "snakemake", "results/stub/metrics/plain.json", "--quiet"]
+    process = subprocess.Popen(
+        command, cwd=tree.path, env=tree.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for((tree.path / "started").exists)
+    yield process
+    for left in [process, *jobs_alive(tree)]:
+        left.kill()
+    process.wait()
+
+
+def test_wrong_study_is_refused_with_the_path_and_the_known_names(tree, study):
+    study["experiments"][1]["drafter"]["model"] = "drfat"
+    study["experiments"][2]["dta"] = "prose"
+    tree.write_study(study)
+    text = tree.snakemake("-n", check=False)
+    assert "experiments[1].drafter.model: unknown model or draft 'drfat'; known: draft, target; did you mean" in text
+    assert "experiments[2].dta: unknown key" in text
+    assert "Traceback" not in text
+    assert len(text.splitlines()) < 12
+
+
+def test_study_given_with_configfile_stands_alone(tree, study):
+    tree.write_study({**study, "study": "other", "experiments": study["experiments"][:1]}, "other.yaml")
+    experiments = {job for job in tree.jobs("--configfile", "other.yaml") if job.startswith("run_experiment")}
+    assert experiments == {"run_experiment plain"}
+
+
+def test_studies_keep_their_results_apart(tree, study):
+    tree.write_study({**study, "study": "other"}, "other.yaml")
+    tree.snakemake("--quiet", "--configfile", "other.yaml")
+    assert tree.jobs("--configfile", "other.yaml") == set()
+    assert tree.jobs() == {"copy_paper"}
+
+
+def test_failed_job_shows_its_log_and_where_it_is(tree):
+    (tree.path / "scripts/run_experiment.py").write_text("raise SystemExit('error: the reason')\n")
+    text = tree.snakemake("results/stub/metrics/plain.json", check=False)
+    assert "logs/stub/run_experiment/plain.log" in text
+    assert "error: the reason" in text
+
+
+def test_killed_run_is_recovered_and_its_job_runs_again(tree, running):
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert jobs_alive(tree), "the job outlives its snakemake"
+    assert "--unlock" in tree.snakemake("results/stub/metrics/plain.json", "--quiet", check=False)
+
+    done = recover(tree)
+    assert done.returncode == 0, done.stderr
+    assert "an interrupted run left behind" in done.stdout
+    assert "Removing the lock" in done.stdout
+    wait_for(lambda: not jobs_alive(tree))
+    assert "run_experiment plain" in tree.jobs()
+    (tree.path / "scripts/run_experiment.py").write_text("open('results/stub/metrics/plain.json', 'w').close()\n")
+    tree.snakemake("results/stub/metrics/plain.json", "--quiet")
+
+
+def test_output_of_a_killed_job_is_not_trusted(tree, running):
+    """Whatever it has written: the script is the one that was running, so that only the kill is a reason to rerun."""
+    (tree.path / "results/stub/metrics").mkdir(exist_ok=True)
+    (tree.path / "results/stub/metrics/plain.json").write_text("half")
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert recover(tree).returncode == 0
+    assert "run_experiment plain" in tree.jobs("results/stub/metrics/plain.json")
+
+
+def test_run_at_work_is_left_alone(tree, running):
+    done = recover(tree)
+    assert done.returncode != 0
+    assert f"already at work in this directory (process {running.pid})" in done.stderr
+    assert running.poll() is None
+    assert jobs_alive(tree)
+
+
+def test_nothing_to_recover(tree):
+    done = recover(tree)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_clean_asks_nothing_and_keeps_downloads(tree):
+    (tree.path / "resources/downloads").mkdir()
+    (tree.path / "resources/downloads/some.whl").touch()
+    subprocess.run(["make", "clean"], cwd=tree.path, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    assert not any((tree.path / name).exists() for name in ("results", "logs", "paper/main.pdf"))
+    assert (tree.path / "resources/downloads/some.whl").exists()
+
+
+def test_bare_snakemake_uses_the_default_profile(tree):
+    """Without --cores, which only the profile gives."""
+    os.remove(tree.path / "paper/main.pdf")
+    tree.snakemake("--quiet")
+    assert (tree.path / "paper/main.pdf").exists()
