@@ -13,7 +13,7 @@ def draw(observations: pd.DataFrame) -> Figure:
     losses = observations[(observations.kind == "draft") & (observations.metric == "loss") & observations.value.notna()]
     if losses.empty:
         return empty_sheet("This study trains no draft.")
-    figure, (axis,) = panels(1, figsize=(3.6, 2.3))
+    figure, (axis,) = panels(1, figsize=(3.6, 1.9))
     style = looks(losses.experiment)
     ends = []
     for name, curve in losses.groupby("experiment", sort=False):
@@ -24,7 +24,7 @@ def draw(observations: pd.DataFrame) -> Figure:
         sns.lineplot(x=curve.tokens, y=smooth, ax=axis, color=color, linestyle=style[name].linestyle)
         ends.append((curve.tokens.iloc[-1], smooth.iloc[-1], str(name), color))
     axis.set_xlabel("training tokens")
-    axis.set_ylabel("training loss (nats per token)")
+    axis.set_ylabel("loss (nats per token)")
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     if len(ends) > 1:
         label_line_ends(axis, ends)

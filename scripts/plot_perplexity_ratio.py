@@ -24,7 +24,7 @@ def draw(summary: pd.DataFrame) -> Figure:
         axis.set_xlabel("share of the cache removed")
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_xticks(sorted(rows.ratio.unique()))
-    axes[0].set_ylabel("perplexity ÷ uncompressed perplexity")
+    axes[0].set_ylabel("relative perplexity (×)")
     for axis, (_, panel) in zip(axes, groups, strict=True):
         last = panel.loc[panel.groupby("press").ratio.idxmax()]
         label_line_ends(

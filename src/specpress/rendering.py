@@ -65,6 +65,20 @@ def integer(value: float) -> Tex:
     return Tex(_minus(text.replace(",", r"\,")))
 
 
+def large(value: float) -> Tex:
+    """A whole number, in millions or billions from a million on, with three significant digits.
+
+    >>> [large(n) for n in (4096, 134_515_008, 2_775_208_960)]
+    ['4096', '135~million', '2.78~billion']
+    """
+    if is_missing(value):
+        return Tex(DASH)
+    for scale, name in ((10**9, "billion"), (10**6, "million")):
+        if abs(value) >= scale:
+            return Tex(f"{significant(value / scale)}~{name}")
+    return integer(value)
+
+
 def percent(value: float, decimals: int = 0) -> Tex:
     """A share as a percentage."""
     return Tex(DASH) if is_missing(value) else Tex(_minus(f"{100 * value:.{decimals}f}") + r"\%")
@@ -96,14 +110,15 @@ FORMATS: Mapping[str, Callable[[float], Tex]] = {
     "held_out_coverage": percent,
     **dict.fromkeys(("kv_bytes", "baseline_kv_bytes", "peak_memory_bytes"), size),
     **dict.fromkeys(
-        ("ppl_ratio", "ppl_over_reference", "speedup_over_reference", "draft_cost", "verification_cost"),
+        ("speedup", "speedup_over_reference", "ppl_ratio", "ppl_over_reference", "draft_cost", "verification_cost"),
         lambda value: fixed(value, 3),
     ),
     **dict.fromkeys(
-        ("lossless_compared", "lossless_equal", "lossless_near_ties", "lossless_different", "parameters", "tokens",
+        ("lossless_compared", "lossless_equal", "lossless_near_ties", "lossless_different", "tokens",
          "head_tokens", "held_out_tokens", "layers", "sequence", "batch", "n", "wall_seconds"),
         integer,
     ),
+    "parameters": large,
     "learning_rate": significant,
 }  # fmt: skip
 FORMATS["baseline_ttft_s"] = FORMATS["ttft_s"]
@@ -135,8 +150,8 @@ def template_environment(folder: str | Path) -> jinja2.Environment:
         finalize=_finalize,
     )
     environment.filters |= {
-        "fixed": fixed, "significant": significant, "integer": integer, "percent": percent, "size": size,
-        "tex": escape, "raw": Tex,
+        "fixed": fixed, "significant": significant, "integer": integer, "percent": percent, "large": large,
+        "size": size,
     }  # fmt: skip
     return environment
 

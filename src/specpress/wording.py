@@ -17,6 +17,7 @@ PRESSES = {
     "expected_attention": "Expected attention",
 }
 DATA = {"wikipedia": "Wikipedia", "bible": "King James Bible", "wikitext": "WikiText-2", "pg19": "PG-19"}
+ARTICLES = {"bible": "the "}  # names that prose does not use without an article
 DRAFTERS = {"draft_model": "Speculative", "prompt_lookup": "Prompt lookup"}
 SCHEDULES = {"aimd": "AIMD", "heuristic": "heuristic", "confidence": "confidence", "optimal": "optimal"}
 
@@ -29,6 +30,15 @@ def press_name(name: str) -> str:
 def data_name(name: str) -> str:
     """The name of a data set, likewise."""
     return DATA.get(name, name.replace("_", " "))
+
+
+def data_prose(name: str) -> str:
+    """The name of a data set inside a sentence.
+
+    >>> data_prose("bible")
+    'the King James Bible'
+    """
+    return ARTICLES.get(name, "") + data_name(name)
 
 
 def method_name(row: Mapping) -> str:
@@ -85,6 +95,20 @@ def sampling_name(row: Mapping) -> str:
     if _given(row, "top_p") and row["top_p"] != 1:
         parts.append(f"top-p {row['top_p']:g}")
     return ", ".join(parts)
+
+
+def sampling_prose(row: Mapping) -> str:
+    """How tokens are chosen, as a phrase that says when something holds.
+
+    >>> sampling_prose({"temperature": 0.85, "top_p": 0.9})
+    'at temperature 0.85 and top-p 0.9'
+    """
+    name = sampling_name(row)
+    return (
+        f"at {' and '.join(name.split(', '))}"
+        if name.startswith("temperature")
+        else f"with {name.removesuffix(' sampling')} decoding"
+    )
 
 
 def _given(row: Mapping, key: str) -> bool:
