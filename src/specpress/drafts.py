@@ -74,12 +74,12 @@ class DraftConfig:
     target: str
     data: tuple[str, ...]
     layers: int = 3
-    vocabulary: int = 12000
-    tokens: int = 900_000
+    vocabulary: int = 8000
+    tokens: int = 600_000
     seed: int = 0
     sequence: int = 128
-    batch: int = 8
-    learning_rate: float = 1e-3
+    batch: int = 4
+    learning_rate: float = 2e-3
     mixture: str = "proportional"
     evaluation: int = 4096
 
