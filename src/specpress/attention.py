@@ -24,8 +24,8 @@ def grouped_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    scaling: float,
     dropout: float = 0.0,
+    scaling: float | None = None,
     **kwargs,
 ) -> tuple[Tensor, None]:
     """Softmax attention over un-repeated KV heads.
@@ -44,6 +44,7 @@ def grouped_attention(
     """
     batch, heads, queries, size = query.shape
     groups = heads // key.shape[1]
+    scaling = size**-0.5 if scaling is None else scaling
     if attention_mask is None and queries == key.shape[2] and queries > 1:
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
         output = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, dropout_p=dropout)

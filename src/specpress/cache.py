@@ -6,6 +6,7 @@ from then on `seen` goes on counting tokens while `slots` counts what is left.
 
 import copy
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -44,6 +45,7 @@ class PreallocatedLayer(DynamicLayer):
     def values(self, kept: Tensor | None):
         self._replace(1, kept)
 
+    @torch.inference_mode()
     def _replace(self, which: int, kept: Tensor | None) -> None:
         if kept is None:  # transformers' constructor
             return

@@ -7,6 +7,7 @@ token: the causality leak of compressing inside a forward cannot arise. Kept slo
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import torch
 from kvpress import ScorerPress
 from kvpress.presses.scorer_press import compute_n_kept
 from torch import Tensor, nn
@@ -45,6 +46,7 @@ def attention_layers(model: nn.Module) -> list[nn.Module]:
     return [getattr(layer, "self_attn", None) or layer.attention for layer in layers]
 
 
+@torch.inference_mode()
 def compress(cache: PreallocatedCache, press: ScorerPress, observations: list[Observation]) -> None:
     """Evict the slots `press` scores lowest, in every layer and KV head; a ratio of 0 leaves the cache as it is.
 
