@@ -431,7 +431,7 @@ def train_draft(config: DraftConfig, target, data: dict, output, *, threads: int
     draft = cut_draft(model, layers=config.layers, token_ids=token_ids)
     half = model.dtype in (torch.bfloat16, torch.float16)
     loss = _fit_with_progress(draft, text.train, config, mixed_precision=half, progress=progress)
-    draft = draft.to(model.dtype)
+    _round_weights(draft, model.dtype)
     metrics = {
         "schema": 1,
         "id": config.name,
@@ -451,6 +451,12 @@ def train_draft(config: DraftConfig, target, data: dict, output, *, threads: int
     }
     _write(draft, tokenizer, metrics, Path(target), Path(output))
     return metrics
+
+
+def _round_weights(draft: nn.Module, dtype: torch.dtype) -> None:
+    """Store the weights in `dtype`. `draft.to(dtype)` would also round the frequencies of the rotary embeddings."""
+    for parameter in draft.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def check_request(config: DraftConfig, target_config, data: dict) -> None:

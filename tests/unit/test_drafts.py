@@ -54,8 +54,12 @@ def assert_same_weights(first, second):
 @pytest.fixture
 def workspace(tmp_path):
     """Directories of a target and of one data set."""
+    return make_workspace(tmp_path, torch.float32)
+
+
+def make_workspace(tmp_path, dtype):
     target, tokenizer = make_target("llama")
-    save_model(target, tokenizer, tmp_path / "target", {"kind": "random"})
+    save_model(target.to(dtype), tokenizer, tmp_path / "target", {"kind": "random"})
     save_split(tmp_path / "stories", make_documents(12), 0.3, {})
     return tmp_path
 
@@ -252,7 +256,9 @@ def test_judging_by_hand():
 # --- the whole of it -------------------------------------------------------------------------------------------------
 
 
-def test_trained_saved_and_loaded(workspace):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_trained_saved_and_loaded(tmp_path, dtype):
+    workspace = make_workspace(tmp_path, dtype)
     metrics = run(workspace, make_config())
     assert json.loads((workspace / "draft" / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert metrics["tokens"] == 4096
@@ -263,6 +269,7 @@ def test_trained_saved_and_loaded(workspace):
     assert metrics["held_out"].keys() == metrics["validation"].keys() == {"stories"}
     draft, tokenizer = load_model(workspace / "draft", device="cpu")
     target, _ = load_model(workspace / "target", device="cpu")
+    assert draft.dtype == target.dtype == dtype
     assert END_OF_TEXT in draft.head_token_ids
     assert metrics["parameters"] == sum(p.numel() for p in draft.parameters())
     text = drafts.read_text(make_config(), {"stories": workspace / "stories"}, tokenizer)
