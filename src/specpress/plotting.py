@@ -120,5 +120,5 @@ def label_line_ends(axes: Axes, labels: list[tuple[float, float, str, str]], *, 
         place = max(y, place + gap * (high - low))
         axes.annotate(
             text, (x, place), xytext=(6, 0), textcoords="offset points", color=color, va="center", fontsize=7,
-            annotation_clip=False,
+            annotation_clip=False, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )  # fmt: skip

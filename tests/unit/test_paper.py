@@ -1,0 +1,387 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import synthetic
+
+from specpress.analysis import environment, summary
+from specpress.paper import (
+    Cell,
+    Notes,
+    Results,
+    combined,
+    counted,
+    described,
+    gain_verdict,
+    listed,
+    side,
+    speed_phrase,
+    tally,
+)
+from specpress.rendering import render
+
+ROOT = Path(__file__).parents[2]
+CONTENTS = yaml.safe_load((ROOT / "paper/contents.yaml").read_text())
+ORIGINAL = yaml.safe_load((ROOT / "paper/original.yaml").read_text())
+SOURCES = yaml.safe_load((ROOT / "paper/sources.yaml").read_text())
+TEMPLATES = {
+    **{f"tables/{name}": part["template"] for name, part in CONTENTS["tables"].items()},
+    **{f"text/{name}": part["template"] for name, part in CONTENTS["texts"].items()},
+    "numbers": CONTENTS["numbers"]["template"],
+}
+STUDIES: dict[str, Results] = {}
+
+
+def results_of(metrics):
+    metrics = [item | {"file": f"metrics/{item['id']}.json"} for item in metrics]
+    described = environment(metrics, models=synthetic.MODELS, data=synthetic.DATA)
+    return Results(summary(metrics), described, ORIGINAL, SOURCES)
+
+
+def study(name):
+    if name not in STUDIES:
+        made = synthetic.tiny_study() if name == "tiny" else synthetic.embedded_study(name)
+        STUDIES[name] = results_of(made)
+    return STUDIES[name]
+
+
+def text_of(results, name):
+    """One rendered file, its macros replaced by their values and its white space by single spaces."""
+    numbers = dict(definitions(results))
+    text = render(ROOT / TEMPLATES[name], **results.context())
+    text = re.sub(r"\\result\{(.+?)\}\{(.+?)\}", lambda found: numbers[found.groups()], text)
+    return " ".join(text.split())
+
+
+def definitions(results):
+    numbers = render(ROOT / TEMPLATES["numbers"], **results.context())
+    return [
+        ((key, name), value) for key, name, value in re.findall(r"\\defineresult\{(.+?)\}\{(.+?)\}\{(.*)\} %", numbers)
+    ]
+
+
+# What the paper is made of
+
+
+def test_what_the_tex_reads_is_what_the_contents_declare():
+    files = [ROOT / path for path in CONTENTS["sources"]] + [ROOT / path for path in TEMPLATES.values()]
+    text = "\n".join(path.read_text() for path in files if path.suffix != ".bib")
+    declared = {
+        path.removeprefix("paper/").removesuffix(".tex") for path in CONTENTS["sources"] if "/sections/" in path
+    }
+    assert set(re.findall(r"\\input\{(.+?)\}", text)) == declared | set(TEMPLATES)
+    assert set(re.findall(r"\\includegraphics(?:\[.*?\])?\{(.+?)\}", text)) == {
+        f"figures/{f}" for f in CONTENTS["figures"]
+    }
+    assert re.findall(r"\\bibliography\{(.+?)\}", text) == ["refs"]
+    assert "paper/refs.bib" in CONTENTS["sources"]
+
+
+def test_nothing_in_the_paper_folder_is_undeclared():
+    on_disk = {str(path.relative_to(ROOT)) for path in (ROOT / "paper/sections").iterdir()}
+    on_disk |= {str(path.relative_to(ROOT)) for path in (ROOT / "paper/templates").iterdir()}
+    sections = {path for path in CONTENTS["sources"] if "/sections/" in path}
+    assert on_disk == sections | set(TEMPLATES.values())
+    for figure in CONTENTS["figures"].values():
+        assert (ROOT / figure["script"]).exists()
+        assert figure["reads"] in ("summary", "observations")
+
+
+def test_every_citation_has_an_entry_and_every_entry_a_citation():
+    files = [*(ROOT / "paper").rglob("*.tex"), *(ROOT / "paper").rglob("*.j2"), ROOT / "paper/sources.yaml"]
+    text = "\n".join(path.read_text() for path in files)
+    cited = {key for keys in re.findall(r"\\cite[tp]\{([a-z0-9,]+)\}", text) for key in keys.split(",")}
+    cited |= {known["cite"] for known in SOURCES.values() if "cite" in known}
+    assert cited == set(re.findall(r"^@\w+\{(.+),$", (ROOT / "paper/refs.bib").read_text(), flags=re.M))
+
+
+def test_no_measured_number_is_typed_into_the_text():
+    texts = [ROOT / part["template"] for part in CONTENTS["texts"].values()]
+    for path in [*texts, *(ROOT / "paper/sections").iterdir()]:
+        assert re.findall(r"(?<!Pythia-)\d+\.\d+", path.read_text()) == [], path
+
+
+# Decisions
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(1.1, 1.2, "above"), (0.8, 0.9, "below"), (0.9, 1.1, "undecided"), (1.0, 1.2, "undecided"),
+     (None, None, "undefined"), (float("nan"), float("nan"), "undefined")],
+)  # fmt: skip
+def test_the_side_is_read_off_the_whole_interval(low, high, expected):
+    assert side(low, high) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (1.1, 1.2, "is faster"),
+        (0.8, 0.9, "is slower"),
+        (0.9, 1.1, "not distinguishable"),
+        (None, None, "cannot be judged"),
+    ],
+)
+def test_the_phrase_follows_the_interval_not_the_estimate(low, high, words):
+    assert words in speed_phrase(Cell("a", "speedup", 1.5, low, high, 9))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(1.01, 1.08, "holds here"), (1.01, 1.04, "a smaller gain here"), (0.97, 1.02, "does not hold here"),
+     (0.97, 1.08, "not decidable here"), (None, None, "not decidable here")],
+)  # fmt: skip
+def test_a_claimed_gain_needs_an_interval_above_one(low, high, expected):
+    assert gain_verdict(low, high, 1.05) == expected
+
+
+def test_verdicts_combine_only_when_they_agree():
+    assert combined(["holds here", "holds here"]) == "holds here"
+    assert combined(["holds here", "not decidable here"]) == "mixed"
+    assert combined([]) == "not measured"
+
+
+def test_counts_and_lists_read_as_prose():
+    assert [counted(n, "prompt") for n in (0, 1, 12)] == ["no prompts", "one prompt", "12 prompts"]
+    assert [tally(n, "lies", "lie") for n in (0, 1, 2)] == ["none lies", "one lies", "2 lie"]
+    assert [listed(x) for x in (["a"], ["a", "b_c"], ["a", "b", "c"])] == ["a", r"a and b\_c", "a, b and c"]
+
+
+def test_a_missing_value_is_a_dash_whose_reason_stands_below():
+    notes = Notes()
+    missing = Cell("a", "speedup", note="no drafter: 5% of them")
+    assert notes.show(missing).startswith("---")
+    assert notes.show(missing) == notes.show(Cell("b", "speedup", note="no drafter: 5% of them"))
+    assert notes.show(Cell("c", "ppl", 2.0, note="one unit: no interval")) != "2.00"
+    assert notes.lines() == [("a", "no drafter: 5% of them"), ("b", "one unit: no interval")]
+
+
+def test_sources_are_described_as_far_as_they_are_known():
+    known = described("target", synthetic.MODELS["target"], SOURCES)
+    assert "SmolLM2-135M-Instruct" in known
+    assert "Apache-2.0" in known
+    assert "135~million parameters" in known
+    random = described("a_b", {"source": {"kind": "random", "architecture": "gpt_neox"}}, SOURCES)
+    assert random == r"\texttt{a\_b} is a gpt\_neox model of random weights, made on the spot."
+    assert "unrecorded origin" in described("x", {}, SOURCES)
+    assert "CC~BY-SA" in described("wikipedia", synthetic.DATA["wikipedia"], SOURCES)
+
+
+# What the text says
+
+
+@pytest.mark.parametrize(
+    ("scenario", "says", "never"),
+    [
+        ("faster", "is faster than the cached baseline", "is slower"),
+        ("slower", "is slower than the cached baseline", "is faster"),
+        ("undecided", "is not distinguishable from the cached baseline", "is faster"),
+    ],
+)
+def test_the_text_says_what_the_intervals_say(scenario, says, never):
+    for name in ("text/abstract", "text/speed"):
+        text = text_of(study(scenario), name)
+        assert says in text
+        assert never not in text
+
+
+def test_the_numbers_in_the_text_are_those_of_the_summary():
+    results = study("faster")
+    best = results.swept[0].best
+    assert best["speedup"].value == max(s["speedup"].value for s in results.swept[0].of_kind("constant"))
+    cell = best["speedup"]
+    assert f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]" in text_of(results, "text/abstract")
+
+
+def test_every_number_is_defined_once_with_its_file_and_field():
+    for name in ("faster", "tiny"):
+        keys = [key for key, _ in definitions(study(name))]
+        assert len(keys) == len(set(keys)) > 20
+    numbers = render(ROOT / TEMPLATES["numbers"], **study("faster").context())
+    line = next(line for line in numbers.splitlines() if "{speculative-gamma4-greedy}{speedup}" in line)
+    assert "metrics/speculative-gamma4-greedy.json : pairs[*]: baseline.tpot_ms / method.tpot_ms" in line
+    assert re.search(r"% autoregressive-draft-greedy predicted_speedup is not defined: no drafter", numbers)
+
+
+def test_a_biased_control_is_said_aloud():
+    control = synthetic.speed("autoregressive-target-greedy", sampling="greedy", speedup=1.1, scatter=0.01)
+    assert r"does \emph{not} contain one" in text_of(results_of([control]), "text/speed")
+    assert "contains one, as it should" in text_of(study("faster"), "text/speed")
+
+
+def test_an_unexplained_difference_is_said_aloud_everywhere():
+    bad = {"compared": 12, "equal": 10, "near_ties": 1, "different": 1}
+    other = {"drafter": {"name": "prompt_lookup"}, "schedule": {"name": "constant", "gamma": 4}}
+    results = results_of([synthetic.speed("lookup", sampling="greedy", lossless=bad, **other)])
+    assert "one comparison differs" in text_of(results, "text/losslessness")
+    assert "not shown to be lossless" in text_of(results, "text/losslessness")
+    assert "not those of a lossless method" in text_of(results, "text/abstract")
+    good = text_of(study("faster"), "text/losslessness")
+    assert "No difference is left unexplained" in good
+    assert "2 first differ at a place" in good
+
+
+def test_a_press_below_the_full_cache_is_doubted():
+    results = results_of([synthetic.perplexity("knorm", "bible", harm=-0.2)])
+    assert "calls for an explanation" in text_of(results, "text/perplexity")
+
+
+def test_presses_are_ranked_only_when_all_points_agree():
+    assert "StreamingLLM is the better press throughout" in text_of(study("faster"), "text/perplexity")
+    even = [synthetic.perplexity(press, "bible", harm=0.2, scatter=0.05) for press in ("streaming_llm", "knorm")]
+    assert "Neither is better throughout" in text_of(results_of(even), "text/perplexity")
+
+
+def test_a_mixed_environment_is_reported():
+    here, there = synthetic.speed("a"), synthetic.speed("b", sampling="greedy")
+    there["environment"] = there["environment"] | {"cpu": "Another_CPU"}
+    text = text_of(results_of([here, there]), "text/setup")
+    assert "did not all run in one environment" in text
+    assert "differ in cpu" in text
+    assert "in this one environment" in text_of(study("faster"), "text/setup")
+
+
+@pytest.mark.parametrize(
+    ("claim", "faster", "slower", "tiny"),
+    [
+        ("speculative", "not reached here", "not reached here", "not reached here"),
+        ("dynamic", "does not hold here", "does not hold here", "not measured"),
+        ("cascade", "not measured", "not measured", "not measured"),
+        ("streaming", "holds here", "holds here", "not measured"),
+        ("fusion", "not measured", "not measured", "not measured"),
+    ],
+)
+def test_verdicts_on_the_claims(claim, faster, slower, tiny):
+    for name, expected in (("faster", faster), ("slower", slower), ("tiny", tiny)):
+        verdicts = {item["id"]: item["verdict"] for item in study(name).claims()}
+        assert verdicts[claim] == expected
+
+
+def test_a_gain_of_the_dynamic_schedule_is_recognised():
+    metrics = synthetic.embedded_study("faster", aimd_gain=1.3, prompts=6, passages=2)
+    verdicts = {item["id"]: item["verdict"] for item in results_of(metrics).claims()}
+    assert verdicts["dynamic"] == "holds here"
+    assert "which is a gain" in text_of(results_of(metrics), "text/speed")
+
+
+def test_the_tables_hold_measured_and_reported_rows_apart():
+    table = text_of(study("faster"), "tables/speed")
+    measured, reported = table.split("Reported by the original study, not measured here")
+    assert r"Speculative, $\gamma$ = 8" in measured
+    assert "268.51" in reported
+    assert "268.51" not in measured
+    assert r"no drafter: nothing to predict" in table
+    presses = text_of(study("faster"), "tables/presses")
+    assert presses.count("Full cache") == 2
+    assert "508.71" in presses.split("Reported by the original study")[1]
+
+
+def test_a_study_without_experiments_of_a_kind_says_so():
+    speed_only = results_of([synthetic.speed("a")])
+    assert "holds no perplexity experiment" in text_of(speed_only, "text/perplexity")
+    assert "no experiment with a draft model" in text_of(speed_only, "text/abstract")
+    assert text_of(speed_only, "text/drafts") == ""
+    quality_only = results_of([synthetic.perplexity("knorm", "bible", ratios=(0.5,))])
+    assert "holds no speed experiment" in text_of(quality_only, "text/speed")
+    assert "has no ratio to the full cache: ratio 0 was not measured" in text_of(quality_only, "text/perplexity")
+    for name in set(TEMPLATES) - {"numbers"}:
+        text_of(speed_only, name)
+        text_of(quality_only, name)
+
+
+def test_names_from_a_configuration_cannot_break_the_latex():
+    nasty = synthetic.perplexity("odd_press%", "my_data#1", identifier="a_b%c")
+    assert r"my data\#1" in text_of(results_of([nasty]), "tables/presses")
+    assert ("a_b-c@0.9", "ppl") in dict(definitions(results_of([nasty])))
+
+
+# The document
+
+
+@pytest.mark.skipif(shutil.which("latexmk") is None, reason="needs LaTeX")
+@pytest.mark.parametrize("name", ["faster", "tiny"])
+def test_the_paper_builds_without_warnings_or_wide_boxes(name, tmp_path):
+    log = build(study(name), tmp_path)
+    wide = [float(width) for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)]
+    assert [width for width in wide if width > 2] == []
+    assert "undefined" not in log
+    first = (tmp_path / "paper/main.pdf").read_bytes()
+    assert latexmk(tmp_path, "-g").returncode == 0
+    assert (tmp_path / "paper/main.pdf").read_bytes() == first  # byte for byte, whenever it is built
+
+
+@pytest.mark.skipif(shutil.which("latexmk") is None, reason="needs LaTeX")
+def test_a_number_that_is_not_defined_stops_the_build(tmp_path):
+    generate(study("tiny"), tmp_path)
+    (tmp_path / "numbers.tex").write_text("% none\n")
+    finished = latexmk(tmp_path)
+    assert finished.returncode != 0
+    assert "is not defined" in (tmp_path / "paper/main.log").read_text(errors="replace")
+
+
+def build(results, directory):
+    generate(results, directory)
+    finished = latexmk(directory)
+    assert finished.returncode == 0, finished.stdout[-3000:]
+    return (directory / "paper/main.log").read_text(errors="replace")
+
+
+def generate(results, directory):
+    """Render every template into `directory`, and put a stand-in for every figure there."""
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    for name, template in TEMPLATES.items():
+        path = directory / f"{name}.tex"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(ROOT / template, **results.context()))
+    (directory / "figures").mkdir()
+    for name in CONTENTS["figures"]:
+        figure = plt.figure(figsize=(6.3, 2))
+        figure.savefig(directory / f"figures/{name}.pdf", metadata={"CreationDate": None})
+        plt.close(figure)
+
+
+def latexmk(directory, *extra):
+    folders = {"TEXINPUTS": f"paper:{directory}:", "BIBINPUTS": f"{ROOT}/paper:"}
+    fixed = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
+    options = ["-pdf", "-Werror", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error"]
+    command = ["latexmk", *extra, *options, f"-outdir={directory}/paper", "paper/main.tex"]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | folders | fixed, capture_output=True, text=True)
+
+
+def test_the_renderer_and_the_figures_never_import_torch(tmp_path):
+    metrics = [item | {"file": "x.json"} for item in synthetic.tiny_study()]
+    table = tmp_path / "summary.csv"
+    summary(metrics).to_csv(table, index=False)
+    pd.DataFrame({"kind": [], "metric": [], "value": []}).to_csv(tmp_path / "observations.csv", index=False)
+    (tmp_path / "environment.json").write_text('{"common": {}, "different": {}, "mixed": [], "models": {}, "data": {}}')
+    render_arguments = ["--template", TEMPLATES["tables/speed"], "--summary", str(table)]
+    render_arguments += ["--environment", str(tmp_path / "environment.json"), "--output", str(tmp_path / "t.tex")]
+    render_arguments += ["--original", "paper/original.yaml", "--sources", "paper/sources.yaml"]
+    runs = [("scripts/render_template.py", render_arguments)]
+    for name, figure in CONTENTS["figures"].items():
+        arguments = [
+            f"--{figure['reads']}",
+            str(tmp_path / f"{figure['reads']}.csv"),
+            "--style",
+            "paper/style.mplstyle",
+        ]
+        arguments += ["--output-pdf", str(tmp_path / f"{name}.pdf"), "--output-svg", str(tmp_path / f"{name}.svg")]
+        runs.append((figure["script"], arguments))
+    program = (
+        f"import runpy, sys\nfor script, arguments in {runs!r}:\n    sys.argv = [script, *arguments]\n"
+        "    runpy.run_path(script, run_name='__main__')\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+    assert "Speculative" in (tmp_path / "t.tex").read_text()
+    assert all((tmp_path / f"{name}.{kind}").stat().st_size for name in CONTENTS["figures"] for kind in ("pdf", "svg"))
