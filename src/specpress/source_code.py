@@ -47,7 +47,7 @@ def sources(entry_file: str, *extra_modules: str, root: Path = ROOT) -> list[str
     return sorted({entry_file, *(path.relative_to(root).as_posix() for path in found.values())})
 
 
-@cache
+@cache  # many experiments share most files
 def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -76,6 +76,7 @@ def _base(node: ast.ImportFrom, path: Path, module: str) -> str:
     return ".".join(kept + ([node.module] if node.module else []))
 
 
+@cache
 def _imports(path: Path, module: str, root: Path) -> list[str]:
     """Names of the specpress modules a file imports, those behind a re-exported name included."""
     names = []
