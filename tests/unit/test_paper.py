@@ -173,6 +173,8 @@ def test_sources_are_described_as_far_as_they_are_known():
     assert random == r"\texttt{a\_b} is a gpt\_neox model of random weights, made on the spot."
     assert "unrecorded origin" in described("x", {}, SOURCES)
     assert "CC~BY-SA" in described("wikipedia", synthetic.DATA["wikipedia"], SOURCES)
+    halves = {"train": {"documents": 48, "characters": 9}, "test": {"documents": 1, "characters": 9}}
+    assert "split into 48 documents for training and one document for testing" in described("x", halves, {})
 
 
 # What the text says
