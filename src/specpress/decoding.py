@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
-from specpress.drafters.base import Drafter
+from specpress.drafters.base import Drafter, Proposal
+from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams, draw, probabilities
 from specpress.schedules import Constant, Schedule
 from specpress.trace import Iteration, Trace, clock
-from specpress.verification import METHODS, verify
+from specpress.verification import METHODS
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class _Loop:
         if gamma:
             proposal = self.drafter.propose(self.context[0, : self.length], gamma, self.schedule.stop)
         drafted = clock(self.device)
-        accepted, tokens = self._verify(proposal)
+        accepted, tokens = self._advance(proposal)
         before = self.length
         self._commit(tokens, on_tokens)
         proposed = len(proposal.tokens) if proposal else 0
@@ -139,20 +140,17 @@ class _Loop:
         self.trace.iterations.append(iteration)
         self.schedule.update(iteration)
 
-    def _verify(self, proposal) -> tuple[int, Tensor]:
+    def _advance(self, proposal: Proposal | None) -> tuple[int, Tensor]:
         """Feed the last committed token and the proposal; returns tokens accepted and those to commit, (batch, n)."""
-        last = self.context[:, self.length - 1 : self.length]
-        if proposal is None or not len(proposal.tokens):
+        if self.drafter is None:
+            last = self.context[:, self.length - 1 : self.length]
             law = probabilities(self.target.feed(last)[:, -1], self.sampling)
             return 0, draw(law, self.randomness.uniforms(len(law)))[:, None]
-        drafted = proposal.tokens
-        logits = self.target.feed(torch.cat([last, drafted[None]], dim=1), keep=len(drafted) + 1)[0]
-        laws = probabilities(logits, self.sampling)
-        accepted, token = verify(self.verification, laws, proposal.laws, drafted, self.randomness)
-        standing = self.length + accepted
-        self.target.rollback_to(standing)
-        self.drafter.rollback(standing)
-        return accepted, torch.cat([drafted[:accepted], drafted.new_tensor([token])])[None]
+        context = self.context[0, : self.length]
+        accepted, tokens, _ = speculate(
+            self.target, self.drafter, context, proposal, self.sampling, self.randomness, self.verification
+        )
+        return accepted, tokens[None]
 
     def _commit(self, tokens: Tensor, on_tokens: Callable[[Tensor], None]) -> None:
         """Append tokens, (batch, n), up to the end of text; rows that have ended stay ended."""

@@ -14,6 +14,10 @@ DRAFTERS = {
 SCHEDULES = {
     "constant": "specpress.schedules:Constant",
     "aimd": "specpress.schedules:AIMD",
+    "plus_minus_one": "specpress.schedules:PlusMinusOne",
+    "heuristic": "specpress.schedules:Heuristic",
+    "confidence": "specpress.schedules:Confidence",
+    "optimal": "specpress.schedules:Optimal",
 }
 
 PRESSES = {

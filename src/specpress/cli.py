@@ -1,0 +1,134 @@
+"""The command `specpress`: generate text and see what it cost; list what can be combined."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from specpress.registry import DRAFTERS, PRESSES, SCHEDULES, resolve
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"specpress: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="specpress", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    generate = commands.add_parser("generate", help="stream a continuation of a prompt, then print the figures")
+    generate.set_defaults(run=_generate)
+    generate.add_argument("--model", required=True, metavar="PATH", help="target: a model directory or hub repository")
+    generate.add_argument("--draft", metavar="PATH", help="draft model; without it, decode autoregressively")
+    generate.add_argument("--prompt-lookup", action="store_true", help="draft by n-gram lookup instead of a model")
+    generate.add_argument("--prompt", required=True, metavar="TEXT", help="text to continue; - reads standard input")
+    generate.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="default: %(default)s")
+    generate.add_argument(
+        "--gamma", type=int, default=4, metavar="N", help="drafted tokens a round (default: %(default)s)"
+    )
+    generate.add_argument("--schedule", choices=sorted(SCHEDULES), default="constant", help="default: %(default)s")
+    generate.add_argument("--verification", choices=("token", "block"), default="token", help="default: %(default)s")
+    generate.add_argument("--temperature", type=float, default=0.85, help="0 is greedy (default: %(default)s)")
+    generate.add_argument("--top-k", type=int, default=0, metavar="K", help="0 keeps all tokens (default: %(default)s)")
+    generate.add_argument("--top-p", type=float, default=0.9, metavar="P", help="default: %(default)s")
+    generate.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    generate.add_argument(
+        "--threads", type=int, metavar="N", help="threads torch may use (default: torch's own choice)"
+    )
+    listing = commands.add_parser("list", help="presses, drafters and schedules, a line each")
+    listing.set_defaults(run=_list)
+    listing.add_argument("what", nargs="?", choices=("presses", "drafters", "schedules"), help="only these")
+    return parser
+
+
+def _generate(args: argparse.Namespace) -> int:
+    from specpress import SamplingParams, generate, load_model
+
+    sampling = SamplingParams(args.temperature, args.top_k, args.top_p, args.seed)
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    model, tokenizer = load_model(args.model)
+    if tokenizer is None:
+        raise ValueError(f"{args.model} has no tokenizer: the prompt cannot be read")
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    generation = generate(
+        model,
+        tokenizer(prompt, return_tensors="pt").input_ids.to(model.device),
+        max_new_tokens=args.max_new_tokens,
+        sampling=sampling,
+        drafter=_drafter(args),
+        schedule=_schedule(args),
+        verification=args.verification,
+        eos_token_id=tokenizer.eos_token_id,
+        on_tokens=_streamer(tokenizer),
+    )
+    print(f"\n\n{_figures(generation.metrics())}")
+    return 0
+
+
+def _drafter(args: argparse.Namespace):
+    from specpress import load_model
+    from specpress.drafters import DraftModel, PromptLookup
+
+    if args.draft and args.prompt_lookup:
+        raise ValueError("--draft and --prompt-lookup exclude each other: give one of them")
+    if args.draft:
+        return DraftModel(load_model(args.draft)[0])
+    return PromptLookup() if args.prompt_lookup else None
+
+
+def _schedule(args: argparse.Namespace):
+    schedule = resolve(SCHEDULES, args.schedule, "schedule")
+    return schedule(args.gamma) if args.schedule == "constant" else schedule()
+
+
+def _streamer(tokenizer) -> Callable:
+    """Prints text as its tokens come; a character whose bytes are not complete yet waits for the rest."""
+    tokens: list[int] = []
+    shown = 0
+
+    def show(new) -> None:
+        nonlocal shown
+        tokens.extend(new[0].tolist())
+        text = tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\ufffd")
+        print(text[shown:], end="", flush=True)
+        shown = max(shown, len(text))
+
+    return show
+
+
+def _figures(metrics: dict) -> str:
+    """One line: tokens, tokens/s, TTFT, TPOT and, with a drafter, acceptance and tokens an iteration."""
+    parts = [f"{metrics['n_tokens']} tokens", f"{metrics['tokens_per_s']:.1f} tokens/s"]
+    parts.append(f"first token after {1e3 * metrics['ttft_s']:.0f} ms")
+    if metrics["tpot_ms"] is not None:
+        parts.append(f"{metrics['tpot_ms']:.1f} ms a token")
+    if metrics["acceptance_rate"] is not None:
+        parts.append(f"{metrics['acceptance_rate']:.0%} of drafted tokens accepted")
+        parts.append(f"{metrics['tokens_per_iteration']:.2f} tokens an iteration")
+    parts.append(f"KV cache {metrics['kv_bytes'] / 2**20:.1f} MiB")
+    return ", ".join(parts)
+
+
+def _list(args: argparse.Namespace) -> int:
+    tables = {"presses": PRESSES, "drafters": DRAFTERS, "schedules": SCHEDULES}
+    for what, table in tables.items():
+        if args.what in (None, what):
+            print(f"{what}:")
+            for name in sorted(table):
+                print(f"  {name:20} {_first_line(resolve(table, name, what))}")
+    return 0
+
+
+def _first_line(thing: type) -> str:
+    return next(line.strip() for line in thing.__doc__.splitlines() if line.strip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
