@@ -24,7 +24,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     figure, axes = panels(len(groups))
     for axis, (_, rows) in zip(axes, groups, strict=True):
         draw_panel(axis, rows, places, style, sorted(set(gammas)))
-        axis.set_title(panel_title(rows.iloc[0], several=len(speed[["data", "baseline"]].drop_duplicates()) > 1))
+        axis.set_title(panel_title(rows.iloc[0], [key for key in ("data", "baseline") if speed[key].nunique() > 1]))
     axes[0].set_ylabel("speed-up over baseline (×)")
     for axis, (_, rows) in zip(axes, groups, strict=True):  # once every panel has set the shared limits
         label_series(axis, rows)
@@ -53,10 +53,11 @@ def series_name(row: pd.Series, swept: bool) -> str:
     return f"{name}{verification}" if row.drafter in ("draft_model", "prompt_lookup") else method_name(row)
 
 
-def panel_title(row: pd.Series, several: bool) -> str:
-    """How the panel samples, and on what when panels differ in that."""
+def panel_title(row: pd.Series, varied: list[str]) -> str:
+    """How the panel samples, and below that what else differs between panels: data, baseline."""
     name = sampling_name(row)
-    return name[0].upper() + name[1:] + (f", {data_name(row.data)}, {row.baseline}" if several else "")
+    names = {"data": data_name(row.data), "baseline": str(row.baseline)}
+    return "\n".join([name[0].upper() + name[1:], *(names[key] for key in varied)])
 
 
 def draw_panel(axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: dict[str, Look], gammas: list) -> None:

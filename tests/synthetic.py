@@ -214,7 +214,7 @@ def embedded_study(scenario="faster", *, seed=0, prompts=12, passages=8, knorm_h
 
 
 def tiny_study() -> list[dict]:
-    """Metrics as a study of random models gives them: other names, two prompts, no draft alone, no AIMD, one press."""
+    """Metrics as a study of random models gives them: other names, two prompts, two targets, one press."""
     theory = {"acceptance": 0.9, "draft_cost": 0.8, "verification_cost": 1.1, "predicted_speedup": 1.4}
     return [
         speed("plain_neox", sampling="greedy", prompts=2, baseline="neox", model="neox", data="text", dtype="float32"),
@@ -222,6 +222,14 @@ def tiny_study() -> list[dict]:
             "two", sampling="greedy", prompts=2, baseline="neox", model="neox", data="text", acceptance=0.9,
             drafter={"name": "draft_model", "model": "small"}, schedule={"name": "constant", "gamma": 2},
             theory=theory, dtype="float32", speedup=0.8,
+        ),
+        speed(
+            "lookup_aimd", sampling="greedy", prompts=2, baseline="small_llama", model="small_llama", data="text",
+            drafter={"name": "prompt_lookup"}, schedule={"name": "aimd", "initial": 4, "floor": 4}, acceptance=0.1,
+        ),
+        speed(
+            "two_sampled", prompts=2, baseline="neox", model="neox", data="text", acceptance=0.5, speedup=0.3,
+            drafter={"name": "draft_model", "model": "small"}, schedule={"name": "constant", "gamma": 2}, theory=theory,
         ),
         perplexity("knorm", "text", passages=1, ratios=(0, 0.5), identifier="ppl", context=16, score=8, model="neox"),
     ]  # fmt: skip

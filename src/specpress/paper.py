@@ -328,12 +328,14 @@ class Results:
     def blocks(self) -> list[Block]:
         """Speed experiments by data and sampling."""
         rows = self.summary[self.summary.kind == "speed"]
-        several = rows[["data", "baseline"]].drop_duplicates().shape[0] > 1
+        many_data, many_baselines = rows.data.nunique() > 1, rows.baseline.nunique() > 1
         blocks = []
         for (data, _, sampling), group in rows.groupby(["data", "baseline", "sampling"], dropna=False):
             first = group.iloc[0]
-            title = sampling_name(first) + (f", {data_name(data)}, {first.baseline}" if several else "")
-            prose = sampling_prose(first) + (f" on {data_prose(data)} with {first.baseline}" if several else "")
+            title = sampling_name(first) + (f", {data_name(data)}" if many_data else "")
+            title += f", {first.baseline}" if many_baselines else ""
+            prose = sampling_prose(first) + (f" on {data_prose(data)}" if many_data else "")
+            prose += f" for {first.baseline}" if many_baselines else ""
             blocks.append(Block(sampling, data, title, prose, _speeds(group)))
         return blocks
 

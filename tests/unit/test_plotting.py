@@ -1,5 +1,6 @@
 import runpy
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -70,6 +71,15 @@ def test_presses_differ_in_more_than_colour(embedded):
     assert len({line.get_marker() for line in lines}) == 2
     assert len({line.get_linestyle() for line in lines}) == 2
     assert len({look.marker for look in looks("abcdefg").values()}) == 7
+
+
+def test_titles_of_neighbouring_panels_do_not_collide():
+    figure = draw("plot_speedup_gamma.py", tables(synthetic.tiny_study())[0])
+    figure.canvas.draw()
+    boxes = [axis._left_title.get_window_extent() for axis in figure.axes]
+    assert len(boxes) == 3
+    assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
+    assert boxes[-1].x1 <= figure.bbox.x1
 
 
 def test_the_loss_curve_has_units(embedded):
