@@ -101,5 +101,5 @@ def test_presses_have_snake_case_names():
 
 
 def test_unknown_public_names_are_refused_with_the_known_ones():
-    with pytest.raises(AttributeError, match="it offers .*generate"):
+    with pytest.raises(AttributeError, match=r"it offers .*generate"):
         specpress.generat  # noqa: B018

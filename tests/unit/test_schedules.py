@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ def test_aimd_does_not_grow_on_a_round_that_was_cut_short():
 def test_plus_minus_one_stays_in_its_bounds_and_moves_by_one(rounds):
     gammas = [4, *play(PlusMinusOne(floor=2, cap=7), rounds)]
     assert all(2 <= gamma <= 7 for gamma in gammas)
-    assert all(abs(a - b) <= 1 for a, b in zip(gammas, gammas[1:], strict=False))
+    assert all(abs(a - b) <= 1 for a, b in pairwise(gammas))
 
 
 def test_heuristic_is_transformers_rule():

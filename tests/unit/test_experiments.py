@@ -1,0 +1,170 @@
+"""From a spec to its metrics, on models of a few thousand parameters."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from specpress import experiments
+from specpress.data import Document, save_split
+from specpress.experiments import run
+from specpress.models import load_model, random_model, save_model
+
+SPEED = {
+    "kind": "speed",
+    "baseline": "target",
+    "model": "target",
+    "data": "words",
+    "prompts": 3,
+    "prompt_tokens": 12,
+    "max_new_tokens": 10,
+    "repeats": 2,
+    "seed": 0,
+    "verification": "token",
+    "sampling": {"name": "greedy", "temperature": 0},
+}
+PERPLEXITY = {
+    "id": "quality",
+    "kind": "perplexity",
+    "model": "target",
+    "data": "words",
+    "context": 40,
+    "score": 20,
+    "passages": 2,
+    "seed": 0,
+    "press": {"name": "knorm"},
+    "ratios": [0, 0.5],
+}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Two models and a data set, as the workflow prepares them."""
+    folder = tmp_path_factory.mktemp("study")
+    for name, seed in (("target", 0), ("draft", 1)):
+        source = {"kind": "random", "architecture": "llama", "hidden_size": 16, "layers": 1, "heads": 2, "seed": seed}
+        model, tokenizer = random_model(source, dtype=torch.float32)
+        save_model(model, tokenizer, folder / name, {"source": source})
+    documents = [Document(str(i), f"Words {i}", f"The words of text {i}. " * 40) for i in range(12)]
+    save_split(folder / "words", documents, 0.5, {"source": {"kind": "path"}})
+    models = {name: folder / name for name in ("target", "draft")}
+    return {"models": models, "data": {"words": folder / "words"}, "threads": 1}
+
+
+def test_a_speed_experiment_pairs_baseline_and_method(places):
+    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+    metrics = run({"id": "fast", **SPEED, **drafter}, **places)
+    assert [(pair["repeat"], pair["prompt"]) for pair in metrics["pairs"]] == [
+        (r, p) for r in (0, 1) for p in (0, 1, 2)
+    ]
+    for pair in metrics["pairs"]:
+        assert pair["prompt_tokens"] == 12
+        for side in ("baseline", "method"):
+            assert 1 <= pair[side]["n_tokens"] <= 10
+            assert sum(pair[side]["trace"]["committed"]) == pair[side]["n_tokens"] - 1
+        assert pair["baseline"]["acceptance_rate"] is None
+        assert set(pair["method"]["trace"]["gamma"]) <= {0, 1, 2}
+    assert metrics["lossless"] == {"compared": 6, "equal": 6, "near_ties": 0, "different": 0}
+    theory = metrics["theory"]
+    assert 0 <= theory["acceptance"] <= 1
+    assert theory["predicted_speedup"] > 0
+    assert metrics["sample"]["baseline"] == metrics["sample"]["method"]
+    assert metrics["peak_memory_bytes"] > 1e6
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_predicted_speedup_follows_from_the_recorded_traces(places):
+    """The theory block, computed again by hand from the traces."""
+    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+    metrics = run({"id": "fast", **SPEED, **drafter}, **places)
+    traces = [pair["method"]["trace"] for pair in metrics["pairs"]]
+    rounds = [
+        r for t in traces for r in zip(t["proposed"], t["accepted"], t["seconds"], t["draft_seconds"], strict=True)
+    ]
+    accepted = sum(a for p, a, *_ in rounds if p)
+    tested = accepted + sum(a < p for p, a, *_ in rounds if p)
+    steps = [s for pair in metrics["pairs"] for s in pair["baseline"]["trace"]["seconds"]]
+    step = sum(steps) / len(steps)
+    full = [s - d for p, _, s, d in rounds if p == 2]
+    a, v = accepted / tested, sum(full) / len(full) / step
+    c = sum(d for p, _, _, d in rounds if p) / sum(p for p, *_ in rounds) / step
+    assert metrics["theory"]["predicted_speedup"] == pytest.approx((1 + a + a * a) / (2 * c + v))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"sampling": {"name": "sampled", "temperature": 1.0}}, "sampled texts differ by design"),
+        ({"model": "draft"}, "draft is another model than target"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(places, changes, why):
+    metrics = run({"id": "plain", **SPEED, **changes}, **places)
+    assert metrics["lossless"]["compared"] is None
+    assert why in metrics["lossless"]["why"]
+    assert metrics["theory"] == {
+        "acceptance": None,
+        "draft_cost": None,
+        "verification_cost": None,
+        "predicted_speedup": None,
+        "why": "no drafter",
+    }
+
+
+def test_a_lossy_method_is_seen(places, monkeypatch):
+    """Negative control: a verification that keeps every draft must show up as different texts."""
+    from specpress.verification import Verdict
+
+    def keep_all(method, target, draft, drafted, randomness):
+        return Verdict(len(drafted), int(target[-1].argmax()))
+
+    monkeypatch.setattr("specpress.rounds.verify", keep_all)
+    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+    lossless = run({"id": "lossy", **SPEED, **drafter}, **places)["lossless"]
+    assert lossless["different"] > 0
+
+
+def test_a_difference_is_a_near_tie_only_between_tied_top_logits():
+    class Fixed(torch.nn.Module):
+        dtype = torch.bfloat16
+
+        def __init__(self, logits):
+            super().__init__()
+            self.logits = torch.tensor(logits)
+
+        def forward(self, tokens, logits_to_keep):
+            return type("Output", (), {"logits": self.logits[None, None]})()
+
+    tied, apart = [1.0, 20.0, 19.9, 0.0], [1.0, 20.0, 15.0, 0.0]
+    assert experiments._compare(Fixed(tied), [0], [3, 1], [3, 1]) == "equal"
+    assert experiments._compare(Fixed(tied), [0], [3, 1], [3, 2]) == "near_ties"
+    assert experiments._compare(Fixed(tied), [0], [3, 1], [3, 0]) == "different"
+    assert experiments._compare(Fixed(apart), [0], [3, 1], [3, 2]) == "different"
+
+
+def test_a_perplexity_experiment_scores_every_ratio_on_the_same_passages(places):
+    metrics = run(PERPLEXITY, **places)
+    assert len(metrics["passages"]) == 2
+    assert [point["ratio"] for point in metrics["curve"]] == [0, 0.5]
+    for point in metrics["curve"]:
+        assert point["n_tokens"] == [19, 19]
+        assert all(nll > 0 for nll in point["nll"])
+    assert metrics["curve"][1]["kv_bytes"] == metrics["curve"][0]["kv_bytes"] / 2
+
+
+def test_perplexity_at_ratio_zero_is_the_plain_models(places):
+    metrics = run(PERPLEXITY, **places)
+    model, tokenizer = load_model(places["models"]["target"])
+    passages = experiments._passages(PERPLEXITY, places["data"], tokenizer, 2, 60)
+    for passage, nll in zip(passages, metrics["curve"][0]["nll"], strict=True):
+        with torch.inference_mode():
+            logs = model(torch.tensor([passage.tokens[:-1]])).logits[0].float().log_softmax(-1)
+        expected = -sum(logs[i, passage.tokens[i + 1]] for i in range(40, 59))
+        assert math.isclose(nll, expected, rel_tol=1e-4)
+
+
+def test_a_bad_press_is_refused_before_a_model_is_loaded(places):
+    missing = {**places, "models": {"target": "nowhere/at/all"}}
+    with pytest.raises(ValueError, match="no parameter sinks"):
+        run({**PERPLEXITY, "press": {"name": "knorm", "sinks": 3}}, **missing)
