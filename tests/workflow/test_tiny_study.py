@@ -20,7 +20,7 @@ CONFIG = ("--configfile", "tests/study.yaml")
 def built(tmp_path_factory) -> Tree:
     """A copy of the working tree in which the tiny study has run."""
     tree = Tree(tmp_path_factory.mktemp("tiny"))
-    tree.snakemake("--cores", "all", *CONFIG)
+    tree.snakemake("--cores", "1", *CONFIG)
     return tree
 
 
