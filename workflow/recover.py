@@ -1,7 +1,7 @@
 """Make the directory ready after a run that was killed: its lock is removed, jobs it left running are ended.
 
-A lock is only removed when no snakemake works here. Jobs are recognised by SPECPRESS_RUN, which the workflow sets to the
-process ID of the snakemake that started them.
+A lock is only removed when no snakemake works here. Jobs are recognised by SPECPRESS_RUN, which the workflow sets to
+the process ID of the snakemake that started them.
 """
 
 import os
