@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from kvpress import ScorerPress
-from kvpress.presses.scorer_press import compute_n_kept
 from torch import Tensor, nn
 
 from specpress.cache import PreallocatedCache
@@ -47,7 +45,7 @@ def attention_layers(model: nn.Module) -> list[nn.Module]:
 
 
 @torch.inference_mode()
-def compress(cache: PreallocatedCache, press: ScorerPress, observations: list[Observation]) -> None:
+def compress(cache: PreallocatedCache, press, observations: list[Observation]) -> None:
     """Evict the slots `press` scores lowest, in every layer and KV head; a ratio of 0 leaves the cache as it is.
 
     Raises
@@ -55,6 +53,9 @@ def compress(cache: PreallocatedCache, press: ScorerPress, observations: list[Ob
     ValueError
         If the press does not score slots.
     """
+    from kvpress import ScorerPress  # takes seconds to import, and only compression needs it
+    from kvpress.presses.scorer_press import compute_n_kept
+
     if not isinstance(press, ScorerPress):
         raise ValueError(f"{type(press).__name__} does not score cache slots; presses that do: kvpress.ScorerPress")
     if press.compression_ratio == 0:
