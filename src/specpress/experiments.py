@@ -185,10 +185,10 @@ def _check_lossless(spec: dict, baseline, passages: list[Passage], texts: list) 
 
 
 def _compare(model, prompt: list[int], expected: list[int], got: list[int]) -> str:
-    """ "equal"; "near_ties" if the logits of both tokens at the first difference tie with the largest; else "different".
+    """ "equal"; "near_ties" if both tokens' logits at the first difference tie with the largest; else "different".
 
-    Logits tie within two units of the model's precision at the row's largest magnitude: the plain forward, a step on the
-    cache and a verification of several tokens round differently, by about that much.
+    Logits tie within two units of the model's precision at the row's largest magnitude: the plain forward, a step on
+    the cache and a verification of several tokens round differently, by about that much.
     """
     if expected == got:
         return "equal"
