@@ -11,6 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# The fields of a syntax tree's node that hold statements.
+BLOCKS = frozenset({"body", "orelse", "handlers", "finalbody", "cases"})
+
 # Tables of names, not behaviour: were they followed, registering one press would rerun every experiment. What an
 # experiment uses from the registry is passed to `sources` by name.
 UNTRACKED = {"specpress", "specpress.registry"}
@@ -55,8 +58,8 @@ def _parse(path: Path) -> ast.Module:
 
 def _statements(block: ast.AST) -> Iterator[ast.AST]:
     """Every statement inside a block, nested ones too; much less than `ast.walk`, which visits every expression."""
-    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
-        for node in getattr(block, field, []):
+    for field in BLOCKS.intersection(block._fields):
+        for node in getattr(block, field):
             yield node
             yield from _statements(node)
 
