@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
+from specpress.presses.compression import compress, observed_attention
 from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams, draw, probabilities
 from specpress.schedules import Constant, Schedule
@@ -59,6 +60,8 @@ def generate(
     drafter : proposes tokens; None decodes autoregressively
     schedule : how many tokens to draft; Constant(4) by default. Drafter and schedule belong to this call.
     verification : "token" or "block"
+    press : a kvpress ScorerPress that compresses the target's cache once, after the prompt (the output law is then that
+        of autoregressive decoding on the compressed cache); None keeps all slots
     eos_token_id : end-of-text token(s) to stop after; None never stops
     attention_mask : Tensor (batch, prompt_len), 0 where a row is padded on the left
     on_tokens : called with each batch of new tokens, LongTensor (batch, n), as they are committed
@@ -74,11 +77,15 @@ def generate(
         vocabularies that differ, an unknown verification.
     """
     _check(model, input_ids, max_new_tokens, drafter, verification)
-    if press is not None or cache_budget is not None or compression_interval is not None:
-        raise ValueError("generate() does not compress caches yet; perplexity() takes a press")
+    if cache_budget is not None or compression_interval is not None:
+        raise ValueError(
+            "generate() compresses once, after the prompt: cache_budget and compression_interval come later"
+        )
+    padding = attention_mask if attention_mask is not None and not attention_mask.all() else None
+    if press is not None and padding is not None:
+        raise ValueError("a press takes rows of equal length: left padding would be compressed as if it were text")
     loop = _Loop(model, input_ids, max_new_tokens, sampling, drafter, schedule or Constant(4), verification)
-    loop.stop_tokens = _token_set(eos_token_id)
-    loop.padding = attention_mask if attention_mask is not None and not attention_mask.all() else None
+    loop.stop_tokens, loop.padding, loop.press = _token_set(eos_token_id), padding, press
     with decode_attention(model, *(drafter.models() if drafter else ())):
         return loop.run(on_tokens or (lambda tokens: None))
 
@@ -87,6 +94,7 @@ class _Loop:
     """State of one generation. `context` holds prompt and committed tokens; the target's cache lacks the last one."""
 
     padding: Tensor | None = None
+    press = None
     stop_tokens: frozenset[int] = frozenset()
 
     def __init__(self, model, input_ids, max_new_tokens, sampling, drafter, schedule, verification):
@@ -107,13 +115,23 @@ class _Loop:
         if self.drafter:
             self.drafter.start(self.model, self.sampling, self.randomness, self.limit)
         self.target = CachedModel(self.model, self.limit, self.padding)
-        law = probabilities(self.target.feed(self.context[:, : self.length])[:, -1], self.sampling)
+        law = probabilities(self._prefill()[:, -1], self.sampling)
         self._commit(draw(law, self.randomness.uniforms(len(law)))[:, None], on_tokens)
         self.trace.prefill_seconds = clock(self.device) - started
         while not self._done():
             self._iterate(on_tokens)
         self.trace.kv_bytes = self.target.cache.nbytes
         return Generation(self._output(), self.trace)
+
+    def _prefill(self) -> Tensor:
+        """Feed the prompt and compress its cache; returns the logits after it, (batch, 1, vocabulary)."""
+        prompt = self.context[:, : self.length]
+        if self.press is None:
+            return self.target.feed(prompt)
+        with observed_attention(self.model) as observations:
+            logits = self.target.feed(prompt)
+        compress(self.target.cache, self.press, observations)
+        return logits
 
     def _iterate(self, on_tokens: Callable[[Tensor], None]) -> None:
         """One round: draft up to gamma tokens, verify them in one forward, commit what stands."""

@@ -82,7 +82,12 @@ def test_left_padding_does_not_change_a_row(family):
 def test_a_model_is_left_as_it_was():
     model = tiny.llama()
     before = model.config._attn_implementation
-    with pytest.raises(RuntimeError, match="inside"), decode_attention(model):
-        assert model.config._attn_implementation == ATTENTION
-        raise RuntimeError("inside")
+
+    def fail():
+        with decode_attention(model):
+            assert model.config._attn_implementation == ATTENTION
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
     assert model.config._attn_implementation == before

@@ -83,6 +83,37 @@ def test_the_length_limit_is_exact(kind, new):
     assert sum(i.committed for i in result.trace.iterations) == new - 1
 
 
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("name", ["knorm", "streaming_llm"])
+def test_under_a_press_every_drafter_gives_the_autoregressive_tokens(family, name):
+    model, tokens = tiny.FAMILIES[family](), tiny.prompt(40)
+    settings = {"max_new_tokens": 24, "sampling": GREEDY, "press": get_press(name, compression_ratio=0.6)}
+    alone = generate(model, tokens, **settings)
+    assert alone.trace.iterations[0].slots == 16 + 1
+    for make_drafter in list(drafters(family).values())[1:]:
+        for verification in ("token", "block"):
+            result = generate(model, tokens, drafter=make_drafter(), verification=verification, **settings)
+            assert torch.equal(result.tokens, alone.tokens)
+
+
+def test_a_press_gives_the_tokens_of_kvpress_own_context_manager():
+    """Token by token on transformers' cache, at true positions."""
+    from transformers import DynamicCache
+
+    model, tokens = tiny.llama(), tiny.prompt(40, batch=2)
+    press, cache = get_press("knorm", compression_ratio=0.6), DynamicCache()
+    with torch.inference_mode():
+        with press(model):
+            logits = model(tokens, past_key_values=cache).logits
+        expected = [logits[:, -1:].argmax(-1)]
+        for position in range(40, 59):
+            positions = torch.tensor([[position]])
+            logits = model(expected[-1], past_key_values=cache, position_ids=positions).logits
+            expected.append(logits.argmax(-1))
+    ours = generate(model, tokens, max_new_tokens=20, sampling=GREEDY, press=press).tokens
+    assert torch.equal(ours, torch.cat(expected, 1))
+
+
 def test_perfect_drafts_are_all_accepted():
     model = tiny.llama()
     result = generate(model, tiny.prompt(9), max_new_tokens=21, drafter=DraftModel(tiny.llama()), schedule=Constant(4))
@@ -149,6 +180,11 @@ def test_on_tokens_sees_every_token_in_order():
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
         ({"verification": "guess"}, "unknown verification 'guess'; known: token, block"),
         ({"drafter": DraftModel(tiny.llama(1, vocabulary=50))}, "vocabulary of 50 tokens, the target one of 48"),
+        ({"cache_budget": 100}, "compresses once, after the prompt"),
+        (
+            {"press": get_press("knorm"), "attention_mask": torch.tensor([[0, 1, 1, 1]])},
+            "a press takes rows of equal length",
+        ),
         ({"drafter": PromptLookup(), "input_ids": tiny.prompt(4, batch=2)}, "one sequence at a time"),
     ],
 )

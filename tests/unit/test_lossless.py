@@ -1,7 +1,7 @@
 """Sampled output through the whole engine follows the target's law, whatever drafts, schedules or verifies.
 
-Chi-square on the joint law of the first three tokens of many seeded generations, at a false-alarm rate near 1e-9; negative
-controls show that the test catches a biased residual and a dropped token.
+Chi-square on the joint law of the first three tokens of many seeded generations, at a false-alarm rate near 1e-9;
+negative controls show that the test catches a biased residual and a dropped token.
 """
 
 import pytest
@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 
 import specpress.verification as verification_module
 from specpress import SamplingParams, generate
-from specpress.drafters import DraftModel, Drafter, PromptLookup
+from specpress.drafters import Drafter, DraftModel, PromptLookup
 from specpress.drafters.base import Proposal
 from specpress.sampling import probabilities
 from specpress.schedules import AIMD, Constant

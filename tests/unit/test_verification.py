@@ -40,7 +40,7 @@ def outcomes(plan, gamma):
 
 
 def enumerate_law(rule, target, draft, vocabulary, gamma, spoil=lambda law: law):
-    """The exact joint law of the first gamma + 1 output tokens, completed by the target, and the mean accepted length."""
+    """The exact joint law of the first gamma + 1 output tokens, completed by the target, and the mean kept length."""
     law = torch.zeros([vocabulary] * (gamma + 1), dtype=torch.float64)
     mean_accepted = 0.0
     for x in itertools.product(range(vocabulary), repeat=gamma):
