@@ -36,8 +36,9 @@ paper: setup  ## Run the study and build paper/main.pdf
 	@$(BIN)/python workflow/recover.py $(if $(STUDY),--configfile $(STUDY))
 	$(SNAKEMAKE) paper/main.pdf
 
+# One thread: the models of these tests are tiny, and threads that share their cores with anything else wait on each other.
 test: setup  ## Run the tests, about 10 minutes
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
 
 test-slow: setup  ## Run the tests that take minutes each or need the downloaded model
 	$(BIN)/python -m pytest -m slow

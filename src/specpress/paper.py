@@ -357,7 +357,8 @@ class Results:
         for (data, model, press, ratio, _), group in rows.groupby(["data", "model", "press", "ratio", "experiment"]):
             cells = {row["metric"]: Cell.of(row) for row in group.to_dict("records")}
             removed = Tex(f"{100 * ratio:g}\\%")
-            point = {"data": data, "model": model, "press": press, "ratio": ratio, "removed": removed, "cells": cells}
+            point = {"data": data, "model": model, "press": press, "ratio": ratio, "removed": removed, "cells": cells,
+                     "context": int(group.context.iloc[0])}  # fmt: skip
             points.append(point)
         return points
 
@@ -561,10 +562,14 @@ class Results:
             f"{escape(press_name(point['press']))} on {escape(data_name(point['data']))}: {point['cell'].cited}"
             for point in points
         ]
+        longest, remark = max(point["context"] for point in points), ""
+        if longest < claim["context"]:
+            verdict, remark = "not decidable here", f" A context of {large(longest)} tokens is not a long one."
         return verdict, Tex(
             f"Perplexity relative to StreamingLLM's at {100 * claim['ratio']:g}\\% removed, "
             + "; ".join(evidence)
             + "."
+            + remark
         )
 
 

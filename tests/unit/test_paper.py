@@ -257,7 +257,7 @@ def test_a_mixed_environment_is_reported():
         ("speculative", "not reached here", "not reached here", "not reached here"),
         ("dynamic", "does not hold here", "does not hold here", "not measured"),
         ("cascade", "not measured", "not measured", "not measured"),
-        ("streaming", "holds here", "holds here", "not measured"),
+        ("streaming", "not decidable here", "not decidable here", "not measured"),
         ("fusion", "not measured", "not measured", "not measured"),
     ],
 )
@@ -265,6 +265,23 @@ def test_verdicts_on_the_claims(claim, faster, slower, tiny):
     for name, expected in (("faster", faster), ("slower", slower), ("tiny", tiny)):
         verdicts = {item["id"]: item["verdict"] for item in study(name).claims()}
         assert verdicts[claim] == expected
+
+
+@pytest.mark.parametrize(("harm", "verdict"), [(0.4, "holds here"), (0.0, "does not hold here")])
+def test_a_claim_about_long_contexts_is_decided_on_long_contexts(harm, verdict):
+    metrics = [
+        synthetic.perplexity("streaming_llm", "bible", harm=0.2),
+        synthetic.perplexity("knorm", "bible", harm=harm),
+    ]
+    assert judged_streaming(metrics)["verdict"] == "not decidable here"
+    assert "1024 tokens is not a long one" in judged_streaming(metrics)["evidence"]
+    for metric in metrics:
+        metric["spec"]["context"] = 4096
+    assert judged_streaming(metrics)["verdict"] == verdict
+
+
+def judged_streaming(metrics):
+    return next(claim for claim in results_of(metrics).claims() if claim["id"] == "streaming")
 
 
 def test_a_gain_of_the_dynamic_schedule_is_recognised():
