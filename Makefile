@@ -37,7 +37,7 @@ paper: setup  ## Run the study and build paper/main.pdf
 	$(SNAKEMAKE) paper/main.pdf
 
 # One thread: the models of these tests are tiny, and threads that share their cores with anything else wait on each other.
-test: setup  ## Run the tests, about 10 minutes
+test: setup  ## Run the tests, about six minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
 
 test-slow: setup  ## Run the tests that take minutes each or need the downloaded model
