@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
-from specpress.presses.compression import compress, observed_attention
+from specpress.prefill import prefill
 from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams, draw, probabilities
 from specpress.schedules import Constant, Schedule
@@ -115,23 +115,15 @@ class _Loop:
         if self.drafter:
             self.drafter.start(self.model, self.sampling, self.randomness, self.limit)
         self.target = CachedModel(self.model, self.limit, self.padding)
-        law = probabilities(self._prefill()[:, -1], self.sampling)
+        prompt = self.context[:, : self.length]
+        logits = prefill(self.target, prompt, press=self.press, drafter=self.drafter)
+        law = probabilities(logits[:, -1], self.sampling)
         self._commit(draw(law, self.randomness.uniforms(len(law)))[:, None], on_tokens)
         self.trace.prefill_seconds = clock(self.device) - started
         while not self._done():
             self._iterate(on_tokens)
         self.trace.kv_bytes = self.target.cache.nbytes
         return Generation(self._output(), self.trace)
-
-    def _prefill(self) -> Tensor:
-        """Feed the prompt and compress its cache; returns the logits after it, (batch, 1, vocabulary)."""
-        prompt = self.context[:, : self.length]
-        if self.press is None:
-            return self.target.feed(prompt)
-        with observed_attention(self.model) as observations:
-            logits = self.target.feed(prompt)
-        compress(self.target.cache, self.press, observations)
-        return logits
 
     def _iterate(self, on_tokens: Callable[[Tensor], None]) -> None:
         """One round: draft up to gamma tokens, verify them in one forward, commit what stands."""

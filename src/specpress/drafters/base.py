@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from specpress.cached_model import CachedModel
+from specpress.presses.compression import Observation
 from specpress.sampling import Randomness, SamplingParams
 
 
@@ -16,7 +18,12 @@ class Proposal(NamedTuple):
 
 
 class Drafter:
-    """Base of all drafters. The loop calls `start` once, then `propose` and `rollback` in turn."""
+    """Base of all drafters. The loop calls `start` and `prefilled` once, then `propose` and `rollback` in turn.
+
+    `observes` : bool, whether `prefilled` needs to know what the target's attention layers were given.
+    """
+
+    observes = False
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """Get ready for one generation.
@@ -32,6 +39,15 @@ class Drafter:
         ------
         ValueError
             If the drafter cannot draft for this target (different vocabularies).
+        """
+
+    def prefilled(self, target: CachedModel, observations: list[Observation]) -> None:
+        """The target has read the prompt. Copy from its cache, which is not compressed yet, but do not change it.
+
+        Parameters
+        ----------
+        target : the verifying model and its cache, as they will be in every later round
+        observations : one for each attention layer if `observes`, otherwise empty
         """
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
+from specpress.prefill import prefill
 from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams
 
@@ -52,6 +53,8 @@ class Cascade(Drafter):
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """Inner rounds until `gamma` tokens, `rounds` rounds or `stop`; the laws are the intermediate model's."""
+        if not self._cached.length:
+            prefill(self._cached, context[None, :-1], drafter=self.drafter)
         start, laws = len(context), []
         for _ in range(self.rounds):
             missing = start + gamma - len(context)

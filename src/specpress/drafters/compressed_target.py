@@ -1,7 +1,7 @@
 """Self-speculation: the target drafts for itself on a compressed copy of its own cache.
 
-Verification runs on the full cache, so the output law is the uncompressed target's. MagicDec (Chen et al., 2024) and
-TriForce (Sun et al., 2024) draft this way, each with one press; here the press is a parameter.
+Verification runs on the target's own cache, so the output law is that of the target without a drafter. MagicDec (Chen
+et al., 2024) and TriForce (Sun et al., 2024) draft this way, each with one press; here the press is a parameter.
 """
 
 from collections.abc import Callable
@@ -11,33 +11,50 @@ from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
-from specpress.presses.compression import compress, observed_attention
+from specpress.presses.compression import Observation, compress
 from specpress.sampling import Randomness, SamplingParams, draw, probabilities
 
 
 class CompressedTarget(Drafter):
-    """Draft with the target on a cache compressed by `press` after the prompt.
+    """Draft with the target on a copy of its cache that `press` has compressed.
 
-    The drafter prefills the prompt for itself (a second prefill: its time is part of the first round) and compresses
-    once; later tokens are appended uncompressed.
+    The prompt is read once, by the target. Tokens committed since the copy was made are in it uncompressed.
 
     Parameters
     ----------
     press : a kvpress ScorerPress (see `specpress.presses.get_press`)
+    interval : int or None
+        Copy and compress the target's cache anew once this many tokens have been committed; None does it only after the
+        prompt. Tokens keep their true positions.
     """
 
-    def __init__(self, press):
-        self.press = press
+    observes = True
+
+    def __init__(self, press, interval: int | None = None):
+        if interval is not None and interval < 1:
+            raise ValueError(f"interval must be at least 1 token, got {interval}")
+        self.press, self.interval = press, interval
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
-        self._target, self._sampling, self._randomness = target, sampling, randomness
+        self._sampling, self._randomness = sampling, randomness
         self._cached = CachedModel(target, capacity)
+
+    def prefilled(self, target: CachedModel, observations: list[Observation]) -> None:
+        """See `Drafter.prefilled`."""
+        self._target, self._observations = target, observations
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Replace the draft's cache by a compressed copy of the target's."""
+        self._cached.cache = self._target.cache.clone()
+        compress(self._cached.cache, self.press, self._observations)
+        self._refreshed = self._target.length
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """Sample up to `gamma` tokens from the target's law under the compressed cache."""
-        if not self._cached.length:
-            self._prefill(context[:-1])
+        if self.interval and self._target.length >= self._refreshed + self.interval:
+            self._refresh()
         tokens, laws = [], []
         fed = context[self._cached.length :]
         for _ in range(gamma):
@@ -48,13 +65,6 @@ class CompressedTarget(Drafter):
             if stop(float(law[fed])):
                 break
         return Proposal(torch.cat(tokens), torch.stack(laws))
-
-    def _prefill(self, prompt: Tensor) -> None:
-        """Feed the prompt and compress its cache; the last token is left for the first draft."""
-        if len(prompt):
-            with observed_attention(self._target) as observations:
-                self._cached.feed(prompt[None])
-            compress(self._cached.cache, self.press, observations)
 
     def rollback(self, length: int) -> None:
         """See `Drafter.rollback`."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
+from specpress.prefill import prefill
 from specpress.sampling import Randomness, SamplingParams, draw, probabilities
 
 
@@ -17,10 +18,13 @@ class DraftModel(Drafter):
     ----------
     model : causal LM with the target's vocabulary
         Its output head may cover a subset of it: `model.head_token_ids` (LongTensor (k,)) then says which tokens.
+    press : a kvpress ScorerPress or None
+        Compresses the draft's cache once, after the prompt. The output law stays the target's: verification does not
+        look at this cache.
     """
 
-    def __init__(self, model: nn.Module):
-        self.model = model
+    def __init__(self, model: nn.Module, press=None):
+        self.model, self.press = model, press
         self._head_token_ids = getattr(model, "head_token_ids", None)
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
@@ -36,6 +40,8 @@ class DraftModel(Drafter):
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """Sample up to `gamma` tokens from the draft model's own law."""
+        if self.press is not None and not self._cached.length:
+            prefill(self._cached, context[None, :-1], press=self.press)
         tokens, rows = [], []
         fed = context[self._cached.length :]
         for _ in range(gamma):
