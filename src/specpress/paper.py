@@ -149,11 +149,7 @@ class Cell:
         """The cell of a row of the summary."""
         values = {key: None if is_missing(row[key]) else row[key] for key in ("low", "high", "n")}
         texts = {key: "" if is_missing(row[key]) else str(row[key]) for key in ("note", "file", "field", "reference")}
-        suffix = ""
-        if row["kind"] == "perplexity" and not is_missing(row["ratio"]):
-            suffix = f"@{row['ratio']:g}"
-        elif row["kind"] == "draft" and not is_missing(row["data"]):
-            suffix = f"@{row['data']}"
+        suffix = _setting(row)
         value = None if is_missing(row["estimate"]) else float(row["estimate"])
         return cls(row["experiment"], row["metric"], value, **values, **texts, suffix=suffix)
 
@@ -208,6 +204,19 @@ class Cell:
 
     def _macro(self, part: str) -> Tex:
         return Tex(f"\\result{{{self.key}}}{{{self.metric}{part}}}")
+
+
+def _setting(row: Mapping) -> str:
+    """What tells the rows of one experiment apart: ratio and mode, data set, step, or batch and context."""
+    if row["kind"] == "perplexity" and not is_missing(row["ratio"]):
+        return f"@{row['ratio']:g}" + ("" if is_missing(row["mode"]) or row["mode"] == "once" else f":{row['mode']}")
+    if row["kind"] == "draft" and not is_missing(row["data"]):
+        return f"@{row['data']}"
+    if row["kind"] == "chain" and not is_missing(row["step"]):
+        return f"@{row['step']}"
+    if row["kind"] == "regime" and not is_missing(row["context"]):
+        return f"@{row['batch']:g}x{row['context']:g}"
+    return ""
 
 
 class Notes:
@@ -352,7 +361,7 @@ class Results:
     def perplexities(self) -> list[dict]:
         """Perplexity points by data, press and ratio, each with its metrics as cells."""
         rows = self.summary[self.summary.kind == "perplexity"]
-        rows = rows[rows.ratio.notna()]
+        rows = rows[rows.ratio.notna() & (rows["mode"] == "once")]
         points = []
         for (data, model, press, ratio, _), group in rows.groupby(["data", "model", "press", "ratio", "experiment"]):
             cells = {row["metric"]: Cell.of(row) for row in group.to_dict("records")}

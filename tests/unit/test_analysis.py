@@ -122,6 +122,95 @@ def test_presses_are_compared_on_the_same_passages_only(tmp_path):
     assert not (table.metric == "ppl_over_reference").any()
 
 
+def test_the_points_compressed_while_decoding_stand_beside_those_compressed_once(tmp_path):
+    result = synthetic.perplexity("knorm", "bible", harm=0.3, decoding=True, steps=True, gain=0.4)
+    table = summary(read_back([result], tmp_path))
+    once, decoding = (pick(table, metric="ppl_ratio", ratio=0.7, mode=mode) for mode in ("once", "decoding"))
+    assert once.estimate == pytest.approx(math.exp(0.7 * 0.3), rel=0.02)
+    assert decoding.estimate == pytest.approx(math.exp(2 * 0.7 * 0.3), rel=0.02)
+    assert pick(table, metric="slots", ratio=0.7, mode="once").estimate == 307
+    point = next(point for point in result["curve"] if point["ratio"] == 0.7)
+    gain = pick(table, metric="step_speedup", ratio=0.7, mode="once")
+    logs = np.log(point["full_step_ms"]) - np.log(point["step_ms"])
+    assert gain.estimate == pytest.approx(np.exp(logs.mean()))
+    assert gain.low < gain.estimate < gain.high
+    times = [pick(table, metric=name, ratio=0.7, mode="once").estimate for name in ("full_step_ms", "step_ms")]
+    assert times[0] / times[1] == pytest.approx(gain.estimate)
+    accepted = pick(table, metric="acceptance", ratio=0.7, mode="once")
+    assert accepted.estimate == pytest.approx(np.mean(point["acceptance"]))
+    assert accepted.low < accepted.estimate < accepted.high
+
+
+def test_what_a_point_did_not_time_keeps_its_reason(tmp_path):
+    table = summary(read_back([synthetic.perplexity("knorm", "bible")], tmp_path))
+    for metric in ("acceptance", "step_speedup"):
+        row = pick(table, metric=metric, ratio=0.7)
+        assert pd.isna(row.estimate)
+        assert row.note == "not measured at this point"
+
+
+def test_passages_without_a_step_time_are_counted(tmp_path):
+    result = synthetic.perplexity("knorm", "bible", steps=True)
+    result["curve"][1]["step_ms"][2] = None
+    row = pick(summary(read_back([result], tmp_path)), metric="step_speedup", ratio=0.3)
+    assert row.n == 7
+    assert row.note.startswith("1 of 8 passages without a value")
+
+
+def test_a_chain_gives_one_factor_a_step_and_their_product(tmp_path):
+    steps = (("a", "A", 100.0, 0, None), ("b", "B", 50.0, 4, 0.4), ("c", "C", 40.0, 4, 0.4))
+    table = summary(read_back([synthetic.chain(steps=steps, prompts=8, repeats=2)], tmp_path))
+    assert not ((table.metric == "factor") & (table.step == "a")).any()
+    factors = [pick(table, metric="factor", step=step) for step in "bc"]
+    assert [row.estimate for row in factors] == pytest.approx([2.0, 1.25], rel=0.05)
+    assert [row.n for row in factors] == [8, 8]
+    assert all(row.low < row.estimate < row.high for row in factors)
+    total = pick(table, metric="factor_total", step="c")
+    assert total.estimate == pytest.approx(factors[0].estimate * factors[1].estimate)
+    assert pick(table, metric="tpot_ms", step="b").step_title == "B"
+    assert list(table[table.metric == "tpot_ms"].step_number) == [0, 1, 2]
+
+
+def test_a_regime_cell_is_paired_over_its_repeats(tmp_path):
+    result = synthetic.regime(repeats=4, skip=(4, 512))
+    table = summary(read_back([result], tmp_path))
+    cell = next(cell for cell in result["cells"] if (cell["batch"], cell["context"]) == (8, 2048))
+    row = pick(table, metric="press_speedup", batch=8, context=2048)
+    logs = np.log(cell["full_step_ms"]) - np.log(cell["press_step_ms"])
+    assert row.estimate == pytest.approx(np.exp(logs.mean()))
+    assert row.n == 4
+    assert pick(table, metric="self_speedup", batch=8, context=2048).estimate < row.estimate
+    skipped = pick(table, metric="press_speedup", batch=4, context=512)
+    assert pd.isna(skipped.estimate)
+    assert skipped.note == "more memory than the machine has"
+
+
+def test_a_cascade_is_compared_with_the_fastest_plain_draft_on_the_same_prompts(tmp_path):
+    table = summary(read_back(synthetic.fusion(cascade=0.8), tmp_path))
+    row = pick(table, experiment="cascade-greedy", metric="speedup_over_plain")
+    assert row.reference == "speculative-optimal-greedy"
+    assert row.estimate == pytest.approx(1.4 * 0.8 / 1.5)
+    block = pick(table, experiment="block-greedy", metric="speedup_over_token")
+    assert block.reference == "speculative-gamma4-greedy"
+    assert block.estimate == pytest.approx(1.5 / 1.4)
+
+
+def test_only_draft_lengths_that_vary_are_observed_iteration_by_iteration(tmp_path):
+    table = observations(read_back(synthetic.fusion(prompts=2), tmp_path))
+    lengths = table[table.metric == "draft_tokens"]
+    assert {name.removesuffix("-sampled") for name in lengths.experiment if name.endswith("sampled")} == {
+        "lossy", "speculative-optimal",
+    }  # fmt: skip
+    first = lengths[(lengths.experiment == "lossy-sampled") & (lengths.prompt == 0)]
+    assert list(first.iteration) == list(range(len(first)))
+
+
+def test_the_rates_of_the_machine_are_rows_of_their_own(tmp_path):
+    table = summary(read_back([synthetic.machine()], tmp_path))
+    assert pick(table, metric="kv_gb_s").estimate == 15.0
+    assert pick(table, metric="step_overhead_ms").unit == "ms"
+
+
 def test_observations_are_long_and_tidy(tmp_path):
     results = synthetic.embedded_study(prompts=3, passages=2)
     table = observations(read_back(results, tmp_path))
@@ -163,7 +252,7 @@ def test_one_environment_is_not_mixed(tmp_path):
         ("{", "not a readable metrics file"),
         ("{}", "lacks schema, id, kind"),
         (json.dumps(synthetic.speed("a") | {"schema": 0}), "expected 1"),
-        (json.dumps(synthetic.speed("a") | {"kind": "memory"}), "known: speed, perplexity, draft"),
+        (json.dumps(synthetic.speed("a") | {"kind": "memory"}), "known: speed, perplexity, draft, chain"),
     ],
 )
 def test_files_that_are_not_metrics_are_refused_by_name(text, message, tmp_path):

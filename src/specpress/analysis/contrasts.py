@@ -1,0 +1,110 @@
+"""Contrasts between experiments that share everything but one thing, on the same prompts or passages."""
+
+from collections.abc import Iterable, Mapping
+
+from specpress.analysis.factors import factors
+from specpress.analysis.perplexity import field_of, mode_of, ratio_row
+from specpress.analysis.rows import over_units, places, row
+from specpress.analysis.speed import log_speedups
+from specpress.statistics import geometric_mean_interval
+
+REFERENCE_PRESS = "streaming_llm"
+
+
+def contrasts(metrics: list[Mapping]) -> list[dict]:
+    """The rows of every contrast of a study."""
+    return [*_schedules(metrics), *_cascades(metrics), *_verifications(metrics), *_presses(metrics)]
+
+
+def _schedules(metrics: list[Mapping]) -> Iterable[dict]:
+    """A dynamic schedule against the constant one it starts from."""
+    for item in _speeds(metrics):
+        schedule = item["spec"].get("schedule") or {}
+        if schedule.get("name", "constant") == "constant" or "initial" not in schedule:
+            continue
+        constant = {**item["spec"], "schedule": {"name": "constant", "gamma": schedule["initial"]}}
+        reference = _find(metrics, constant)
+        if reference is not None:
+            yield _speed_contrast("speedup_over_reference", item, reference)
+
+
+def _cascades(metrics: list[Mapping]) -> Iterable[dict]:
+    """A cascade against the fastest plain draft model on the same prompts, whatever its gamma."""
+    for item in _speeds(metrics):
+        if (item["spec"].get("drafter") or {}).get("name") != "cascade":
+            continue
+        plain = [other for other in _speeds(metrics) if _is_plain_draft(other) and _same_prompts(item, other)]
+        if plain:
+            yield _speed_contrast("speedup_over_plain", item, max(plain, key=_mean_speedup))
+
+
+def _verifications(metrics: list[Mapping]) -> Iterable[dict]:
+    """Block verification against token verification of the same drafts."""
+    for item in _speeds(metrics):
+        if item["spec"].get("verification", "token") != "token":
+            reference = _find(metrics, {**item["spec"], "verification": "token"})
+            if reference is not None:
+                yield _speed_contrast("speedup_over_token", item, reference)
+
+
+def _presses(metrics: list[Mapping]) -> Iterable[dict]:
+    """Every press against StreamingLLM at the same ratio and mode: the ratio of their perplexities by passage."""
+    for item in metrics:
+        press = item["spec"].get("press") or {}
+        if item["kind"] != "perplexity" or press.get("name") in (None, REFERENCE_PRESS):
+            continue
+        reference = _find(metrics, {**item["spec"], "press": {"name": REFERENCE_PRESS}})
+        if reference is None or item["passages"] != reference["passages"]:
+            continue
+        theirs = {(point["ratio"], mode_of(point)): point for point in reference["curve"]}
+        for point in item["curve"]:
+            if point["ratio"] == 0 or (point["ratio"], mode_of(point)) not in theirs:
+                continue
+            found = ratio_row(point, theirs[point["ratio"], mode_of(point)], "")
+            found |= {"metric": "ppl_over_reference", "field": f"{field_of(point)} of both, against {reference['id']}"}
+            yield _contrast(item, reference, found | {"ratio": point["ratio"], "mode": mode_of(point)})
+
+
+def _speeds(metrics: list[Mapping]) -> list[Mapping]:
+    return [item for item in metrics if item["kind"] == "speed"]
+
+
+def _is_plain_draft(item: Mapping) -> bool:
+    """A draft model by itself, with nothing compressed, in the target's place no other model."""
+    spec = item["spec"]
+    drafter = spec.get("drafter") or {}
+    return drafter.get("name") == "draft_model" and not drafter.get("press") and not spec.get("press")
+
+
+def _same_prompts(one: Mapping, other: Mapping) -> bool:
+    """Whether two experiments differ in nothing but who drafts, how much, and how that is verified."""
+    varied = {"drafter", "schedule", "verification"}
+    return _without(one["spec"], varied) == _without(other["spec"], varied) and places(one["pairs"]) == places(
+        other["pairs"]
+    )
+
+
+def _mean_speedup(item: Mapping) -> float:
+    found = list(log_speedups(item).values())
+    return sum(found) / len(found) if found else float("-inf")
+
+
+def _find(metrics: list[Mapping], spec: Mapping) -> Mapping | None:
+    """The result whose spec equals `spec` in everything but its id."""
+    return next((item for item in metrics if _without(item["spec"]) == _without(spec)), None)
+
+
+def _without(spec: Mapping, keys: set[str] = frozenset()) -> dict:
+    return {key: value for key, value in spec.items() if key != "id" and key not in keys}
+
+
+def _speed_contrast(metric: str, item: Mapping, reference: Mapping) -> dict:
+    """The ratio of two speed-ups, prompt by prompt: each was measured against the baseline on the same prompt."""
+    ours, theirs = log_speedups(item), log_speedups(reference)
+    shared = {where: ours[where] - theirs[where] for where in ours if where in theirs}
+    found = over_units(shared, geometric_mean_interval, len(places(item["pairs"])), "not measured by both experiments")
+    return _contrast(item, reference, row(metric, "x", *found, f"pairs[*] of both, against {reference['id']}"))
+
+
+def _contrast(item: Mapping, reference: Mapping, found: dict) -> dict:
+    return {"experiment": item["id"], "file": item["file"], **factors(item), **found, "reference": reference["id"]}

@@ -1,0 +1,86 @@
+"""What was varied: the columns that say which experiment, and which setting of it, a row belongs to."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+
+FACTORS = [
+    "kind",
+    "baseline",
+    "model",
+    "data",
+    "batch",
+    "drafter",
+    "draft_model",
+    "drafter_press",
+    "drafter_ratio",
+    "drafter_parameters",
+    "schedule",
+    "gamma",
+    "schedule_parameters",
+    "verification",
+    "sampling",
+    "temperature",
+    "top_p",
+    "top_k",
+    "press",
+    "press_parameters",
+    "ratio",
+    "mode",
+    "cache_budget",
+    "compression_interval",
+    "decoding_interval",
+    "step",
+    "step_number",
+    "step_title",
+    "prompts",
+    "prompt_tokens",
+    "max_new_tokens",
+    "repeats",
+    "context",
+    "score",
+    "passages",
+]
+INTEGERS = (
+    "batch", "gamma", "cache_budget", "compression_interval", "decoding_interval", "step_number", "prompts",
+    "prompt_tokens", "max_new_tokens", "repeats", "context", "score", "passages",
+)  # fmt: skip
+PLAIN = (
+    "baseline", "model", "data", "verification", "batch", "cache_budget", "compression_interval", "decoding_interval",
+    "prompts", "prompt_tokens", "max_new_tokens", "repeats", "context", "score", "passages",
+)  # fmt: skip
+
+
+def factors(item: Mapping) -> dict:
+    """The factors of one experiment, flat; those that vary within it (batch, ratio, step) are set row by row."""
+    spec = item["spec"]
+    sampling, drafter = spec.get("sampling") or {}, spec.get("drafter") or {}
+    schedule, press = spec.get("schedule") or {}, spec.get("press") or {}
+    drafter_press = drafter.get("press") or {}
+    flat = {key: spec[key] for key in PLAIN if np.isscalar(spec.get(key))}
+    flat |= {
+        "kind": item["kind"],
+        "drafter": drafter.get("name"),
+        "draft_model": drafter.get("model"),
+        "drafter_press": drafter_press.get("name"),
+        "drafter_ratio": drafter_press.get("compression_ratio"),
+        "drafter_parameters": _parameters(drafter, "name", "model", "press"),
+        "schedule": schedule.get("name"),
+        "gamma": schedule.get("gamma"),
+        "schedule_parameters": _parameters(schedule, "name", "gamma"),
+        "sampling": sampling.get("name"),
+        "temperature": sampling.get("temperature"),
+        "top_p": sampling.get("top_p"),
+        "top_k": sampling.get("top_k"),
+        "press": press.get("name"),
+        "press_parameters": _parameters(press, "name", "compression_ratio"),
+        "ratio": press.get("compression_ratio"),
+    }
+    return {key: value for key, value in flat.items() if value is not None}
+
+
+def _parameters(part: Mapping, *without: str) -> str | None:
+    """The remaining parameters of a drafter, schedule or press, as one canonical JSON string."""
+    rest = {key: value for key, value in part.items() if key not in without}
+    return json.dumps(rest, sort_keys=True) if rest else None

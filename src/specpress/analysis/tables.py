@@ -1,0 +1,62 @@
+"""The two tables of a study, from the rows of every experiment."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from specpress.analysis import chain, draft, machine, perplexity, regime, speed
+from specpress.analysis.contrasts import contrasts
+from specpress.analysis.factors import FACTORS, INTEGERS, factors
+from specpress.analysis.rows import single
+
+SUMMARY_COLUMNS = [
+    "experiment", "metric", "unit", "estimate", "low", "high", "n", "reference", "note", "file", "field", *FACTORS,
+]  # fmt: skip
+OBSERVATION_COLUMNS = [
+    "experiment", "kind", "metric", "unit", "value", "prompt", "repeat", "iteration", "document", "offset", "ratio",
+    "mode", "step", "batch", "context", "tokens",
+]  # fmt: skip
+MAKERS = {
+    "speed": speed, "perplexity": perplexity, "draft": draft, "chain": chain, "regime": regime, "machine": machine,
+}  # fmt: skip
+
+
+def observations(metrics: Iterable[Mapping]) -> pd.DataFrame:
+    """The long table: a row per experiment, metric and prompt (passage, repeat, iteration or training step)."""
+    rows = [
+        {"experiment": item["id"], "kind": item["kind"], **row}
+        for item in metrics
+        for row in MAKERS[item["kind"]].observations(item)
+    ]
+    whole = ("prompt", "repeat", "iteration", "offset", "batch", "context", "tokens")
+    return pd.DataFrame(rows, columns=OBSERVATION_COLUMNS).astype(dict.fromkeys(whole, "Int64"))
+
+
+def summary(metrics: Iterable[Mapping], models: Mapping[str, Mapping] | None = None) -> pd.DataFrame:
+    """One row per experiment, setting and metric: estimate, interval, number of units, and the factors.
+
+    Parameters
+    ----------
+    metrics : iterable of dict, as `load_metrics` returns them
+    models : manifest of each model by name; the roofline takes the target's shape from it
+    """
+    metrics = list(metrics)
+    rates = next((item for item in metrics if item["kind"] == "machine"), None)
+    rows = [
+        {"experiment": item["id"], "file": item["file"], **factors(item), **row}
+        for item in metrics
+        for row in [*_rows(item, models or {}, rates), *_cost_rows(item)]
+    ]
+    table = pd.DataFrame([*rows, *contrasts(metrics)], columns=SUMMARY_COLUMNS)
+    return table.astype(dict.fromkeys(("n", *INTEGERS), "Int64"))
+
+
+def _rows(item: Mapping, models: Mapping, rates: Mapping | None) -> Iterable[dict]:
+    if item["kind"] == "regime":
+        return regime.summary(item, models.get(item["spec"].get("model")), rates)
+    return MAKERS[item["kind"]].summary(item)
+
+
+def _cost_rows(item: Mapping) -> Iterable[dict]:
+    yield single("wall_seconds", "s", item.get("wall_seconds"), "wall_seconds", "not recorded")
+    yield single("peak_memory_bytes", "bytes", item.get("peak_memory_bytes"), "peak_memory_bytes", "not recorded")
