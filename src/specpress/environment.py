@@ -16,6 +16,8 @@ def describe(*, threads: int, device: str, dtype: str) -> dict:
     import psutil
     import torch
 
+    from specpress.devices import settings
+
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -26,13 +28,18 @@ def describe(*, threads: int, device: str, dtype: str) -> dict:
         "device": device,
         "accelerator": torch.cuda.get_device_name() if device.startswith("cuda") else None,
         "dtype": dtype,
+        "settings": settings(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
     }
 
 
-def peak_memory_bytes() -> int:
-    """The most memory this process has had resident so far."""
+def peak_memory_bytes(device: str = "cpu") -> int:
+    """The most memory this process has had so far: allocated on a CUDA device, resident in memory on another."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

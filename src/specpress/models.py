@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
 from torch import nn
 from transformers import (
@@ -25,13 +24,14 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from specpress.byte_level import byte_tokenizer, gguf_tokenizer
+from specpress.devices import resolve_device
 from specpress.files import publish
+from specpress.shapes import shape_of
 
 FAMILIES = {"llama": LlamaForCausalLM, "gpt_neox": GPTNeoXForCausalLM}
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _HUB_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt"]
 
 
 def load_model(path_or_repo, *, dtype="auto", device="auto"):
@@ -72,7 +72,7 @@ def load_model(path_or_repo, *, dtype="auto", device="auto"):
     else:
         model = build_model(config, dtype=None if dtype == "auto" else dtype)
         model.load_state_dict(load_file(directory / "model.safetensors"))
-    return model.to(_resolve_device(device)).eval(), _load_tokenizer(directory)
+    return model.to(resolve_device(device)).eval(), _load_tokenizer(directory)
 
 
 def build_model(config, *, dtype=None):
@@ -115,13 +115,27 @@ def save_model(model, tokenizer, directory, manifest):
     directory : str or Path
         Other files already there stay.
     manifest : dict
-        What the model is and where it comes from (JSON-able); the sha256 and size of each file are added to it as
-        `files`, so that a job depending on the manifest depends on the weights.
+        What the model is and where it comes from (JSON-able). Added to it are `model_size` and, as `files`, the sha256
+        and size of each file, so that a job depending on the manifest depends on the weights.
     """
-    with publish(directory, manifest) as folder, _no_progress_bars():
+    with publish(directory, {**manifest, **model_size(model)}) as folder, _no_progress_bars():
         model.save_pretrained(folder, max_shard_size="1TB")
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
+
+
+def model_size(model) -> dict[str, int]:
+    """What a model needs, for estimates of memory and time: {"weight_bytes", "kv_bytes_per_token", "layers"}.
+
+    weight_bytes counts every parameter once, tied ones too; kv_bytes_per_token is one token's keys and values over all
+    layers, in the model's dtype.
+    """
+    shape = shape_of(model.config.to_dict())
+    return {
+        "weight_bytes": sum(parameter.nbytes for parameter in model.parameters()),
+        "kv_bytes_per_token": shape.kv_elements_per_token * model.dtype.itemsize,
+        "layers": shape.layers,
+    }
 
 
 def random_model(source, *, dtype=torch.bfloat16):
@@ -227,11 +241,13 @@ def _model_directory(path_or_repo) -> Path:
 
 
 def _download(repo: str) -> Path:
+    from specpress.hub import download_model
+
     try:
-        return Path(snapshot_download(repo, allow_patterns=_HUB_FILES))
-    except Exception as error:
+        return download_model(repo)
+    except ValueError as error:
         raise FileNotFoundError(
-            f"{repo!r} is neither a directory here nor a repository that the model hub gave ({error}); "
+            f"{repo!r} is neither a directory here nor a repository of the model hub: {error}; "
             "give the directory of a model that is on this machine"
         ) from error
 
@@ -263,14 +279,6 @@ def _mark_head(model):
     # a buffer, so that the ids follow the model to its device
     model.register_buffer("head_token_ids", ids, persistent=False)
     return model
-
-
-def _resolve_device(device) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _load_tokenizer(directory: Path):

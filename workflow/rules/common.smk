@@ -94,6 +94,11 @@ def files_of(source):
     return [f"{path}/config.json" if Path(path).is_dir() else path for path in resources.input_files(source)]
 
 
+def without_plan(entry):
+    """A model or data set of the study without what only `make plan` reads, so that correcting it reruns nothing."""
+    return {key: value for key, value in entry.items() if key not in ("shape", "download_mb")}
+
+
 def options(**values):
     """Command-line arguments for the values that are set; nested values as JSON."""
     return " ".join(

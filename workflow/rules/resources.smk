@@ -29,7 +29,7 @@ rule prepare_model:
         mem_mb=3000,
         runtime=30,
     params:
-        options=lambda w: options(**study.models[w.model]),
+        options=lambda w: options(**without_plan(study.models[w.model])),
         wheel=lambda w: options(wheel=wheel_path(study.models[w.model]["source"])),
         folder=lambda w: model_dir(w.model),
     shell:
@@ -49,7 +49,7 @@ rule prepare_data:
         mem_mb=2000,
         runtime=30,
     params:
-        options=lambda w: options(**study.data[w.data]),
+        options=lambda w: options(**without_plan(study.data[w.data])),
         wheel=lambda w: options(wheel=wheel_path(study.data[w.data]["source"])),
         folder=lambda w: data_dir(w.data),
     shell:

@@ -1,0 +1,67 @@
+"""The device a job computes on: which one, in which dtype, with how much memory, under which settings."""
+
+import torch
+
+KINDS = ("cuda", "mps", "cpu")
+
+
+def resolve_device(device="auto") -> torch.device:
+    """A torch device; "auto" takes cuda, else mps, else cpu.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device here.
+    """
+    if isinstance(device, torch.device):
+        return device
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(kind for kind in KINDS if available[kind]))
+    kind, _, index = str(device).partition(":")
+    if kind not in KINDS or (index and not index.isdigit()):
+        raise ValueError(f"unknown device {device!r}; use auto, cpu, cuda, cuda:1, ... or mps")
+    if not available[kind]:
+        here = ", ".join(name for name in KINDS if available[name])
+        raise ValueError(f"device {device!r} is not available here (available: {here}); set `device` in the study")
+    return torch.device(device)
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16, which has float32's range; float16 on mps and on GPUs that cannot compute in bfloat16."""
+    if device.type == "mps":
+        return torch.float16
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished what it was given; a clock read afterwards is about work that is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of the device's memory that are free now; on a CPU, what the system says it could still give."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def settings() -> dict:
+    """What decides whether two runs on one device give the same numbers, as a metrics file records it."""
+    return {
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cuda_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cuda_reduced_precision_reduction": torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
+    }

@@ -1,0 +1,110 @@
+"""The shape of a model: what it takes to know its parameters, its KV cache and its arithmetic without its weights.
+
+No torch, no network: `make plan` and the check of memory before a model is loaded read shapes only.
+"""
+
+from dataclasses import dataclass
+
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama or GPT-NeoX causal language model. `head_rows` is the height of its output head."""
+
+    architecture: str
+    vocabulary: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    head_rows: int
+    tied: bool
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of one layer: attention, MLP, norms, and the biases of a GPT-NeoX."""
+        hidden, wide = self.hidden_size, self.intermediate_size
+        if self.architecture == "gpt_neox":
+            return 4 * hidden * hidden + 4 * hidden + 2 * hidden * wide + wide + hidden + 4 * hidden
+        return 2 * hidden * (self.heads + self.kv_heads) * self.head_size + 3 * hidden * wide + 2 * hidden
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, tied ones once."""
+        embeddings = self.hidden_size * (self.vocabulary + (0 if self.tied else self.head_rows))
+        norm = self.hidden_size * (2 if self.architecture == "gpt_neox" else 1)
+        return embeddings + self.layers * self.layer_parameters + norm
+
+    @property
+    def read_parameters(self) -> int:
+        """Parameters that one decoding step reads: all but the embeddings of the tokens it is not given."""
+        return self.layers * self.layer_parameters + self.hidden_size * self.head_rows
+
+    @property
+    def kv_elements_per_token(self) -> int:
+        """Numbers in the keys and values of one token, over all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_size
+
+    def size(self, dtype: str) -> dict[str, int]:
+        """{"weight_bytes", "kv_bytes_per_token", "layers"}, as a model's manifest.json has them."""
+        return {
+            "weight_bytes": self.parameters * BYTES[dtype],
+            "kv_bytes_per_token": self.kv_elements_per_token * BYTES[dtype],
+            "layers": self.layers,
+        }
+
+
+def shape_of(config: dict) -> Shape:
+    """The shape in a config.json of transformers.
+
+    Raises
+    ------
+    ValueError
+        If it belongs to another family than Llama and GPT-NeoX.
+    """
+    if config.get("model_type") not in ("llama", "gpt_neox"):
+        raise ValueError(f"model family {config.get('model_type')!r} is not supported; supported: gpt_neox, llama")
+    heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    head_ids = config.get("head_token_ids")
+    return Shape(
+        architecture=config["model_type"],
+        vocabulary=config["vocab_size"],
+        hidden_size=hidden,
+        intermediate_size=config["intermediate_size"],
+        layers=config["num_hidden_layers"],
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_size=config.get("head_dim") or hidden // heads,
+        head_rows=config["vocab_size"] if head_ids is None else len(head_ids),
+        tied=bool(config.get("tie_word_embeddings", False)),
+    )
+
+
+def stated_shape(stated: dict, *, vocabulary: int | None = None) -> Shape:
+    """The shape that a study states: the key `shape` of a model, or a `random` source.
+
+    Parameters
+    ----------
+    stated : dict
+        `architecture`, `hidden_size`, `layers`, `heads`; and, unless the usual holds: `kv_heads` (as many as heads),
+        `intermediate_size` (4 x hidden_size), `vocabulary`, `tied` (false).
+    vocabulary : int, optional
+        For a source that does not state it.
+    """
+    heads, hidden = stated["heads"], stated["hidden_size"]
+    vocabulary = stated.get("vocabulary", vocabulary)
+    return Shape(
+        architecture=stated["architecture"],
+        vocabulary=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=stated.get("intermediate_size", 4 * hidden),
+        layers=stated["layers"],
+        heads=heads,
+        kv_heads=stated.get("kv_heads", heads),
+        head_size=hidden // heads,
+        head_rows=vocabulary,
+        tied=stated.get("tied", False),
+    )

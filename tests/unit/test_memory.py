@@ -1,0 +1,81 @@
+"""Sizes of models by their shapes alone, and the memory an experiment needs."""
+
+import pytest
+import torch
+from tiny import FAMILIES
+from transformers import GPTNeoXConfig, LlamaConfig
+
+from specpress.memory import estimate, require
+from specpress.models import build_model, model_size, random_model
+from specpress.shapes import shape_of, stated_shape
+
+SIZES = {
+    "target": {"weight_bytes": 1000, "kv_bytes_per_token": 10, "layers": 2},
+    "draft": {"weight_bytes": 100, "kv_bytes_per_token": 1, "layers": 1},
+}
+SPEED = {
+    **{"kind": "speed", "model": "target", "baseline": "target", "prompt_tokens": 6, "max_new_tokens": 4},
+    **{"drafter": {"name": "draft_model", "model": "draft"}},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_shape_knows_the_parameters_of_its_model(family, tied):
+    model = FAMILIES[family](3, tie_word_embeddings=tied)
+    assert shape_of(model.config.to_dict()).parameters == model.num_parameters()
+    assert shape_of(model.config.to_dict()).size("float32") == model_size(model)
+
+
+@pytest.mark.parametrize("config", [LlamaConfig, GPTNeoXConfig])
+def test_a_shape_knows_a_cut_head(config):
+    sizes = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    made = config(**sizes, num_attention_heads=2, tie_word_embeddings=False, head_token_ids=[1, 2, 5])
+    assert shape_of(made.to_dict()).parameters == build_model(made).num_parameters()
+
+
+def test_a_random_source_states_its_shape():
+    source = {"architecture": "llama", "hidden_size": 64, "layers": 3, "heads": 4, "kv_heads": 2, "seed": 0}
+    model, _ = random_model(source, dtype=torch.bfloat16)
+    assert stated_shape(source, vocabulary=257).size("bfloat16") == model_size(model)
+
+
+def test_the_original_models_have_their_published_sizes():
+    for hidden, layers, heads, parameters in (
+        *((512, 6, 8, 70_426_624), (1024, 24, 16, 405_334_016)),
+        (2560, 32, 32, 2_775_208_960),
+    ):
+        stated = {"architecture": "gpt_neox", "hidden_size": hidden, "layers": layers, "heads": heads}
+        shape = stated_shape({**stated, "vocabulary": 50304})
+        assert shape.parameters == parameters
+    assert shape.size("float16")["kv_bytes_per_token"] == 320 * 1024
+
+
+def test_other_families_have_no_shape():
+    with pytest.raises(ValueError, match="'gpt2' is not supported; supported: gpt_neox, llama"):
+        shape_of({"model_type": "gpt2"})
+
+
+def test_an_estimate_counts_weights_caches_and_activations():
+    parts = estimate(SPEED, SIZES)
+    assert parts["weights of target"] == 1000
+    assert parts["weights of draft"] == 100
+    assert parts["KV cache of target, 2 x 1 x 10 tokens"] == 200
+    assert parts["KV cache of draft, 1 x 1 x 10 tokens"] == 10
+    assert sum(parts.values()) > 1310
+
+
+def test_the_largest_batch_and_context_count():
+    regime = {"kind": "regime", "model": "target", "batches": [1, 8], "contexts": [64, 512], "steps": 8}
+    assert estimate(regime, SIZES)["KV cache of target, 2 x 8 x 520 tokens"] == 2 * 8 * 520 * 10
+    perplexity = {"kind": "perplexity", "model": "target", "context": 100, "score": 28}
+    assert "KV cache of target, 2 x 1 x 128 tokens" in estimate(perplexity, SIZES)
+
+
+def test_what_cannot_fit_is_refused_with_the_numbers():
+    sizes = {name: {**size, "weight_bytes": 10**9} for name, size in SIZES.items()}
+    require(SPEED, sizes, 3 * 10**9, "cuda")
+    with pytest.raises(
+        ValueError, match=r"needs about 2.00 GB of memory, cuda has 1.50 GB free:\n +1.00 GB  weights of"
+    ):
+        require(SPEED, sizes, 15 * 10**8, "cuda")
