@@ -92,6 +92,12 @@ class PreallocatedLayer(DynamicLayer):
         index = kept.unsqueeze(-1)
         self.keys, self.values = (x.gather(2, index.expand(-1, -1, -1, x.shape[-1])) for x in (self.keys, self.values))
 
+    def expanded(self, rows: int) -> "PreallocatedLayer":
+        """An independent copy of a layer of one row, with the row repeated `rows` times."""
+        expanded = copy.copy(self)
+        expanded._buffers = [buffer.repeat(rows, 1, 1, 1) for buffer in self._buffers]
+        return expanded
+
     def crop(self, max_length: int) -> None:
         """transformers' crop, in slots: down to `max_length`, or by -max_length when negative."""
         tokens = -max_length if max_length < 0 else self.slots - max_length
@@ -137,6 +143,12 @@ class PreallocatedCache(Cache):
     def clone(self) -> "PreallocatedCache":
         """An independent copy."""
         return copy.deepcopy(self)
+
+    def expanded(self, rows: int) -> "PreallocatedCache":
+        """An independent copy of a cache of one row, with the row repeated `rows` times."""
+        expanded = copy.copy(self)
+        expanded.layers = [layer.expanded(rows) for layer in self.layers]
+        return expanded
 
     def rollback(self, tokens: int) -> None:
         """Forget the last `tokens` tokens in every layer: O(1), nothing is copied.

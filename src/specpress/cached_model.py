@@ -1,5 +1,7 @@
 """A causal LM together with its KV cache: feed it tokens at their true positions, take some back."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -53,6 +55,12 @@ class CachedModel:
         mask = torch.nn.functional.pad(self._padding, (0, max(0, start + new - self._padding.shape[1])), value=1)
         offset = (1 - self._padding).sum(1, keepdim=True)  # (batch, 1) padded places
         return (positions - offset).clamp_(min=0), mask
+
+    def expanded(self, rows: int) -> "CachedModel":
+        """The same model on a copy of its one-row cache, with the row repeated `rows` times."""
+        expanded = copy.copy(self)
+        expanded.cache = self.cache.expanded(rows)
+        return expanded
 
     def rollback_to(self, length: int) -> None:
         """Take back tokens until at most `length` remain."""

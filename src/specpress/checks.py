@@ -17,6 +17,7 @@ from specpress.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merg
 from specpress.source_code import ROOT, class_parameters
 
 SCHEMA_FILE = ROOT / "workflow" / "schemas" / "study.schema.yaml"
+KINDS = ("speed", "chain", "perplexity", "regime")
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
@@ -61,7 +62,7 @@ def _reference_problems(config: dict) -> Iterator[str]:
 def _experiment_problems(config: dict, template: dict, path: str, seen: dict[str, str]) -> Iterator[str]:
     """Problems of one entry of `experiments`; `seen` maps the IDs so far to their paths and is extended."""
     grid = _items(template, "grid", dict)
-    if not isinstance(template.get("id"), str) or template.get("kind") not in ("speed", "perplexity"):
+    if not isinstance(template.get("id"), str) or template.get("kind") not in KINDS:
         return
     placeholder_problems = list(_placeholder_problems(template, grid, path))
     yield from placeholder_problems
@@ -90,6 +91,24 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
             yield f"{path}.ratios: must contain 0, the uncompressed reference of the others"
         if "compression_ratio" in _items(complete, "press", dict):
             yield f"{path}.press.compression_ratio: `ratios` gives it in a perplexity experiment; remove it here"
+    if kind == "regime" and not _items(complete, "press", dict).get("compression_ratio"):
+        yield f"{path}.press.compression_ratio: missing; the fraction removed, above 0 and below 1"
+    yield from _method_problems(complete, path)
+    for index, step in enumerate(_items(complete, "steps", list)):
+        yield from _method_problems(step, f"{path}.steps[{index}]")
+
+
+def _method_problems(body: Any, path: str) -> Iterator[str]:
+    """A method that contradicts itself: the original protocol keeps no cache, so nothing that needs one goes along."""
+    if _field(body, "protocol") is not None:
+        for key in ("drafter", "press"):
+            if key in body:
+                yield f"{path}.{key}: does not go with a protocol, which has a loop of its own; remove one of them"
+
+
+def _field(value: Any, key: str) -> Any:
+    """`value[key]` where that is defined, else None."""
+    return value.get(key) if isinstance(value, dict) else None
 
 
 def _placeholder_problems(template: dict, grid: dict, path: str) -> Iterator[str]:
@@ -120,6 +139,8 @@ def _name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     for key in ("baseline", "model"):
         yield from _unknown(f"{path}.{key}", "model or draft", body.get(key), models)
     yield from _unknown(f"{path}.data", "data set", body.get("data"), _items(config, "data", dict))
+    for index, step in enumerate(_items(body, "steps", list)):
+        yield from _unknown(f"{path}.steps[{index}].model", "model or draft", _field(step, "model"), models)
     yield from _unknown(f"{path}.sampling", "sampling", body.get("sampling"), _items(config, "sampling", dict))
     for where, what, part in parts(body):
         yield from _part_problems(part, what, _path(path, where), models)

@@ -8,8 +8,13 @@ from typing import Any
 
 from specpress import registry
 
-TABLES = {"drafter": registry.DRAFTERS, "schedule": registry.SCHEDULES, "press": registry.PRESSES}
-MODEL_KEYS = ("model", "intermediate_model")
+TABLES = {
+    "drafter": registry.DRAFTERS,
+    "schedule": registry.SCHEDULES,
+    "press": registry.PRESSES,
+    "protocol": registry.PROTOCOLS,
+}
+MODEL_KEYS = ("model", "intermediate_model", "drafter_model")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -39,13 +44,14 @@ def canonical(spec: dict) -> str:
 
 
 def models_of(spec: dict) -> list[str]:
-    """Names of the models and drafts that an experiment loads: its own, the baseline's, those of its drafter."""
-    return sorted({spec[key] for key in ("model", "baseline") if key in spec} | set(_nested_models(spec)))
+    """Names of the models and drafts that an experiment loads: its own, the baseline's, those its parts name."""
+    return sorted({value for key, value in _items(spec) if key in (*MODEL_KEYS, "baseline") and isinstance(value, str)})
 
 
 def modules_of(spec: dict) -> list[str]:
-    """Names of the modules of the drafter, schedule and press that an experiment names, at any depth."""
-    return sorted({TABLES[what][part["name"]].split(":")[0] for _, what, part in parts(spec)})
+    """Names of the modules an experiment loads by name: that of its kind, those of the parts it names, at any depth."""
+    named = {TABLES[what][part["name"]].split(":")[0] for _, what, part in parts(spec)}
+    return sorted({f"specpress.experiments.{spec['kind']}", *named})
 
 
 def instances(template: dict) -> Iterator[tuple[str, dict]]:
@@ -84,19 +90,30 @@ def merged(config: dict, body: dict) -> dict:
 def _spec(config: dict, experiment_id: str, body: dict) -> dict:
     spec = {"id": experiment_id, **merged(config, body)}
     if spec["kind"] == "speed":
+        spec = {"baseline": config["baseline"], **spec}
+    if "sampling" in spec:
         name = spec["sampling"]
-        spec = {"baseline": config["baseline"], **spec, "sampling": {"name": name, **config["sampling"][name]}}
+        spec["sampling"] = {"name": name, **config["sampling"][name]}
     return {"model": spec.get("baseline", config["baseline"]), **spec}
 
 
-def parts(spec: dict, path: tuple = ()) -> Iterator[tuple[tuple, str, dict]]:
-    """(path, "drafter" | "schedule" | "press", its mapping) for each such part of a spec, at any depth."""
-    for what in TABLES:
-        part = spec.get(what)
-        if isinstance(part, dict):
-            yield (*path, what), what, part
-            yield from parts(part, (*path, what))
+def parts(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str, dict]]:
+    """(path, "drafter" | "schedule" | "press" | "protocol", its mapping) for each such part of a spec, at any depth."""
+    for key, item in _children(value):
+        if key in TABLES and isinstance(item, dict):
+            yield (*path, key), key, item
+        yield from parts(item, (*path, key))
 
 
-def _nested_models(spec: dict) -> list[str]:
-    return [part[key] for _, _, part in parts(spec) for key in MODEL_KEYS if key in part]
+def _items(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every key (or index) and value inside nested mappings and lists."""
+    for key, item in _children(value):
+        yield key, item
+        yield from _items(item)
+
+
+def _children(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, list):
+        yield from enumerate(value)

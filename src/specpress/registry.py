@@ -25,6 +25,10 @@ PRESSES = {
     "streaming_llm": "kvpress:StreamingLLMPress",
 }
 
+PROTOCOLS = {
+    "original": "specpress.uncached:generate_uncached",
+}
+
 
 def resolve(table: dict[str, str], name: str, what: str) -> type:
     """The class registered under `name` in `table`.

@@ -131,3 +131,15 @@ def test_a_clone_is_independent():
     copy.update(states, states, 0)
     assert cache.slots == 10
     assert torch.equal(cache.layers[0].keys, states)
+
+
+def test_expanded_rows_are_copies_of_the_one_row():
+    cache = PreallocatedCache(2)
+    for layer in cache.layers:
+        layer.update(torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 4))
+    wide = cache.expanded(3)
+    for layer, one in zip(wide.layers, cache.layers, strict=True):
+        assert torch.equal(layer.keys, one.keys.expand(3, -1, -1, -1))
+        layer.update(torch.zeros(3, 2, 1, 4), torch.zeros(3, 2, 1, 4))
+    assert (wide.slots, cache.slots) == (6, 5)
+    assert wide.nbytes == 3 * 6 * cache.nbytes // 5

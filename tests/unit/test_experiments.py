@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 
-from specpress import experiments
 from specpress.data import Document, save_split
 from specpress.experiments import run
+from specpress.experiments.assets import Assets
+from specpress.experiments.speed import _compare
 from specpress.models import load_model, random_model, save_model
 
 SPEED = {
@@ -127,7 +128,7 @@ def test_a_lossy_method_is_seen(places, monkeypatch):
 
 def test_a_difference_is_a_near_tie_only_between_tied_top_logits():
     class Fixed(torch.nn.Module):
-        dtype = torch.bfloat16
+        dtype, device = torch.bfloat16, torch.device("cpu")
 
         def __init__(self, logits):
             super().__init__()
@@ -137,10 +138,10 @@ def test_a_difference_is_a_near_tie_only_between_tied_top_logits():
             return type("Output", (), {"logits": self.logits[None, None]})()
 
     tied, apart = [1.0, 20.0, 19.9, 0.0], [1.0, 20.0, 15.0, 0.0]
-    assert experiments._compare(Fixed(tied), [0], [3, 1], [3, 1]) == "equal"
-    assert experiments._compare(Fixed(tied), [0], [3, 1], [3, 2]) == "near_ties"
-    assert experiments._compare(Fixed(tied), [0], [3, 1], [3, 0]) == "different"
-    assert experiments._compare(Fixed(apart), [0], [3, 1], [3, 2]) == "different"
+    assert _compare(Fixed(tied), [0], [3, 1], [3, 1]) == "equal"
+    assert _compare(Fixed(tied), [0], [3, 1], [3, 2]) == "near_ties"
+    assert _compare(Fixed(tied), [0], [3, 1], [3, 0]) == "different"
+    assert _compare(Fixed(apart), [0], [3, 1], [3, 2]) == "different"
 
 
 def test_a_perplexity_experiment_scores_every_ratio_on_the_same_passages(places):
@@ -156,7 +157,8 @@ def test_a_perplexity_experiment_scores_every_ratio_on_the_same_passages(places)
 def test_perplexity_at_ratio_zero_is_the_plain_models(places):
     metrics = run(PERPLEXITY, **places)
     model, tokenizer = load_model(places["models"]["target"])
-    passages = experiments._passages(PERPLEXITY, places["data"], tokenizer, 2, 60)
+    assets = Assets(places["models"], places["data"])
+    passages = assets.passages(PERPLEXITY, count=2, length=60, tokenizer=tokenizer)
     for passage, nll in zip(passages, metrics["curve"][0]["nll"], strict=True):
         with torch.inference_mode():
             logs = model(torch.tensor([passage.tokens[:-1]])).logits[0].float().log_softmax(-1)
@@ -168,3 +170,54 @@ def test_a_bad_press_is_refused_before_a_model_is_loaded(places):
     missing = {**places, "models": {"target": "nowhere/at/all"}}
     with pytest.raises(ValueError, match="no parameter sinks"):
         run({**PERPLEXITY, "press": {"name": "knorm", "sinks": 3}}, **missing)
+
+
+def test_a_regime_experiment_times_every_cell(places):
+    spec = {
+        "id": "map",
+        "kind": "regime",
+        "model": "target",
+        "data": "words",
+        "seed": 0,
+        "sampling": {"name": "greedy", "temperature": 0},
+        "press": {"name": "knorm", "compression_ratio": 0.5},
+        "gamma": 2,
+        "batches": [1, 3],
+        "contexts": [20, 40],
+        "repeats": 2,
+        "steps": 2,
+        "max_new_tokens": 6,
+    }
+    cells = run(spec, **places)["cells"]
+    assert [(cell["batch"], cell["context"]) for cell in cells] == [(1, 20), (3, 20), (1, 40), (3, 40)]
+    for cell in cells:
+        assert cell["slots_full"] == cell["context"] == 2 * cell["slots_press"]
+        assert cell["kv_bytes_full"] == 2 * cell["kv_bytes_press"] == cell["batch"] * cell["context"] * 2 * 16 * 4
+        for name in ("full_step_ms", "press_step_ms", "self_token_ms"):
+            assert len(cell[name]) == 2
+            assert min(cell[name]) > 0
+        assert all(1 <= tokens <= 3 for tokens in cell["self_tokens_per_iteration"])
+    limited = run({**spec, "max_kv_bytes": 3 * 20 * 2 * 16 * 4}, **places)["cells"]
+    assert [bool(cell["skipped"]) for cell in limited] == [False, False, False, True]
+
+
+def test_a_chain_times_every_step_on_the_same_prompts(places):
+    common = {key: SPEED[key] for key in ("model", "data", "prompts", "prompt_tokens", "max_new_tokens", "sampling")}
+    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+    spec = {
+        "id": "chain",
+        "kind": "chain",
+        **common,
+        "repeats": 1,
+        "seed": 0,
+        "steps": [
+            {"name": "plain", "title": "plain"},
+            {"name": "cached", "title": "cached", "anchor": True},
+            {"name": "speculative", "title": "speculative", **drafter},
+        ],
+    }
+    metrics = run(spec, **places)
+    assert metrics["steps"][1] == {"name": "cached", "title": "cached", "anchor": True}
+    assert [r["prompt"] for r in metrics["runs"]] == [0, 1, 2]
+    assert all(len({step["n_tokens"] for step in r["steps"]}) == 1 for r in metrics["runs"])
+    assert len({metrics["sample"][name] for name in ("plain", "cached", "speculative")}) == 1

@@ -140,7 +140,7 @@ def test_canonical_ignores_the_order_of_keys_but_not_their_values():
 
 def test_models_and_modules_of_a_spec_are_found_at_any_depth():
     spec = {
-        **{"model": "target", "baseline": "other"},
+        **{"kind": "speed", "model": "target", "baseline": "other"},
         "drafter": {
             "name": "draft_model",
             "intermediate_model": "middle",
@@ -150,7 +150,15 @@ def test_models_and_modules_of_a_spec_are_found_at_any_depth():
         "press": {"name": "knorm"},
     }
     assert models_of(spec) == ["d", "middle", "other", "target"]
-    assert modules_of(spec) == ["kvpress", "specpress.drafters.draft_model", "specpress.schedules"]
+    parts = ["kvpress", "specpress.drafters.draft_model", "specpress.experiments.speed", "specpress.schedules"]
+    assert modules_of(spec) == parts
+    chain = {
+        "kind": "chain",
+        "model": "target",
+        "steps": [{"protocol": {"name": "original", "drafter_model": "d"}}, {"model": "e", "press": {"name": "knorm"}}],
+    }
+    assert models_of(chain) == ["d", "e", "target"]
+    assert modules_of(chain) == ["kvpress", "specpress.experiments.chain", "specpress.uncached"]
 
 
 def test_study_without_drafts(study):

@@ -1,0 +1,52 @@
+"""What an experiment reads: models, each loaded once and when first asked for, and passages of the test texts."""
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from specpress.data import Passage, load_documents, sample_passages
+from specpress.models import load_model
+
+
+class Assets:
+    """The prepared models and data sets of a job, by the names the study gives them.
+
+    Parameters
+    ----------
+    models, data : dict of name -> directory
+    """
+
+    def __init__(self, models: dict[str, Path], data: dict[str, Path]):
+        self._models = {name: _Loaded(path) for name, path in models.items()}
+        self._data = data
+
+    def model(self, name: str) -> nn.Module:
+        """The model called `name`."""
+        return self._models[name].pair[0]
+
+    def tokenizer(self, name: str):
+        """The tokenizer of the model called `name`."""
+        return self._models[name].pair[1]
+
+    def passages(self, spec: dict, *, count: int, length: int, tokenizer) -> list[Passage]:
+        """`count` passages of `length` tokens from the part of `spec["data"]` that no draft was trained on."""
+        documents = load_documents(self._data[spec["data"]] / "test.jsonl")
+        return sample_passages(documents, tokenizer, count=count, length=length, seed=spec["seed"])
+
+
+class _Loaded:
+    """A model directory, loaded when first asked for."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    @cached_property
+    def pair(self) -> tuple:
+        return load_model(self._path)
+
+
+def as_batch(passages: list[Passage], model: nn.Module) -> Tensor:
+    """Passages of one length as LongTensor (batch, length) on the model's device."""
+    return torch.tensor([passage.tokens for passage in passages], device=model.device)

@@ -1,0 +1,124 @@
+"""Where a press pays: one-token steps on full and compressed caches over a grid of batch sizes and contexts.
+
+A passage is prefilled once a context. Its cache is repeated over the rows of the batch: the time of a step depends on
+how much is read, not on what is written there. The lossless fusion, self-speculation (the target drafts on its own
+compressed cache), is put together for each cell from the measured times of drafting and verifying, and from the tokens
+an iteration yielded when text was really generated at that context.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+
+import torch
+from tqdm import tqdm
+
+from specpress.attention import decode_attention
+from specpress.cached_model import CachedModel
+from specpress.decoding import generate
+from specpress.drafters import CompressedTarget
+from specpress.experiments.arms import no_garbage_collection
+from specpress.experiments.assets import Assets, as_batch
+from specpress.presses import get_press
+from specpress.presses.compression import compress, observed_attention
+from specpress.sampling import SamplingParams
+from specpress.schedules import Constant
+from specpress.trace import clock
+
+_ROOM = 64  # slots beyond the context, for the tokens fed while timing
+
+
+def measure(spec: dict, assets: Assets) -> dict:
+    """Every cell of the grid, with one value a repeat; repeats differ in their passage."""
+    model, tokenizer = assets.model(spec["model"]), assets.tokenizer(spec["model"])
+    cells = {(b, c): _cell(b, c) for c in spec["contexts"] for b in spec["batches"]}
+    longest = max(spec["contexts"])
+    passages = assets.passages(spec, count=spec["repeats"], length=longest, tokenizer=tokenizer)
+    turns = [(passage, context) for passage in passages for context in spec["contexts"]]
+    with decode_attention(model):
+        for number, (passage, context) in enumerate(tqdm(turns, desc=spec["id"], unit="context", mininterval=5)):
+            prompt = as_batch([passage], model)[:, :context]
+            _measure_context(spec, model, prompt, cells, seed=spec["seed"] + number)
+    return {"cells": list(cells.values())}
+
+
+def _cell(batch: int, context: int) -> dict:
+    per_repeat = ("full_step_ms", "press_step_ms", "verify_step_ms", "self_token_ms", "self_tokens_per_iteration")
+    return {"batch": batch, "context": context, "skipped": None, **{name: [] for name in per_repeat}}
+
+
+def _measure_context(spec: dict, model, prompt: torch.Tensor, cells: dict, *, seed: int) -> None:
+    """One repeat of every batch size at one context; appends to the cells."""
+    full, pressed = _prefilled(model, prompt, spec["press"])
+    yielded = _tokens_per_iteration(spec, model, prompt, seed)
+    for batch in spec["batches"]:
+        cell = cells[batch, prompt.shape[1]]
+        cell |= {"slots_full": full.cache.slots, "slots_press": pressed.cache.slots}
+        cell |= {"kv_bytes_full": batch * full.cache.nbytes, "kv_bytes_press": batch * pressed.cache.nbytes}
+        limit = spec.get("max_kv_bytes")
+        if limit and cell["kv_bytes_full"] > limit:
+            cell["skipped"] = f"a cache of {cell['kv_bytes_full']} bytes exceeds max_kv_bytes, {limit}"
+            continue
+        times = _step_times(spec, full.expanded(batch), pressed.expanded(batch), batch)
+        for name, milliseconds in times.items():
+            cell[name].append(milliseconds)
+        iteration = spec["gamma"] * times["press_step_ms"] + times["verify_step_ms"]
+        cell["self_tokens_per_iteration"].append(yielded)
+        cell["self_token_ms"].append(iteration / yielded)
+
+
+def _prefilled(model, prompt: torch.Tensor, press: dict) -> tuple[CachedModel, CachedModel]:
+    """The prompt on a full cache and on a copy compressed by the press."""
+    full = CachedModel(model, prompt.shape[1] + _ROOM)
+    with observed_attention(model) as observations:
+        full.feed(prompt)
+    pressed = full.expanded(1)
+    compress(pressed.cache, get_press(**press), observations)
+    return full, pressed
+
+
+def _tokens_per_iteration(spec: dict, model, prompt: torch.Tensor, seed: int) -> float:
+    """Tokens an iteration of self-speculation yields on this prompt."""
+    settings = {key: value for key, value in spec["sampling"].items() if key != "name"}
+    generation = generate(
+        model,
+        prompt,
+        max_new_tokens=spec["max_new_tokens"],
+        sampling=SamplingParams(**settings, seed=seed),
+        drafter=CompressedTarget(get_press(**spec["press"])),
+        schedule=Constant(spec["gamma"]),
+    )
+    return generation.metrics()["tokens_per_iteration"]
+
+
+def _step_times(spec: dict, full: CachedModel, pressed: CachedModel, batch: int) -> dict[str, float]:
+    """Median milliseconds of each kind of step, taken in turn."""
+    one = torch.ones(batch, 1, dtype=torch.long, device=full.model.device)
+    block = one.expand(batch, spec["gamma"] + 1)
+    kinds = {
+        "full_step_ms": lambda: full.feed(one),
+        "press_step_ms": lambda: pressed.feed(one),
+        "verify_step_ms": lambda: full.feed(block, keep=block.shape[1]),
+    }
+    for step in kinds.values():  # warm-up
+        _timed(step, full, pressed)
+    taken = {name: [] for name in kinds}
+    with no_garbage_collection():
+        for name, step in _in_turn(kinds, spec["steps"]):
+            taken[name].append(_timed(step, full, pressed))
+    return {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def _in_turn(kinds: dict[str, Callable], rounds: int) -> Iterator[tuple[str, Callable]]:
+    for _ in range(rounds):
+        yield from kinds.items()
+
+
+def _timed(step: Callable, *models: CachedModel) -> float:
+    """Seconds of a step, which is then taken back."""
+    lengths = [model.length for model in models]
+    started = clock(models[0].model.device)
+    step()
+    seconds = clock(models[0].model.device) - started
+    for model, length in zip(models, lengths, strict=True):
+        model.rollback_to(length)
+    return seconds
