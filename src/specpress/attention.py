@@ -62,13 +62,30 @@ def grouped_attention(
 def _matmul_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
     """Attention as two matrix products; query: (batch, KV heads, rows, head size).
 
-    Keys times queries, not queries times keys: the transpose of a slice of a preallocated buffer would be copied.
+    Softmax of low-precision scores is computed in float32 and rounded once.
     """
-    scores = torch.matmul(key, (query * scaling).transpose(2, 3)).transpose(2, 3)  # (batch, KV heads, rows, slots)
+    scores = _scores(query * scaling, key)
     if mask is not None:
         scores = scores + mask
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
-    return torch.matmul(weights, value)
+    return torch.matmul(torch.softmax(scores, dim=-1), value)
+
+
+def _scores(query: Tensor, key: Tensor) -> Tensor:
+    """Queries times keys: (batch, KV heads, rows, slots).
+
+    torch copies the transpose of a slice of a buffer, but not that of the whole buffer: where most of it is in use, the
+    unused slots are multiplied too and cut off. Otherwise keys times queries, which copies nothing but is slower.
+    """
+    slots, capacity = key.shape[2], key.stride(1) // key.shape[3]
+    if 2 * capacity <= 3 * slots and key.stride() == _contiguous_strides(key, capacity):
+        whole = key.as_strided((*key.shape[:2], capacity, key.shape[3]), key.stride())
+        return torch.matmul(query, whole.transpose(2, 3))[..., :slots]
+    return torch.matmul(key, query.transpose(2, 3)).transpose(2, 3)
+
+
+def _contiguous_strides(key: Tensor, capacity: int) -> tuple[int, ...]:
+    heads, size = key.shape[1], key.shape[3]
+    return heads * capacity * size, capacity * size, size, 1
 
 
 def grouped_mask(

@@ -88,9 +88,17 @@ class PreallocatedLayer(DynamicLayer):
         self.seen -= tokens
 
     def evict(self, kept: Tensor) -> None:
-        """Keep the slots `kept`: LongTensor (batch, KV heads, kept), ascending, so that they stay in position order."""
-        index = kept.unsqueeze(-1)
-        self.keys, self.values = (x.gather(2, index.expand(-1, -1, -1, x.shape[-1])) for x in (self.keys, self.values))
+        """Keep the slots `kept`: LongTensor (batch, KV heads, kept), ascending, so that they stay in position order.
+
+        The buffers shrink with them: the memory is given back, and attention finds little that is unused.
+        """
+        index, room = kept.unsqueeze(-1), self.capacity - self.slots
+        states = [x.gather(2, index.expand(-1, -1, -1, x.shape[-1])) for x in (self.keys, self.values)]
+        self.slots = kept.shape[2]
+        self.capacity = _whole_blocks(self.slots + room)
+        self._buffers = [_buffer(x, self.capacity) for x in states]
+        for buffer, x in zip(self._buffers, states, strict=True):
+            buffer[:, :, : self.slots] = x
 
     def expanded(self, rows: int) -> "PreallocatedLayer":
         """An independent copy of a layer of one row, with the row repeated `rows` times."""

@@ -91,3 +91,14 @@ def test_a_model_is_left_as_it_was():
     with pytest.raises(RuntimeError, match="inside"):
         fail()
     assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("capacity", [20, 25, 400])
+def test_scores_ignore_what_the_unused_slots_hold(capacity):
+    generator = torch.Generator().manual_seed(0)
+    buffer = torch.randn(2, 3, capacity, 4, generator=generator)
+    buffer[:, :, 20:] = torch.nan
+    key, query = buffer[:, :, :20], torch.randn(2, 3, 6, 4, generator=generator)
+    expected = torch.einsum("bhrd,bhsd->bhrs", query, key)
+    torch.testing.assert_close(attention._scores(query, key), expected)
+    torch.testing.assert_close(attention._scores(query[1:], key[1:]), expected[1:])
