@@ -9,6 +9,8 @@ from importlib import import_module
 DRAFTERS = {
     "draft_model": "specpress.drafters.draft_model:DraftModel",
     "prompt_lookup": "specpress.drafters.prompt_lookup:PromptLookup",
+    "compressed_target": "specpress.drafters.compressed_target:CompressedTarget",
+    "cascade": "specpress.drafters.cascade:Cascade",
 }
 
 SCHEDULES = {

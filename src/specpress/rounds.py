@@ -10,7 +10,7 @@ from torch import Tensor
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
-from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+from specpress.sampling import Randomness, SamplingParams, draw, over_vocabulary, probabilities
 from specpress.verification import verify
 
 
@@ -37,13 +37,19 @@ def speculate(
     """
     fresh = context[verifier.length :]
     if proposal is None or not len(proposal.tokens):
-        law = probabilities(verifier.feed(fresh[None])[0, -1:], sampling)
+        law = _laws(verifier, verifier.feed(fresh[None])[0, -1:], sampling)
         return Round(0, draw(law, randomness.uniforms(1)), law)
     drafted = proposal.tokens
     logits = verifier.feed(torch.cat([fresh, drafted])[None], keep=len(drafted) + 1)[0]
-    laws = probabilities(logits, sampling)
+    laws = _laws(verifier, logits, sampling)
     accepted, token = verify(verification, laws, proposal.laws, drafted, randomness)
     standing = len(context) + accepted
     verifier.rollback_to(standing)
     drafter.rollback(standing)
     return Round(accepted, torch.cat([drafted[:accepted], drafted.new_tensor([token])]), laws[: accepted + 1])
+
+
+def _laws(verifier: CachedModel, logits: Tensor, sampling: SamplingParams) -> Tensor:
+    """The verifier's laws over the whole vocabulary; a cascade's intermediate model may have a smaller head."""
+    token_ids = getattr(verifier.model, "head_token_ids", None)
+    return over_vocabulary(probabilities(logits, sampling), token_ids, verifier.model.config.vocab_size)

@@ -95,6 +95,16 @@ def _keep(law: Tensor, mass: Tensor, tokens: Tensor) -> Tensor:
     return torch.zeros_like(law).scatter_(-1, tokens, mass / mass.sum(-1, keepdim=True))
 
 
+def over_vocabulary(laws: Tensor, token_ids: Tensor | None, vocabulary: int) -> Tensor:
+    """Laws over the tokens of an output head, (n, k), as laws over the whole vocabulary, (n, vocabulary).
+
+    token_ids : LongTensor (k,), the head's tokens; None for a head that covers the vocabulary
+    """
+    if token_ids is None:
+        return laws
+    return laws.new_zeros(laws.shape[0], vocabulary).index_copy_(1, token_ids, laws)
+
+
 def draw(law: Tensor, uniforms: Tensor) -> Tensor:
     """Tokens drawn by inverting the cumulative law at `uniforms`.
 

@@ -23,6 +23,7 @@ def drafters(family):
         "prompt lookup": lambda: PromptLookup(max_ngram=2),
         "compressed target": lambda: CompressedTarget(get_press("knorm", compression_ratio=0.5)),
         "cascade": lambda: Cascade(make(2, seed=6), DraftModel(make(1, seed=5)), gamma=2, rounds=2),
+        "cascade of a subset head": lambda: Cascade(with_subset_head(make()), DraftModel(make(1, seed=5)), gamma=2),
         "cascade of the target": lambda: Cascade(make(), PromptLookup(), gamma=3, rounds=4),
     }
 

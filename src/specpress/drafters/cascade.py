@@ -22,7 +22,8 @@ class Cascade(Drafter):
 
     Parameters
     ----------
-    intermediate_model : causal LM with the target's vocabulary, full output head
+    intermediate_model : causal LM with the target's vocabulary
+        Its output head may cover a subset of it, as a draft model's may; tokens outside are never proposed.
     drafter : the smaller drafter, of any kind
     gamma : int, tokens `drafter` drafts in an inner round
     rounds : int, inner rounds a proposal at most
@@ -35,8 +36,6 @@ class Cascade(Drafter):
         for name, value in (("gamma", gamma), ("rounds", rounds)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if getattr(intermediate_model, "head_token_ids", None) is not None:
-            raise ValueError("the intermediate model must have a full output head: it verifies tokens of any kind")
         self.model, self.drafter = intermediate_model, drafter
         self.gamma, self.rounds = gamma, rounds
 

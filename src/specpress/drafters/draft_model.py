@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
 from specpress.prefill import prefill
-from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+from specpress.sampling import Randomness, SamplingParams, draw, over_vocabulary, probabilities
 
 
 class DraftModel(Drafter):
@@ -54,14 +54,8 @@ class DraftModel(Drafter):
             rows.append(law)
             if stop(probability):
                 break
-        return Proposal(torch.cat(tokens), self._over_vocabulary(torch.stack(rows)))
-
-    def _over_vocabulary(self, laws: Tensor) -> Tensor:
-        """Laws over the head's tokens, (n, k), as laws over the whole vocabulary, (n, vocabulary)."""
-        if self._head_token_ids is None:
-            return laws
-        full = laws.new_zeros(laws.shape[0], self._vocabulary)
-        return full.index_copy_(1, self._head_token_ids, laws)
+        laws = over_vocabulary(torch.stack(rows), self._head_token_ids, self._vocabulary)
+        return Proposal(torch.cat(tokens), laws)
 
     def rollback(self, length: int) -> None:
         """See `Drafter.rollback`."""
