@@ -20,6 +20,7 @@ container: "docker://python:3.11"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
+include: "workflow/rules/machine.smk"
 include: "workflow/rules/drafts.smk"
 include: "workflow/rules/experiments.smk"
 include: "workflow/rules/analysis.smk"

@@ -125,7 +125,7 @@ def save_model(model, tokenizer, directory, manifest):
 
 
 def model_size(model) -> dict[str, int]:
-    """What a model needs, for estimates of memory and time: {"weight_bytes", "kv_bytes_per_token", "layers"}.
+    """What a model needs, for estimates of memory and time: see `specpress.shapes.Shape.size`.
 
     weight_bytes counts every parameter once, tied ones too; kv_bytes_per_token is one token's keys and values over all
     layers, in the model's dtype.
@@ -133,6 +133,8 @@ def model_size(model) -> dict[str, int]:
     shape = shape_of(model.config.to_dict())
     return {
         "weight_bytes": sum(parameter.nbytes for parameter in model.parameters()),
+        "step_weight_bytes": shape.read_parameters * model.dtype.itemsize,
+        "flops_per_token": 2 * shape.read_parameters,
         "kv_bytes_per_token": shape.kv_elements_per_token * model.dtype.itemsize,
         "layers": shape.layers,
     }

@@ -49,9 +49,15 @@ class Shape:
         return 2 * self.layers * self.kv_heads * self.head_size
 
     def size(self, dtype: str) -> dict[str, int]:
-        """{"weight_bytes", "kv_bytes_per_token", "layers"}, as a model's manifest.json has them."""
+        """What a model's manifest.json says of memory and time.
+
+        weight_bytes: all parameters. step_weight_bytes: those a decoding step reads. flops_per_token: two operations
+        for each of these. kv_bytes_per_token: one token's keys and values over all layers.
+        """
         return {
             "weight_bytes": self.parameters * BYTES[dtype],
+            "step_weight_bytes": self.read_parameters * BYTES[dtype],
+            "flops_per_token": 2 * self.read_parameters,
             "kv_bytes_per_token": self.kv_elements_per_token * BYTES[dtype],
             "layers": self.layers,
         }

@@ -1,0 +1,22 @@
+# What the machine sustains, measured once: the roofline's predictions stand on it. It knows of no experiment.
+
+
+rule measure_machine:
+    input:
+        manifest=manifest_of(study.config["baseline"]),
+        sources=sources("scripts/measure_machine.py"),
+    output:
+        f"{RESULTS}/machine.json",
+    log:
+        f"{LOGS}/measure_machine.log",
+    threads: workflow.cores
+    resources:
+        mem_mb=3000,
+        runtime=10,
+    params:
+        spec=canonical({"id": "machine", "kind": "machine", "model": study.config["baseline"]}),
+        model=model_dir(study.config["baseline"]),
+    # The progress bar goes to the log: the rates take seconds.
+    shell:
+        "python scripts/measure_machine.py --spec {params.spec:q} --model {params.model} --threads {threads} "
+        "--output {output} > {log} 2>&1"
