@@ -34,3 +34,12 @@ FAMILIES = {"llama": llama, "gpt_neox": gpt_neox}
 def prompt(length: int, *, seed: int = 0, batch: int = 1) -> torch.Tensor:
     """Random tokens, LongTensor (batch, length)."""
     return torch.randint(2, VOCABULARY, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+def with_subset_head(model, kept: int):
+    """The model with an output head over the first `kept` tokens of its vocabulary."""
+    head = torch.nn.Linear(model.config.hidden_size, kept, bias=False)
+    head.weight = torch.nn.Parameter(model.get_output_embeddings().weight.data[:kept].clone())
+    model.set_output_embeddings(head)
+    model.head_token_ids = torch.arange(kept)
+    return model

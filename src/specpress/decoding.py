@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
+from specpress.inputs import check_context, check_family, check_prompt, token_set
 from specpress.prefill import prefill
 from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams, draw, probabilities
@@ -82,10 +83,12 @@ def generate(
             "generate() compresses once, after the prompt: cache_budget and compression_interval come later"
         )
     padding = attention_mask if attention_mask is not None and not attention_mask.all() else None
+    if press is not None:
+        check_family(model)
     if press is not None and padding is not None:
         raise ValueError("a press takes rows of equal length: left padding would be compressed as if it were text")
     loop = _Loop(model, input_ids, max_new_tokens, sampling, drafter, schedule or Constant(4), verification)
-    loop.stop_tokens, loop.padding, loop.press = _token_set(eos_token_id), padding, press
+    loop.stop_tokens, loop.padding, loop.press = token_set(eos_token_id), padding, press
     with decode_attention(model, *(drafter.models() if drafter else ())):
         return loop.run(on_tokens or (lambda tokens: None))
 
@@ -192,32 +195,16 @@ class _Loop:
         return self.context[:, self.prompt_length : self.length].clone()
 
 
-def _token_set(eos_token_id: int | Iterable[int] | None) -> frozenset[int]:
-    if eos_token_id is None:
-        return frozenset()
-    return frozenset([eos_token_id] if isinstance(eos_token_id, int) else eos_token_id)
-
-
 def _check(
     model: nn.Module, input_ids: Tensor, max_new_tokens: int, drafter: Drafter | None, verification: str
 ) -> None:
     """Refuse what cannot be decoded, before any work."""
-    if input_ids.dim() != 2:
-        raise ValueError(f"input_ids must be (batch, prompt_len), got shape {tuple(input_ids.shape)}")
-    batch, prompt = input_ids.shape
-    if prompt == 0 or batch == 0:
-        raise ValueError("the prompt is empty: give at least one token, such as the beginning-of-text token")
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    context = getattr(model.config, "max_position_embeddings", None)
-    if context is not None and prompt + max_new_tokens > context:
-        raise ValueError(
-            f"a prompt of {prompt} tokens and {max_new_tokens} new ones do not fit the model's context of {context} "
-            f"tokens; shorten the prompt to {max(context - max_new_tokens, 0)} tokens or ask for fewer new ones"
-        )
+    check_prompt(model, input_ids, max_new_tokens)
     if verification not in METHODS:
         raise ValueError(f"unknown verification {verification!r}; known: {', '.join(METHODS)}")
-    if drafter is not None and batch > 1:
+    if drafter is not None and len(input_ids) > 1:
         raise ValueError(
-            f"speculative decoding takes one sequence at a time, got a batch of {batch}; leave out the drafter"
+            f"speculative decoding takes one sequence at a time, got a batch of {len(input_ids)}; leave out the drafter"
         )
+    for draft in drafter.models() if drafter else ():
+        check_context(draft, input_ids.shape[1], max_new_tokens, "the draft model's")

@@ -19,7 +19,7 @@ def drafters(family):
         "none": lambda: None,
         "weak draft": lambda: DraftModel(make(1, seed=5)),
         "the target itself": lambda: DraftModel(make()),
-        "subset head": lambda: DraftModel(with_subset_head(make())),
+        "subset head": lambda: DraftModel(tiny.with_subset_head(make(), tiny.VOCABULARY * 2 // 3)),
         "prompt lookup": lambda: PromptLookup(max_ngram=2),
         "compressed target": lambda: CompressedTarget(get_press("knorm", compression_ratio=0.5)),
         "cascade": lambda: Cascade(make(2, seed=6), DraftModel(make(1, seed=5)), gamma=2, rounds=2),
@@ -38,16 +38,6 @@ SCHEDULES = {
     "confidence": lambda: Confidence(0.6, cap=6),
     "optimal": lambda: Optimal(cap=8),
 }
-
-
-def with_subset_head(model):
-    """The model with an output head over two thirds of the vocabulary."""
-    kept = torch.arange(0, tiny.VOCABULARY * 2 // 3)
-    head = torch.nn.Linear(model.config.hidden_size, len(kept), bias=False)
-    head.weight = torch.nn.Parameter(model.get_output_embeddings().weight.data[kept].clone())
-    model.set_output_embeddings(head)
-    model.head_token_ids = kept
-    return model
 
 
 def reference(model, tokens, new, **settings):
@@ -178,6 +168,11 @@ def test_on_tokens_sees_every_token_in_order():
         ({"input_ids": torch.empty(1, 0, dtype=torch.long)}, "the prompt is empty"),
         ({"input_ids": torch.zeros(4, dtype=torch.long)}, "must be \\(batch, prompt_len\\)"),
         ({"input_ids": tiny.prompt(300)}, "do not fit the model's context of 256 tokens"),
+        ({"input_ids": torch.tensor([[5, tiny.VOCABULARY]])}, "must be integers from 0 to 47"),
+        (
+            {"drafter": DraftModel(tiny.llama(1, max_position_embeddings=8))},
+            "fit the draft model's context of 8",
+        ),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
         ({"verification": "guess"}, "unknown verification 'guess'; known: token, block"),
         ({"drafter": DraftModel(tiny.llama(1, vocabulary=50))}, "vocabulary of 50 tokens, the target one of 48"),
@@ -193,3 +188,11 @@ def test_bad_input_is_refused(arguments, said):
     arguments = {"input_ids": tiny.prompt(4), "max_new_tokens": 5} | arguments
     with pytest.raises(ValueError, match=said):
         generate(tiny.llama(), arguments.pop("input_ids"), **arguments)
+
+
+def test_a_press_on_an_unsupported_family_is_refused():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    other = GPT2LMHeadModel(GPT2Config(vocab_size=tiny.VOCABULARY, n_embd=16, n_layer=1, n_head=2))
+    with pytest.raises(ValueError, match="presses do not support model family 'gpt2', only gpt_neox and llama"):
+        generate(other, tiny.prompt(4), max_new_tokens=5, press=get_press("knorm", compression_ratio=0.5))

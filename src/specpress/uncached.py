@@ -1,0 +1,117 @@
+"""The original study's protocol: no KV cache, every forward reads the whole prefix again.
+
+For the reproduction of its figures only; everything else uses `specpress.decoding`. Its costs are kept, its bugs are
+not: the output law is the target's own, as everywhere here (its two loops are `regrSampling` and `specSampling`).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from specpress.decoding import Generation
+from specpress.drafters.base import check_same_vocabulary
+from specpress.inputs import check_prompt, token_set
+from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+from specpress.trace import Iteration, Trace, clock
+from specpress.verification import verify
+
+
+def generate_uncached(
+    model: nn.Module,
+    input_ids: Tensor,
+    *,
+    max_new_tokens: int,
+    sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
+    drafter_model: nn.Module | None = None,
+    gamma: int = 4,
+    normalise_prefix: bool = False,
+    eos_token_id=None,
+) -> Generation:
+    """Generate up to `max_new_tokens` tokens, recomputing the whole prefix at every step of every model.
+
+    Parameters
+    ----------
+    model : transformers causal LM
+    input_ids : LongTensor (1, prompt_len)
+    max_new_tokens : int, never exceeded
+    sampling : SamplingParams
+    drafter_model : causal LM with the target's vocabulary, full output head; None decodes autoregressively
+    gamma : int, tokens drafted a round
+    normalise_prefix : bool
+        Make a law of the logits at every position of the prefix, one after the other, each with a sort of the whole
+        vocabulary, as the original did, though only the last positions' laws are used.
+    eos_token_id : end-of-text token(s) to stop after; None never stops
+
+    Returns
+    -------
+    Generation; its trace counts no cache slots.
+
+    Raises
+    ------
+    ValueError
+        For input that cannot be decoded: see `specpress.generate`.
+    """
+    check_prompt(model, input_ids, max_new_tokens)
+    if input_ids.shape[0] > 1:
+        raise ValueError(f"the uncached protocol takes one sequence at a time, got a batch of {input_ids.shape[0]}")
+    if gamma < 1:
+        raise ValueError(f"gamma must be at least 1 token, got {gamma}")
+    if drafter_model is not None:
+        check_same_vocabulary(model, drafter_model)
+        if getattr(drafter_model, "head_token_ids", None) is not None:
+            raise ValueError("the uncached protocol takes a draft model with a full output head")
+    target_laws, draft_laws = (_laws_of(m, sampling, normalise_prefix) for m in (model, drafter_model))
+    randomness, trace, stop = Randomness(sampling.seed), Trace(), token_set(eos_token_id)
+    text, end = input_ids[0], input_ids.shape[1] + max_new_tokens
+
+    started = clock(text.device)
+    text = torch.cat([text, draw(target_laws(text, 1), randomness.uniforms(1))])
+    trace.prefill_seconds = clock(text.device) - started
+    while len(text) < end and int(text[-1]) not in stop:
+        started = clock(text.device)
+        asked = min(gamma, end - len(text) - 1) if drafter_model is not None else 0
+        drafted, drafted_from = _draft(draft_laws, text, asked, randomness)
+        drafting = clock(text.device) - started
+        laws = target_laws(torch.cat([text, drafted]), asked + 1)
+        accepted, token = verify("token", laws, drafted_from, drafted, randomness)
+        new = _until(stop, torch.cat([drafted[:accepted], drafted.new_tensor([token])]))
+        text = torch.cat([text, new])
+        seconds = clock(text.device) - started
+        trace.iterations.append(Iteration(asked, asked, accepted, len(new), seconds, drafting, slots=0))
+    return Generation(text[None, input_ids.shape[1] :], trace)
+
+
+def _draft(laws_of: Callable, text: Tensor, gamma: int, randomness: Randomness) -> tuple[Tensor, Tensor | None]:
+    """`gamma` tokens and the laws they were drawn from, each after a forward over everything before it."""
+    tokens, laws = text[:0], []
+    for _ in range(gamma):
+        laws.append(laws_of(torch.cat([text, tokens]), 1))
+        tokens = torch.cat([tokens, draw(laws[-1], randomness.uniforms(1))])
+    return tokens, torch.cat(laws) if laws else None
+
+
+def _laws_of(model: nn.Module | None, sampling: SamplingParams, normalise_prefix: bool) -> Callable:
+    """A function (text (n,), k) -> the laws after each of its last k tokens, (k, vocabulary)."""
+
+    @torch.inference_mode()
+    def laws(text: Tensor, k: int) -> Tensor:
+        if not normalise_prefix:
+            return probabilities(model(text[None], use_cache=False, logits_to_keep=k).logits[0], sampling)
+        logits = model(text[None], use_cache=False).logits[0]
+        return torch.cat([_sorted_law(row[None], sampling) for row in logits])[-k:]
+
+    return laws
+
+
+def _sorted_law(logits: Tensor, sampling: SamplingParams) -> Tensor:
+    """The law of one position, (1, vocabulary), after a sort of the whole vocabulary, for its cost."""
+    law = probabilities(logits, sampling)
+    law.sort(dim=-1, descending=True)
+    return law
+
+
+def _until(stop: frozenset[int], tokens: Tensor) -> Tensor:
+    """Tokens up to and including the first end-of-text token."""
+    ends = [i for i, token in enumerate(tokens.tolist()) if token in stop]
+    return tokens[: ends[0] + 1] if ends else tokens
