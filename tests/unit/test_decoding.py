@@ -15,15 +15,19 @@ GREEDY = SamplingParams(temperature=0)
 def drafters(family):
     """Fresh drafters of each kind for a target of the family."""
     make = tiny.FAMILIES[family]
+
+    def part():
+        return tiny.with_subset_head(make(), tiny.VOCABULARY * 2 // 3)
+
     return {
         "none": lambda: None,
         "weak draft": lambda: DraftModel(make(1, seed=5)),
         "the target itself": lambda: DraftModel(make()),
-        "subset head": lambda: DraftModel(tiny.with_subset_head(make(), tiny.VOCABULARY * 2 // 3)),
+        "subset head": lambda: DraftModel(part()),
         "prompt lookup": lambda: PromptLookup(max_ngram=2),
         "compressed target": lambda: CompressedTarget(get_press("knorm", compression_ratio=0.5)),
         "cascade": lambda: Cascade(make(2, seed=6), DraftModel(make(1, seed=5)), gamma=2, rounds=2),
-        "cascade of a subset head": lambda: Cascade(with_subset_head(make()), DraftModel(make(1, seed=5)), gamma=2),
+        "cascade of a subset head": lambda: Cascade(part(), DraftModel(make(1, seed=5)), gamma=2),
         "cascade of the target": lambda: Cascade(make(), PromptLookup(), gamma=3, rounds=4),
     }
 
