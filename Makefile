@@ -9,11 +9,13 @@ PYTHON ?= python3
 CORES ?= all
 # A study file; empty for the embedded study, config/config.yaml.
 STUDY ?=
+# The archive that `make paper-from` reads.
+ARCHIVE ?=
 
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
 
-.PHONY: help setup programs paper test test-slow lint dag report clean lock
+.PHONY: help setup programs paper test test-slow lint dag report archive paper-from clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
@@ -56,7 +58,15 @@ dag: setup  ## Write the rule graph and the job graph, dag/rules.svg and dag/job
 	for graph in rules jobs; do dot -Tsvg -o dag/$$graph.svg dag/$$graph.dot; rm dag/$$graph.dot; done
 
 report: paper  ## Write report.html: figures, tables and run times in one file
-	$(SNAKEMAKE) --report report.html
+	$(SNAKEMAKE) report_pages
+	$(SNAKEMAKE) --report report.html --report-stylesheet workflow/report/style.css -- report_pages
+
+archive: paper  ## Put everything the paper is made of into archives/<study>.tar
+	$(BIN)/specpress archive $(if $(STUDY),--study $(STUDY))
+
+paper-from: setup  ## Rebuild the paper of an archive without running an experiment: ARCHIVE=FILE
+	@$(if $(ARCHIVE),,echo "error: name the archive: make paper-from ARCHIVE=archives/<study>.tar" >&2; exit 2)
+	$(BIN)/python workflow/paper_from.py $(ARCHIVE) --cores $(CORES)
 
 clean:  ## Remove everything measured or built; downloads, models and data stay
 	rm -rf results logs dag report.html paper/main.pdf

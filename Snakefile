@@ -25,6 +25,7 @@ include: "workflow/rules/drafts.smk"
 include: "workflow/rules/experiments.smk"
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:

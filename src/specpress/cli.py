@@ -1,10 +1,14 @@
-"""The command `specpress`: generate text and see what it cost; list what can be combined."""
+"""The command `specpress`: generate text and see what it cost; list what can be combined; look into results."""
 
 import argparse
 import sys
 from collections.abc import Callable
 
+from specpress import archive, compare, explain
 from specpress.registry import DRAFTERS, PRESSES, SCHEDULES, resolve
+
+# Commands on the results of a study: a module each, with `add_arguments` and `run`.
+RESULTS_COMMANDS = {"explain": explain, "compare": compare, "archive": archive}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="presses, drafters and schedules, a line each")
     listing.set_defaults(run=_list)
     listing.add_argument("what", nargs="?", choices=("presses", "drafters", "schedules"), help="only these")
+    for name, module in RESULTS_COMMANDS.items():
+        first, _, rest = module.__doc__.partition(": ")[2].partition(".")
+        command = commands.add_parser(name, help=first, description=first + rest)
+        command.set_defaults(run=module.run)
+        module.add_arguments(command)
     return parser
 
 

@@ -84,6 +84,13 @@ def test_failed_job_shows_its_log_and_where_it_is(tree):
     assert "error: the reason" in text
 
 
+def test_run_tells_what_it_measures_and_how_much_is_left(tree):
+    tree.append("src/specpress/drafters/prompt_lookup.py", "# faster\n")
+    text = tree.snakemake()
+    assert ">> experiment 1 of 1: lookup ...\n" in text
+    assert ">> experiment 1 of 1: lookup: done in " in text
+
+
 def test_killed_run_is_recovered_and_its_job_runs_again(tree, running):
     running.send_signal(signal.SIGKILL)
     running.wait()

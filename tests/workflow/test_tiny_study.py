@@ -2,12 +2,17 @@
 
 import json
 import re
+import subprocess
+import sys
 import zlib
 
 import pytest
 import yaml
 from tree import ROOT, Tree
 
+from specpress.archive import open_results, pack
+from specpress.explain import explanation
+from specpress.numbers import read_numbers
 from specpress.study import load_study
 
 pytestmark = pytest.mark.end_to_end
@@ -80,3 +85,24 @@ def test_report_and_graphs_are_written(built):
     built.snakemake("--report", "report.html", *CONFIG)
     assert (built.path / "report.html").stat().st_size > 100_000
     assert "digraph" in built.snakemake("--forceall", "--rulegraph", *CONFIG)
+
+
+def test_every_number_of_the_paper_is_traced(built):
+    stored = open_results(built.path / "results/tiny")
+    numbers = read_numbers(stored)
+    printed = re.findall(r"^.defineresult{(.+?)}{(.+?)}", stored.text("numbers.tex"), re.MULTILINE)
+    assert {f"{experiment}/{metric.partition('/')[0]}" for experiment, metric in printed} <= set(numbers)
+    for number in numbers.values():
+        text = "\n".join(explanation(number, stored))
+        assert "  commit " in text
+        assert "  spec\n" in text
+
+
+def test_archive_and_rebuild_give_the_same_paper(built):
+    pack(built.path, "tests/study.yaml", built.path / "archives/tiny.tar")
+    command = [sys.executable, "workflow/paper_from.py", "archives/tiny.tar"]
+    done = subprocess.run(command, cwd=built.path, env=built.environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "archives/tiny/paper/main.pdf: the archived paper, byte for byte" in done.stdout
+    assert "compile_paper" in done.stderr
+    assert not re.search("run_experiment|train_draft|prepare_|fetch_", done.stderr)

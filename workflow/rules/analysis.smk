@@ -11,7 +11,7 @@ rule collect_results:
         sources=sources("scripts/collect_results.py"),
     output:
         observations=f"{RESULTS}/analysis/observations.csv",
-        summary=report(f"{RESULTS}/analysis/summary.csv", caption="../report/summary.rst", category="Tables"),
+        summary=f"{RESULTS}/analysis/summary.csv",
         environment=f"{RESULTS}/analysis/environment.json",
     log:
         f"{LOGS}/collect_results.log",

@@ -1,5 +1,6 @@
 # The study, the folders, and the functions the rules share. A job depends on small files only: manifest.json files, its
 # sources (hashed by content) and one canonical JSON text of its configuration.
+import json
 import os
 import shlex
 import sys

@@ -1,0 +1,43 @@
+"""Make the pages of the HTML report that are no figures, and the captions of those that are."""
+
+import argparse
+import json
+from pathlib import Path
+
+from specpress.archive import open_results
+from specpress.numbers import read_numbers
+from specpress.report_pages import environment_page, numbers_page, study_page, table_page
+from specpress.tex_html import captions, html, printed_numbers
+
+
+def main() -> None:
+    """Read a study's results and the paper's LaTeX, write a page each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="the results of the study")
+    parser.add_argument("--texts", nargs="+", type=Path, required=True, metavar="TEX", help="where the captions are")
+    parser.add_argument("--tables", nargs="*", default=[], metavar="NAME", help="tables of the paper")
+    parser.add_argument("--study", type=Path, required=True, metavar="YAML", help="the study file")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    arguments = parser.parse_args()
+    stored = open_results(arguments.results)
+    printed = printed_numbers(stored.text("numbers.tex"))
+    found = captions(path.read_text(encoding="utf-8") for path in arguments.texts)
+    pages = {
+        "captions.json": json.dumps(
+            {name: " ".join(html(tex, printed).split()) for name, tex in found.items()}, indent=1
+        ),
+        "numbers.html": numbers_page(read_numbers(stored).values()),
+        "environment.html": environment_page(json.loads(stored.text("analysis/environment.json"))),
+        "study.html": study_page(arguments.study.read_text(encoding="utf-8")),
+    }
+    for name in arguments.tables:
+        caption = found.get(f"tables/{name}", "")
+        pages[f"tables/{name}.html"] = table_page(name, stored.text(f"tables/{name}.tex"), caption, printed)
+    for name, text in pages.items():
+        path = arguments.output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

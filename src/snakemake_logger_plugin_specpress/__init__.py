@@ -1,0 +1,115 @@
+"""What is measured, k of n, and the time left: lines between Snakemake's own, on a terminal and in a log alike.
+
+A logger plugin of Snakemake, which finds it by its name (`logger` in profiles/default). It sees every executor's jobs.
+"""
+
+import json
+import math
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from logging import LogRecord
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+# The rules that measure or train, and what one job of them is called.
+UNITS = {"run_experiment": "experiment", "train_draft": "draft"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job at work: its rule, what it measures, where the result goes, and when it began (time.monotonic)."""
+
+    rule: str
+    name: str
+    output: str
+    number: int
+    began: float
+
+
+class LogHandler(LogHandlerBase):
+    """Writes a line when a measuring job begins and one when it ends."""
+
+    writes_to_stream = False  # Snakemake's own messages stay
+    writes_to_file = False
+    has_filter = False  # --quiet holds for these lines too
+    has_formatter = True
+    needs_rulegraph = False
+
+    def __post_init__(self) -> None:
+        """Nothing is planned yet."""
+        self.planned: dict[str, int] = {}
+        self.begun = dict.fromkeys(UNITS, 0)
+        self.seconds: dict[str, list[float]] = {rule: [] for rule in UNITS}
+        self.jobs: dict[int, Job] = {}
+
+    def emit(self, record: LogRecord) -> None:
+        """Follow one event of the run."""
+        if self.common_settings.dryrun:
+            return
+        try:
+            event = getattr(record, "event", None)
+            if event == LogEvent.RUN_INFO:
+                self.planned = {rule: count for rule, count in record.stats.items() if rule in UNITS}
+            elif event == LogEvent.JOB_INFO and record.rule_name in self.planned:
+                self.begin(record)
+            elif event == LogEvent.JOB_FINISHED and record.job_id in self.jobs:
+                self.finish(self.jobs.pop(record.job_id))
+        except Exception:  # the run goes on without its progress
+            self.handleError(record)
+
+    def begin(self, record: LogRecord) -> None:
+        """Note and announce a job."""
+        rule = record.rule_name
+        self.begun[rule] += 1
+        name = " ".join(record.wildcards.values())
+        job = Job(rule, name, record.output[0], self.begun[rule], time.monotonic())
+        self.jobs[record.jobid] = job
+        self.say(job, f"{name} ...{self.left(rule)}")
+
+    def finish(self, job: Job) -> None:
+        """Say what a job found, how long it took and how long the others will take."""
+        seconds = time.monotonic() - job.began
+        self.seconds[job.rule].append(seconds)
+        self.say(job, f"{job.name}: {headline(job.output)} in {duration(seconds)}{self.left(job.rule)}")
+
+    def left(self, rule: str) -> str:
+        """The time the jobs of a rule that have not ended will take, if they are like those that have."""
+        done = self.seconds[rule]
+        count = self.planned[rule] - len(done)
+        return f", about {duration(count * statistics.fmean(done))} left" if done and count else ""
+
+    def say(self, job: Job, text: str) -> None:
+        """Write a line about a job."""
+        line = f">> {UNITS[job.rule]} {job.number} of {self.planned[job.rule]}: {text}"
+        print(line, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> [duration(s) for s in (0.4, 59, 90, 5400)]
+    ['0 s', '59 s', '2 min', '1.5 h']
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def headline(path: str) -> str:
+    """The result of a speed or perplexity experiment in a few words, for a first look; just done for others."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            metrics = json.load(file)
+        if metrics["kind"] == "speed":
+            pairs = [(pair["baseline"]["tpot_ms"], pair["method"]["tpot_ms"]) for pair in metrics["pairs"]]
+            return f"{statistics.median(ours / theirs for ours, theirs in pairs if ours and theirs):.2f}x"
+        if metrics["kind"] == "perplexity":
+            point = metrics["curve"][-1]
+            mean = sum(point["nll"]) / sum(point["n_tokens"])
+            return f"perplexity {math.exp(mean):.2f} at {point['ratio']:.0%} removed"
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
+        pass
+    return "done"

@@ -1,0 +1,68 @@
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+import snakemake_logger_plugin_specpress as progress
+
+
+@pytest.fixture
+def handler(monkeypatch):
+    handler = progress.LogHandler(SimpleNamespace(dryrun=False), None)
+    clock = iter(range(0, 10_000, 30))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    return handler
+
+
+def event(handler, kind, **fields):
+    record = logging.makeLogRecord({"event": kind, **fields})
+    handler.emit(record)
+
+
+def begin(handler, jobid, rule, path, **wildcards):
+    event(handler, LogEvent.JOB_INFO, jobid=jobid, rule_name=rule, wildcards=wildcards, output=[str(path)])
+
+
+def test_lines_tell_what_is_measured_k_of_n_result_and_time_left(handler, tmp_path, capsys):
+    metrics = tmp_path / "a.json"
+    pairs = [{"baseline": {"tpot_ms": ours}, "method": {"tpot_ms": 10.0}} for ours in (11.0, 12.5, 30.0, None)]
+    metrics.write_text(json.dumps({"kind": "speed", "pairs": pairs}))
+    event(handler, LogEvent.RUN_INFO, stats={"run_experiment": 11, "plot_figure": 3, "total": 14})
+    begin(handler, 1, "run_experiment", metrics, experiment="a")
+    begin(handler, 2, "plot_figure", tmp_path / "figure.svg", figure="b")
+    event(handler, LogEvent.JOB_FINISHED, job_id=2)
+    event(handler, LogEvent.JOB_FINISHED, job_id=1)
+    begin(handler, 3, "run_experiment", tmp_path / "c.json", experiment="c")
+    assert capsys.readouterr().err.splitlines() == [
+        ">> experiment 1 of 11: a ...",
+        ">> experiment 1 of 11: a: 1.25x in 30 s, about 5 min left",
+        ">> experiment 2 of 11: c ..., about 5 min left",
+    ]
+
+
+def test_perplexity_is_that_of_the_last_ratio(tmp_path):
+    path = tmp_path / "ppl.json"
+    curve = [{"ratio": ratio, "nll": [nll, nll], "n_tokens": [1, 1]} for ratio, nll in ((0, 1.0), (0.9, 2.0))]
+    path.write_text(json.dumps({"kind": "perplexity", "curve": curve}))
+    assert progress.headline(path) == "perplexity 7.39 at 90% removed"
+
+
+@pytest.mark.parametrize("text", ["not json", "{}", '{"kind": "speed", "pairs": []}', '{"kind": "other"}'])
+def test_result_without_a_headline_is_done(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    assert progress.headline(tmp_path / "a.json") == "done"
+    assert progress.headline(tmp_path / "missing.json") == "done"
+
+
+def test_dry_run_says_nothing(capsys):
+    handler = progress.LogHandler(SimpleNamespace(dryrun=True), None)
+    event(handler, LogEvent.RUN_INFO, stats={"run_experiment": 1})
+    begin(handler, 1, "run_experiment", "a.json", experiment="a")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (90, "2 min"), (5400, "1.5 h")])
+def test_duration(seconds, text):
+    assert progress.duration(seconds) == text

@@ -1,0 +1,83 @@
+"""The HTML report of the tiny study, opened in a browser without a network."""
+
+import json
+import re
+import shutil
+import subprocess
+from urllib.parse import unquote
+
+import pytest
+from test_tiny_study import CONFIG, built  # noqa: F401
+from tree import Tree
+
+pytestmark = pytest.mark.slow
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
+    *("--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--v=0"),
+    "--virtual-time-budget=60000",
+]
+
+# Opens every entry in turn, as a click on it would, and writes down what is then seen.
+VISIT = """
+<script>
+const pause = () => new Promise(resolve => setTimeout(resolve, 300));
+(async () => {
+  const seen = {};
+  await pause();
+  for (const [path, entry] of Object.entries(results)) {
+    const kind = {"image/svg+xml": "img", "text/html": "html", "application/pdf": "pdf"}[entry.mime_type];
+    app.setView({content: kind, contentPath: entry.data_uri, resultPath: path, navbarMode: "resultinfo"});
+    await pause();
+    const image = document.querySelector(".p-3 > img"), frame = document.querySelector("iframe");
+    seen[path] = {kind: kind, width: image ? image.naturalWidth : 0, frame: frame ? frame.src.length : 0,
+                  info: document.body.innerText};
+  }
+  const outcome = document.createElement("pre");
+  outcome.id = "outcome";
+  outcome.textContent = encodeURIComponent(JSON.stringify(seen));
+  document.body.append(outcome);
+})();
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def report(built: Tree):  # noqa: F811
+    """The report's HTML."""
+    built.snakemake("--cores", "1", *CONFIG, "--", "report_pages")
+    built.snakemake(
+        *CONFIG, "--report", "report.html", "--report-stylesheet", "workflow/report/style.css", "--", "report_pages"
+    )
+    return (built.path / "report.html").read_text(encoding="utf-8")
+
+
+def opened(page, folder) -> tuple[str, list[str]]:
+    """The page as the browser has it after its scripts have run, and what they wrote to the console."""
+    if BROWSER is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    path = folder / "page.html"
+    path.write_text(page, encoding="utf-8")
+    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    console = re.findall(r":CONSOLE:?\(?\d+\)?\] (.*)", done.stderr)
+    return done.stdout, [line for line in console if "should not be used in production" not in line]
+
+
+def test_every_entry_of_the_report_opens(report, tmp_path):
+    start, _, end = report.rpartition("</body>")
+    page, console = opened(start + VISIT + end, tmp_path)
+    assert console == []
+    outcome = re.search(r'<pre id="outcome">(.*?)</pre>', page)
+    seen = json.loads(unquote(outcome[1]))
+    figures = {path: what for path, what in seen.items() if path.endswith(".svg")}
+    assert figures
+    assert all(what["width"] > 0 for what in figures.values())
+    assert all(what["frame"] > 0 for path, what in seen.items() if path.endswith((".html", ".pdf")))
+
+
+def test_console_errors_are_seen(tmp_path):
+    """The test above would notice one."""
+    _, console = opened("<script>noSuchFunction()</script>", tmp_path)
+    assert "noSuchFunction is not defined" in "".join(console)

@@ -1,0 +1,44 @@
+# The pages of report.html beside the figures and the paper. `make report` makes them; the paper does not need them.
+
+
+def page_of_report(name, category, **labels):
+    """An output of make_report_pages as an entry of the report."""
+    return report(f"{RESULTS}/report/{name}.html", category=category, labels=labels, caption="../report/page.rst")
+
+
+# What the report says under a figure: the paper's caption, once the pages are made.
+captions_file = Path(f"{RESULTS}/report/captions.json")
+config["captions"] = json.loads(captions_file.read_text(encoding="utf-8")) if captions_file.is_file() else {}
+
+
+rule make_report_pages:
+    input:
+        fragments=expand(f"{RESULTS}/{{fragment}}.tex", fragment=fragments),
+        texts=[source for source in contents["sources"] if source.endswith(".tex")],
+        summary=f"{RESULTS}/analysis/summary.csv",
+        environment=f"{RESULTS}/analysis/environment.json",
+        study=os.path.relpath(workflow.configfiles[0]),
+        sources=sources("scripts/make_report_pages.py"),
+    output:
+        captions=str(captions_file),
+        tables=[page_of_report(f"tables/{name}", "Tables", table=name) for name in contents["tables"]],
+        numbers=page_of_report("numbers", "Numbers", page="every number, by name"),
+        environment=page_of_report("environment", "Set-up", page="machine, versions, models and data"),
+        study=page_of_report("study", "Set-up", page="study file"),
+    log:
+        f"{LOGS}/make_report_pages.log",
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        results=RESULTS,
+        tables=" ".join(contents["tables"]),
+    shell:
+        "python scripts/make_report_pages.py --results {params.results} --texts {input.texts} {input.fragments} "
+        "--tables {params.tables} --study {input.study} --output {params.results}/report > {log} 2>&1"
+
+
+rule report_pages:
+    input:
+        "paper/main.pdf",
+        rules.make_report_pages.output,
