@@ -14,6 +14,7 @@ from specpress.archive import open_results, pack
 from specpress.explain import explanation
 from specpress.numbers import read_numbers
 from specpress.study import load_study
+from specpress.tex_html import captions, html, printed_numbers, table
 
 pytestmark = pytest.mark.end_to_end
 
@@ -96,6 +97,18 @@ def test_every_number_of_the_paper_is_traced(built):
         text = "\n".join(explanation(number, stored))
         assert "  commit " in text
         assert "  spec\n" in text
+
+
+def test_tables_and_captions_are_read_without_remains_of_latex(built):
+    results = built.path / "results/tiny"
+    printed = printed_numbers((results / "numbers.tex").read_text())
+    texts = [*results.glob("text/*.tex"), *(built.path / "paper").rglob("*.tex")]
+    found = captions(path.read_text() for path in texts)
+    contents = yaml.safe_load((built.path / "paper/contents.yaml").read_text())
+    assert {f"{kind}/{name}" for kind in ("figures", "tables") for name in contents[kind]} <= set(found)
+    pages = {name: html(tex, printed) for name, tex in found.items()}
+    pages |= {path.name: table(path.read_text(), printed) for path in results.glob("tables/*.tex")}
+    assert {name for name, text in pages.items() if re.search(r"[\\{}$]", text)} == set()
 
 
 def test_archive_and_rebuild_give_the_same_paper(built):
