@@ -151,7 +151,8 @@ def unpack(archive: str | Path, folder: str | Path) -> str:
         As `load`, or if a name in the archive leads out of the folder.
     """
     study, files = load(archive)
-    computed = tuple(f"results/{study}/{part}/" for part in ("analysis", "figures", "tables", "text", "paper", "report"))
+    parts = ("analysis", "figures", "tables", "text", "paper", "report")
+    computed = tuple(f"results/{study}/{part}/" for part in parts)
     for name, content in files.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ArchiveError(f"{archive} names a file outside its folder, {name}: nothing of it is to be trusted")

@@ -107,3 +107,8 @@ def options(**values):
         for key, value in values.items()
         if value is not None
     )
+
+
+def page_of_report(name, category, **labels):
+    """An output of make_report_pages as an entry of the report."""
+    return report(f"{RESULTS}/report/{name}.html", category=category, labels=labels, caption="../report/page.rst")

@@ -1,11 +1,5 @@
 # The pages of report.html beside the figures and the paper. `make report` makes them; the paper does not need them.
 
-
-def page_of_report(name, category, **labels):
-    """An output of make_report_pages as an entry of the report."""
-    return report(f"{RESULTS}/report/{name}.html", category=category, labels=labels, caption="../report/page.rst")
-
-
 # What the report says under a figure: the paper's caption, once the pages are made.
 captions_file = Path(f"{RESULTS}/report/captions.json")
 config["captions"] = json.loads(captions_file.read_text(encoding="utf-8")) if captions_file.is_file() else {}
@@ -31,7 +25,7 @@ rule make_report_pages:
         mem_mb=500,
         runtime=10,
     params:
-        results=RESULTS,
+        results=lambda w: RESULTS,
         tables=" ".join(contents["tables"]),
     shell:
         "python scripts/make_report_pages.py --results {params.results} --texts {input.texts} {input.fragments} "
