@@ -253,7 +253,7 @@ REFUSED = [
     (
         "experiments.1.drafter.name",
         "draft_modle",
-        r"experiments\[1\].drafter.name: unknown drafter 'draft_modle'; known: d",
+        r"experiments\[1\].drafter.name: unknown drafter 'draft_modle'; known: cascade, ",
     ),
     (
         "experiments.1.drafter.press",
