@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from specpress.decoding import Generation
 from specpress.drafters.base import check_same_vocabulary
 from specpress.inputs import check_prompt, token_set
-from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+from specpress.sampling import Randomness, SamplingParams, draw, over_vocabulary, probabilities
 from specpress.trace import Iteration, Trace, clock
 from specpress.verification import verify
 
@@ -36,7 +36,7 @@ def generate_uncached(
     input_ids : LongTensor (1, prompt_len)
     max_new_tokens : int, never exceeded
     sampling : SamplingParams
-    drafter_model : causal LM with the target's vocabulary, full output head; None decodes autoregressively
+    drafter_model : causal LM with the target's vocabulary; None decodes autoregressively
     gamma : int, tokens drafted a round
     normalise_prefix : bool
         Make a law of the logits at every position of the prefix, one after the other, each with a sort of the whole
@@ -59,8 +59,6 @@ def generate_uncached(
         raise ValueError(f"gamma must be at least 1 token, got {gamma}")
     if drafter_model is not None:
         check_same_vocabulary(model, drafter_model)
-        if getattr(drafter_model, "head_token_ids", None) is not None:
-            raise ValueError("the uncached protocol takes a draft model with a full output head")
     target_laws, draft_laws = (_laws_of(m, sampling, normalise_prefix) for m in (model, drafter_model))
     randomness, trace, stop = Randomness(sampling.seed), Trace(), token_set(eos_token_id)
     text, end = input_ids[0], input_ids.shape[1] + max_new_tokens
@@ -94,12 +92,16 @@ def _draft(laws_of: Callable, text: Tensor, gamma: int, randomness: Randomness) 
 def _laws_of(model: nn.Module | None, sampling: SamplingParams, normalise_prefix: bool) -> Callable:
     """A function (text (n,), k) -> the laws after each of its last k tokens, (k, vocabulary)."""
 
+    head = getattr(model, "head_token_ids", None)
+
     @torch.inference_mode()
     def laws(text: Tensor, k: int) -> Tensor:
-        if not normalise_prefix:
-            return probabilities(model(text[None], use_cache=False, logits_to_keep=k).logits[0], sampling)
-        logits = model(text[None], use_cache=False).logits[0]
-        return torch.cat([_sorted_law(row[None], sampling) for row in logits])[-k:]
+        if normalise_prefix:
+            logits = model(text[None], use_cache=False).logits[0]
+            found = torch.cat([_sorted_law(row[None], sampling) for row in logits])[-k:]
+        else:
+            found = probabilities(model(text[None], use_cache=False, logits_to_keep=k).logits[0], sampling)
+        return over_vocabulary(found, head, model.config.vocab_size)
 
     return laws
 
