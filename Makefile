@@ -11,16 +11,18 @@ CORES ?= all
 STUDY ?=
 # The archive that `make paper-from` reads.
 ARCHIVE ?=
+# A GPU for `make plan`.
+GPU ?=
 
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
 
-.PHONY: help setup programs paper test test-slow lint dag report archive paper-from clean lock
+.PHONY: help setup programs paper plan test test-slow lint dag report archive paper-from clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "Variables: CORES=N (default all), STUDY=FILE (default config/config.yaml), VENV=FOLDER, PYTHON=PROGRAM"
+	@echo "Variables: CORES=N (default all), STUDY=FILE (default config/config.yaml), GPU=NAME (for plan), VENV=FOLDER, PYTHON=PROGRAM"
 
 setup: $(VENV)/.installed  ## Install what is missing: virtual environment, LaTeX, graphviz
 
@@ -37,6 +39,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml | programs
 paper: setup  ## Run the study and build paper/main.pdf
 	@$(BIN)/python workflow/recover.py $(if $(STUDY),--configfile $(STUDY))
 	$(SNAKEMAKE) paper/main.pdf
+
+plan: setup  ## Say what a study takes: jobs, download, disk, memory, hours on a GPU (GPU=NAME)
+	@$(BIN)/python scripts/plan_study.py --study $(or $(STUDY),config/config.yaml) $(if $(GPU),--gpu $(GPU))
 
 # One thread: the models of these tests are tiny, and threads that share their cores with anything else wait on each other.
 test: setup  ## Run the tests, about six minutes

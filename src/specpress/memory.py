@@ -1,6 +1,7 @@
 """Memory an experiment needs, estimated from the sizes of its models before any of them is loaded. No torch."""
 
 from collections.abc import Mapping
+from math import inf
 
 from specpress.expansion import models_of
 
@@ -11,9 +12,7 @@ def largest(spec: dict) -> tuple[int, int]:
     lengths = [
         spec.get("prompt_tokens", 0) + spec.get("max_new_tokens", 0),
         spec.get("context", 0) + spec.get("score", 0),
-    ]
-    lengths += [
-        context + spec.get("steps", 0) for context in spec.get("contexts", []) if isinstance(spec["steps"], int)
+        *(context + spec["steps"] for context in spec.get("contexts", [])),
     ]
     return batch, max(lengths)
 
@@ -36,9 +35,8 @@ def estimate(spec: dict, sizes: Mapping[str, dict]) -> dict[str, int]:
         size = sizes[name]
         copies = 2 if name in (spec.get("model"), spec.get("baseline")) else 1
         parts[f"weights of {name}"] = size["weight_bytes"]
-        parts[f"KV cache of {name}, {copies} x {batch} x {tokens} tokens"] = (
-            copies * batch * tokens * size["kv_bytes_per_token"]
-        )
+        cache = min(batch * tokens * size["kv_bytes_per_token"], spec.get("max_kv_bytes", inf))
+        parts[f"KV cache of {name}, {copies} x {batch} x {tokens} tokens"] = copies * cache
     # a forward keeps a few times one layer's hidden states; a layer's keys and values measure them
     wide = max(sizes[name]["kv_bytes_per_token"] / sizes[name]["layers"] for name in models_of(spec))
     parts["activations of a prefill"] = int(12 * wide * batch * tokens)

@@ -68,6 +68,7 @@ def test_an_estimate_counts_weights_caches_and_activations():
 def test_the_largest_batch_and_context_count():
     regime = {"kind": "regime", "model": "target", "batches": [1, 8], "contexts": [64, 512], "steps": 8}
     assert estimate(regime, SIZES)["KV cache of target, 2 x 8 x 520 tokens"] == 2 * 8 * 520 * 10
+    assert estimate({**regime, "max_kv_bytes": 1000}, SIZES)["KV cache of target, 2 x 8 x 520 tokens"] == 2000
     perplexity = {"kind": "perplexity", "model": "target", "context": 100, "score": 28}
     assert "KV cache of target, 2 x 1 x 128 tokens" in estimate(perplexity, SIZES)
 

@@ -29,11 +29,15 @@ def make_wheel(
     folder.mkdir(exist_ok=True)
     wheel = folder / f"{name}-{version}-{tag}.whl"
     information = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}/data/story.txt": content,
+        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{information}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
+        f"{information}/RECORD": "",
+    }
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(f"{name}/data/story.txt", content)
-        archive.writestr(f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(f"{information}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n")
-        archive.writestr(f"{information}/RECORD", "")
+        for path, text in files.items():  # with a fixed date: a wheel made again later has the same hash
+            archive.writestr(zipfile.ZipInfo(path), text)
     return wheel
 
 

@@ -1,0 +1,28 @@
+"""Print what a study takes: downloads, disk, memory and hours on a named GPU. Nothing is downloaded."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from specpress.estimates import GPUS, machine
+from specpress.plan import report
+from specpress.study import load_study
+
+
+def main() -> None:
+    """Parse the command line, print the plan."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--gpu", default="a100-40gb", help=f"one of {', '.join(GPUS)} (default: %(default)s)")
+    arguments = parser.parse_args()
+    try:
+        study = load_study(yaml.safe_load(arguments.study.read_text(encoding="utf-8")))
+        print(report(study, machine(arguments.gpu)))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
