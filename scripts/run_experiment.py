@@ -13,13 +13,15 @@ def main() -> int:
     parser.add_argument("--model", action="append", default=[], metavar="NAME=DIR", help="a model or draft; repeatable")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=DIR", help="a data set; repeatable")
     parser.add_argument("--threads", type=int, default=1, help="threads torch may use (default: 1)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... or mps (default: %(default)s)")
     parser.add_argument("--output", required=True, type=Path, help="the metrics file to write")
     args = parser.parse_args()
 
     from specpress.experiments import run  # after parsing: torch takes seconds to import
 
     try:
-        metrics = run(args.spec, models=_folders(args.model), data=_folders(args.data), threads=args.threads)
+        places = {"models": _folders(args.model), "data": _folders(args.data)}
+        metrics = run(args.spec, **places, threads=args.threads, device=args.device)
     except ValueError as error:
         print(f"{args.spec['id']}: {error}", file=sys.stderr)
         return 2

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from specpress.drafts import DraftConfig, DraftError, train_draft
+from specpress.drafts import DraftConfig, train_draft
 
 
 def named_directory(text: str) -> tuple[str, str]:
@@ -29,14 +29,14 @@ def main() -> None:
         help="once for each data set",
     )
     parser.add_argument("--threads", type=int, required=True, metavar="N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... or mps (default: %(default)s)")
     parser.add_argument("--output", required=True, metavar="DIR")
     arguments = parser.parse_args()
     try:
         config = DraftConfig.from_spec(arguments.spec)
-        metrics = train_draft(
-            config, arguments.target, dict(arguments.data), arguments.output, threads=arguments.threads
-        )
-    except (DraftError, FileNotFoundError) as error:
+        places = (arguments.target, dict(arguments.data), arguments.output)
+        metrics = train_draft(config, *places, threads=arguments.threads, device=arguments.device)
+    except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     for name, held_out in metrics["held_out"].items():
         print(f"{config.name}: acceptance {held_out['acceptance']:.3f} on held-out {name}", file=sys.stderr)

@@ -393,7 +393,9 @@ def judge(draft: nn.Module, target: nn.Module, windows: torch.Tensor, batch: int
 # --- the whole of it -------------------------------------------------------------------------------------------------
 
 
-def train_draft(config: DraftConfig, target, data: dict, output, *, threads: int, progress: bool = True) -> dict:
+def train_draft(
+    config: DraftConfig, target, data: dict, output, *, threads: int, device: str = "auto", progress: bool = True
+) -> dict:
     """Cut a draft from a target, train it, judge it and write it to a directory.
 
     Parameters
@@ -408,6 +410,8 @@ def train_draft(config: DraftConfig, target, data: dict, output, *, threads: int
         Receives the model, its tokenizer, metrics.json and, last, manifest.json.
     threads : int
         The same number gives the same weights on the same machine; another one rounds differently.
+    device : str
+        "auto", "cpu", "cuda", "cuda:1", ... or "mps".
     progress : bool
         Report loss, speed and time left on stderr.
 
@@ -425,7 +429,7 @@ def train_draft(config: DraftConfig, target, data: dict, output, *, threads: int
     torch.set_num_threads(threads)
     shape = AutoConfig.from_pretrained(target)
     check_request(config, shape, data)
-    model, tokenizer = load_model(target)
+    model, tokenizer = load_model(target, device=device)
     text = read_text(config, data, tokenizer)
     token_ids = head_tokens(text.train, config.vocabulary, shape.vocab_size, special_tokens(tokenizer, shape))
     draft = cut_draft(model, layers=config.layers, token_ids=token_ids)
@@ -447,7 +451,7 @@ def train_draft(config: DraftConfig, target, data: dict, output, *, threads: int
         "validation": {name: judge(draft, model, rows) for name, rows in text.validation.items()},
         "held_out": {name: judge(draft, model, rows) for name, rows in text.held_out.items()},
         "wall_seconds": time.perf_counter() - started,
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes(str(model.device)),
     }
     _write(draft, tokenizer, metrics, Path(target), Path(output))
     return metrics

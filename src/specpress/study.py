@@ -34,6 +34,11 @@ class Study:
         return self.config["study"]
 
     @property
+    def device(self) -> str | None:
+        """What the experiments run on; None where the study leaves it to each machine."""
+        return self.config.get("device")
+
+    @property
     def models(self) -> dict[str, dict]:
         """The models by name."""
         return self.config["models"]

@@ -1,12 +1,16 @@
 """Sizes of models by their shapes alone, and the memory an experiment needs."""
 
+import json
+
 import pytest
 import torch
 from tiny import FAMILIES
 from transformers import GPTNeoXConfig, LlamaConfig
 
+from specpress.experiments import run
+from specpress.experiments.preflight import check
 from specpress.memory import estimate, require
-from specpress.models import build_model, model_size, random_model
+from specpress.models import build_model, model_size, random_model, save_model
 from specpress.shapes import shape_of, stated_shape
 
 SIZES = {
@@ -80,3 +84,34 @@ def test_what_cannot_fit_is_refused_with_the_numbers():
         ValueError, match=r"needs about 2.00 GB of memory, cuda has 1.50 GB free:\n +1.00 GB  weights of"
     ):
         require(SPEED, sizes, 15 * 10**8, "cuda")
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Two prepared models with the byte-level tokenizer."""
+    source = {"architecture": "llama", "hidden_size": 32, "layers": 1, "heads": 2}
+    for seed, name in enumerate(("target", "draft")):
+        save_model(*random_model({**source, "seed": seed}), tmp_path / name, {})
+    return {name: tmp_path / name for name in ("target", "draft")}
+
+
+def test_an_experiment_is_checked_before_its_models_are_loaded(prepared, monkeypatch):
+    check(SPEED, prepared, torch.device("cpu"))
+    monkeypatch.setattr("specpress.experiments.assets.load_model", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("specpress.experiments.preflight.free_memory", lambda device: 1000)
+    with pytest.raises(ValueError, match=r"needs about .* of memory, cpu has 0.00 GB free"):
+        run({"id": "x", **SPEED}, models=prepared, data={}, threads=1, device="cpu")
+
+
+def test_another_vocabulary_is_refused_with_the_reason(prepared):
+    file = prepared["draft"] / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["vocab"] |= {"a": 98, "b": 97}
+    file.write_text(json.dumps(tokenizer))
+    with pytest.raises(ValueError, match=r"draft cannot draft for target: token 97 is 'b' there and 'a' in target"):
+        check(SPEED, prepared, torch.device("cpu"))
+    config = prepared["draft"] / "config.json"
+    config.write_text(config.read_text().replace('"vocab_size": 257', '"vocab_size": 300'))
+    with pytest.raises(ValueError, match=r"vocabulary of 300 tokens, target one of 257. Speculative .* train one from"):
+        check(SPEED, prepared, torch.device("cpu"))
+    check({**SPEED, "drafter": {"name": "prompt_lookup"}}, prepared, torch.device("cpu"))

@@ -18,8 +18,9 @@ rule train_draft:
         spec=lambda w: canonical({"name": w.draft, **study.drafts[w.draft]}),
         target=lambda w: model_dir(study.drafts[w.draft]["target"]),
         data=lambda w: named("--data", study.drafts[w.draft]["data"], data_dir),
+        device=options(device=study.device),
         folder=lambda w: model_dir(w.draft),
     # The progress bar stays visible: this is the longest job.
     shell:
         "python scripts/train_draft.py --spec {params.spec:q} --target {params.target} {params.data} "
-        "--threads {threads} --output {params.folder} 2>&1 | tee {log}"
+        "--threads {threads} {params.device} --output {params.folder} 2>&1 | tee {log}"

@@ -29,7 +29,7 @@ rule prepare_model:
         mem_mb=3000,
         runtime=30,
     params:
-        options=lambda w: options(**without_plan(study.models[w.model])),
+        options=lambda w: options(**without_plan(study.models[w.model]), device=study.device),
         wheel=lambda w: options(wheel=wheel_path(study.models[w.model]["source"])),
         folder=lambda w: model_dir(w.model),
     shell:

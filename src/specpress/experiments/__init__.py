@@ -10,13 +10,15 @@ from pathlib import Path
 
 import torch
 
+from specpress.devices import resolve_device
 from specpress.environment import describe, peak_memory_bytes
+from specpress.experiments import preflight
 from specpress.experiments.assets import Assets
 
 SCHEMA = 1
 
 
-def run(spec: dict, *, models: dict[str, Path], data: dict[str, Path], threads: int) -> dict:
+def run(spec: dict, *, models: dict[str, Path], data: dict[str, Path], threads: int, device: str = "auto") -> dict:
     """Run one experiment.
 
     Parameters
@@ -25,14 +27,23 @@ def run(spec: dict, *, models: dict[str, Path], data: dict[str, Path], threads: 
     models : directory of each model and draft the spec names
     data : directory of each data set the spec names
     threads : int, threads torch may use
+    device : "auto", "cpu", "cuda", "cuda:1", ... or "mps"
 
     Returns
     -------
     dict, the metrics: spec, environment, raw observations. What could not be measured is None, with the reason.
+
+    Raises
+    ------
+    ValueError
+        Before any model is loaded, if the device is not there, too small for the models, or a draft has another
+        vocabulary than its target.
     """
     torch.set_num_threads(threads)
     started = time.perf_counter()
-    assets = Assets(models, data)
+    where = resolve_device(device)
+    preflight.check(spec, models, where)
+    assets = Assets(models, data, where)
     measured = import_module(f"specpress.experiments.{spec['kind']}").measure(spec, assets)
     model = assets.model(spec["model"])
     device, dtype = str(model.device), str(model.dtype).removeprefix("torch.")
@@ -43,6 +54,6 @@ def run(spec: dict, *, models: dict[str, Path], data: dict[str, Path], threads: 
         "spec": spec,
         "environment": describe(threads=threads, device=device, dtype=dtype),
         "wall_seconds": time.perf_counter() - started,
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes(device),
         **measured,
     }

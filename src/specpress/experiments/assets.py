@@ -16,10 +16,11 @@ class Assets:
     Parameters
     ----------
     models, data : dict of name -> directory
+    device : where the models go
     """
 
-    def __init__(self, models: dict[str, Path], data: dict[str, Path]):
-        self._models = {name: _Loaded(path) for name, path in models.items()}
+    def __init__(self, models: dict[str, Path], data: dict[str, Path], device: str | torch.device = "auto"):
+        self._models = {name: _Loaded(path, device) for name, path in models.items()}
         self._data = data
 
     def model(self, name: str) -> nn.Module:
@@ -39,12 +40,12 @@ class Assets:
 class _Loaded:
     """A model directory, loaded when first asked for."""
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, path: Path, device: str | torch.device):
+        self._path, self._device = path, device
 
     @cached_property
     def pair(self) -> tuple:
-        return load_model(self._path)
+        return load_model(self._path, device=self._device)
 
 
 def as_batch(passages: list[Passage], model: nn.Module) -> Tensor:

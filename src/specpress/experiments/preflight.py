@@ -1,0 +1,62 @@
+"""What is checked before any model is loaded: drafts share the target's vocabulary, and everything fits the memory."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from specpress.devices import free_memory
+from specpress.expansion import models_of
+from specpress.memory import require
+
+
+def check(spec: dict, models: dict[str, Path], device: torch.device) -> None:
+    """Refuse an experiment that could only fail.
+
+    Raises
+    ------
+    ValueError
+        A drafting model has another vocabulary than the model it drafts for, or the memory cannot hold it all.
+    """
+    for name in models_of(spec):
+        if name not in (spec["model"], spec.get("baseline")):
+            check_vocabulary(models[spec["model"]], models[name], target_name=spec["model"], draft_name=name)
+    manifests = {name: json.loads((models[name] / "manifest.json").read_text()) for name in models_of(spec)}
+    if all("weight_bytes" in manifest for manifest in manifests.values()):
+        require(spec, manifests, free_memory(device), str(device))
+
+
+def check_vocabulary(target: Path, draft: Path, *, target_name: str, draft_name: str) -> None:
+    """Refuse a draft whose tokens are not the target's, by the files of both models.
+
+    Raises
+    ------
+    ValueError
+        With the first difference: the size of the vocabulary, or a token.
+    """
+    wrong = (
+        f"{draft_name} cannot draft for {target_name}: {{}}. Speculative decoding needs one tokenizer for both; take a "
+        "draft of the target's family, or train one from the target (key `drafts` of the study)"
+    )
+    ours, theirs = (json.loads((folder / "config.json").read_text())["vocab_size"] for folder in (target, draft))
+    if ours != theirs:
+        raise ValueError(wrong.format(f"it has a vocabulary of {theirs} tokens, {target_name} one of {ours}"))
+    ours, theirs = _tokens(target), _tokens(draft)
+    for number in sorted(ours.keys() & theirs.keys()):
+        if ours[number] != theirs[number]:
+            difference = f"token {number} is {theirs[number]!r} there and {ours[number]!r} in {target_name}"
+            raise ValueError(wrong.format(difference))
+
+
+def _tokens(folder: Path) -> dict[int, str]:
+    """Token by number, as tokenizer.json has them; empty for a model without one."""
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return {}
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    pairs = (
+        vocabulary.items() if isinstance(vocabulary, dict) else ((piece[0], i) for i, piece in enumerate(vocabulary))
+    )
+    added = {token["id"]: token["content"] for token in tokenizer.get("added_tokens", [])}
+    return {number: token for token, number in pairs} | added
