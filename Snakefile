@@ -18,6 +18,14 @@ report: "workflow/report/workflow.rst"
 container: "docker://python:3.11"
 
 
+# On a cluster these stay where snakemake runs: they need the network, or take a second.
+localrules:
+    all,
+    fetch_wheel,
+    render_template,
+    copy_paper,
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/machine.smk"

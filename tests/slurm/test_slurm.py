@@ -1,0 +1,100 @@
+"""The SLURM profile on a real cluster of one node: a study to its PDF, a job that fails, Ctrl-C."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cluster
+import pytest
+import yaml
+from tree import ROOT, Tree
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+
+TINY = yaml.safe_load((ROOT / "tests" / "study.yaml").read_text())
+RUN = ["--workflow-profile", "profiles/slurm", "--configfile", "study.yaml", "--cores", "1"]
+RUN += ["--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
+TARGET = ["--", "paper/main.pdf"]
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    """A running cluster, or a skip with the reason."""
+    if reason := cluster.why_not():
+        pytest.skip(reason)
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, cluster.running(Path(folder)):
+        yield
+
+
+def small(*, experiments: list[dict]) -> dict:
+    """The tiny study with these experiments only."""
+    return {**copy.deepcopy(TINY), "experiments": experiments}
+
+
+GOOD = [
+    {
+        **{"id": "speculative-greedy", "kind": "speed", "sampling": "greedy"},
+        **{"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}},
+    },
+    {"id": "perplexity-knorm", "kind": "perplexity", "press": {"name": "knorm"}, "ratios": [0, 0.5]},
+]
+BAD = {"id": "impossible", "kind": "speed", "sampling": "greedy", "prompt_tokens": 1_900, "prompts": 1000}
+LONG = {"id": "long", "kind": "speed", "sampling": "greedy", "max_new_tokens": 1000, "repeats": 1000}
+
+
+@pytest.fixture(scope="module")
+def tree(slurm, tmp_path_factory) -> Tree:
+    return Tree(tmp_path_factory.mktemp("slurm"))
+
+
+def test_a_failing_job_shows_its_log_and_the_rest_finishes(tree):
+    tree.write_study(small(experiments=[*GOOD, BAD]), "study.yaml")
+    output = tree.snakemake(*RUN, "--keep-going", *TARGET, check=False)
+    metrics = tree.path / "results" / TINY["study"] / "metrics"
+    assert {path.stem for path in metrics.glob("*.json")} == {experiment["id"] for experiment in GOOD}, output[-4000:]
+    assert "impossible: 1000 passages of 1900 tokens were asked for" in output
+    assert not (tree.path / "paper" / "main.pdf").exists()
+    assert cluster.queue() == []
+
+
+def test_the_study_comes_to_its_paper(tree):
+    tree.write_study(small(experiments=GOOD), "study.yaml")
+    output = tree.snakemake(*RUN, *TARGET)
+    assert (tree.path / "paper" / "main.pdf").read_bytes().startswith(b"%PDF")
+    assert "run_experiment" not in output.split("Job stats:")[1].split("total")[0]  # those were done
+    jobs = (
+        Path("/etc/slurm").exists(),
+        subprocess.run(["scontrol", "show", "jobs"], capture_output=True, text=True).stdout,
+    )
+    assert "Partition=gpu" in jobs[1]
+    assert "Partition=cpu" in jobs[1]
+    assert "gres:gpu:1" in jobs[1]
+
+
+def test_ctrl_c_leaves_nothing_in_the_queue(tree):
+    tree.write_study(small(experiments=[LONG]), "study.yaml")
+    command = [sys.executable, "-m", "snakemake", *RUN, *TARGET]
+    process = subprocess.Popen(
+        command, cwd=tree.path, env=tree.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        wait(lambda: cluster.queue(), 120)
+        os.kill(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode != 0, output
+    wait(lambda: not cluster.queue(), 60)
+
+
+def wait(condition, seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited too long"
+        time.sleep(0.5)
