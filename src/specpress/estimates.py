@@ -1,7 +1,6 @@
 """Time and memory of experiments on a named GPU, estimated from the shapes of their models alone.
 
-Times come from a roofline (Williams et al., 2009): a forward reads the weights and the cache once and computes
-2 operations a parameter and token, whichever takes longer, plus a fixed cost a layer. Nothing here imports torch.
+Times come from the roofline of `specpress.theory`, with the published peaks of the GPU, discounted. No torch.
 """
 
 import json
@@ -11,9 +10,9 @@ from pathlib import Path
 
 from specpress.expansion import models_of
 from specpress.memory import estimate
-from specpress.shapes import BYTES, Shape, shape_of, stated_shape
+from specpress.shapes import Shape, shape_of, stated_shape
 from specpress.study import Study
-from specpress.theory import expected_tokens
+from specpress.theory import MachineRates, ModelShape, expected_tokens, roofline_step_ms
 
 ACCEPTANCE = 0.6  # of a drafted token: what a draft gets on another model's text, before it is measured
 BANDWIDTH_SHARE, COMPUTE_SHARE = 0.7, 0.5  # of the published peaks that plain PyTorch reaches
@@ -113,13 +112,9 @@ def _draft(target: Model | None, draft: dict) -> Model | None:
 
 def step_ms(model: Model, on: Machine, *, batch: int = 1, slots: float = 0, queries: int = 1) -> float:
     """Milliseconds of one forward of `queries` tokens a row on a cache of `slots` slots."""
-    width, tokens = BYTES[model.dtype], batch * queries
-    read = model.shape.read_parameters * width + batch * slots * model.size["kv_bytes_per_token"]
-    operations = 2 * tokens * model.shape.read_parameters
-    return (
-        max(read / (on.gb_s * BANDWIDTH_SHARE * 1e6), operations / (on.tflops * COMPUTE_SHARE * 1e9))
-        + LAYER_MS * model.shape.layers
-    )
+    rate = {1: on.gb_s * BANDWIDTH_SHARE}
+    rates = MachineRates(rate, rate, on.tflops * COMPUTE_SHARE * 1e3, LAYER_MS * model.shape.layers)
+    return roofline_step_ms(ModelShape.from_manifest(model.size), rates, slots=slots, batch=batch, queries=queries)
 
 
 def jobs(study: Study, on: Machine) -> list[Job]:

@@ -1,6 +1,7 @@
 """What is checked before any model is loaded: drafts share the target's vocabulary, and everything fits the memory."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from specpress.expansion import models_of
 from specpress.memory import require
 
 
-def check(spec: dict, models: dict[str, Path], device: torch.device) -> None:
+def check(spec: dict, models: Mapping[str, str | Path], device: torch.device) -> None:
     """Refuse an experiment that could only fail.
 
     Raises
@@ -18,8 +19,9 @@ def check(spec: dict, models: dict[str, Path], device: torch.device) -> None:
     ValueError
         A drafting model has another vocabulary than the model it drafts for, or the memory cannot hold it all.
     """
+    models = {name: Path(folder) for name, folder in models.items()}
     if not all((folder / "manifest.json").is_file() for folder in models.values()):
-        return  # no models at all: loading says so
+        return  # not prepared by the workflow: loading them says what is missing
     for name in models_of(spec):
         if name not in (spec["model"], spec.get("baseline")):
             check_vocabulary(models[spec["model"]], models[name], target_name=spec["model"], draft_name=name)
