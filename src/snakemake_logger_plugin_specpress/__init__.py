@@ -8,6 +8,7 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from logging import LogRecord
 
@@ -99,17 +100,32 @@ def duration(seconds: float) -> str:
 
 
 def headline(path: str) -> str:
-    """The result of a speed or perplexity experiment in a few words, for a first look; just done for others."""
+    """The result of an experiment in a few words, for a first look; just done where there is nothing to say."""
     try:
         with open(path, encoding="utf-8") as file:
             metrics = json.load(file)
-        if metrics["kind"] == "speed":
-            pairs = [(pair["baseline"]["tpot_ms"], pair["method"]["tpot_ms"]) for pair in metrics["pairs"]]
-            return f"{statistics.median(ours / theirs for ours, theirs in pairs if ours and theirs):.2f}x"
-        if metrics["kind"] == "perplexity":
-            point = metrics["curve"][-1]
-            mean = sum(point["nll"]) / sum(point["n_tokens"])
-            return f"perplexity {math.exp(mean):.2f} at {point['ratio']:.0%} removed"
+        return HEADLINES[metrics["kind"]](metrics)
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
-        pass
-    return "done"
+        return "done"
+
+
+def _speed(metrics: dict) -> str:
+    return _speedup((pair["baseline"], pair["method"]) for pair in metrics["pairs"])
+
+
+def _chain(metrics: dict) -> str:
+    return _speedup((run["steps"][0], run["steps"][-1]) for run in metrics["runs"]) + " over all steps"
+
+
+def _speedup(runs: Iterable[tuple[dict, dict]]) -> str:
+    times = ((first["tpot_ms"], second["tpot_ms"]) for first, second in runs)
+    return f"{statistics.median(first / second for first, second in times if first and second):.2f}x"
+
+
+def _perplexity(metrics: dict) -> str:
+    point = max(metrics["curve"], key=lambda point: point["ratio"])
+    mean = sum(point["nll"]) / sum(point["n_tokens"])
+    return f"perplexity {math.exp(mean):.2f} at {point['ratio']:.0%} removed"
+
+
+HEADLINES = {"speed": _speed, "chain": _chain, "perplexity": _perplexity}

@@ -42,6 +42,13 @@ def test_lines_tell_what_is_measured_k_of_n_result_and_time_left(handler, tmp_pa
     ]
 
 
+def test_chain_is_the_factor_over_all_its_steps(tmp_path):
+    path = tmp_path / "chain.json"
+    runs = [{"steps": [{"tpot_ms": 30.0}, {"tpot_ms": 20.0}, {"tpot_ms": 10.0}]}] * 2
+    path.write_text(json.dumps({"kind": "chain", "runs": runs}))
+    assert progress.headline(path) == "3.00x over all steps"
+
+
 def test_perplexity_is_that_of_the_last_ratio(tmp_path):
     path = tmp_path / "ppl.json"
     curve = [{"ratio": ratio, "nll": [nll, nll], "n_tokens": [1, 1]} for ratio, nll in ((0, 1.0), (0.9, 2.0))]
