@@ -43,7 +43,8 @@ class LogHandler(LogHandlerBase):
         """Nothing is planned yet."""
         self.planned: dict[str, int] = {}
         self.begun = dict.fromkeys(UNITS, 0)
-        self.seconds: dict[str, list[float]] = {rule: [] for rule in UNITS}
+        self.ended = dict.fromkeys(UNITS, 0)
+        self.first: dict[str, float] = {}
         self.jobs: dict[int, Job] = {}
 
     def emit(self, record: LogRecord) -> None:
@@ -68,19 +69,21 @@ class LogHandler(LogHandlerBase):
         name = " ".join(record.wildcards.values())
         job = Job(rule, name, record.output[0], self.begun[rule], time.monotonic())
         self.jobs[record.jobid] = job
+        self.first.setdefault(rule, job.began)
         self.say(job, f"{name} ...{self.left(rule)}")
 
     def finish(self, job: Job) -> None:
         """Say what a job found, how long it took and how long the others will take."""
         seconds = time.monotonic() - job.began
-        self.seconds[job.rule].append(seconds)
+        self.ended[job.rule] += 1
         self.say(job, f"{job.name}: {headline(job.output)} in {duration(seconds)}{self.left(job.rule)}")
 
     def left(self, rule: str) -> str:
-        """The time the jobs of a rule that have not ended will take, if they are like those that have."""
-        done = self.seconds[rule]
-        count = self.planned[rule] - len(done)
-        return f", about {duration(count * statistics.fmean(done))} left" if done and count else ""
+        """The time the jobs of a rule that have not ended will take at the pace of those that have."""
+        ended, waiting = self.ended[rule], self.planned[rule] - self.ended[rule]
+        if not ended or not waiting:
+            return ""
+        return f", about {duration(waiting * (time.monotonic() - self.first[rule]) / ended)} left"
 
     def say(self, job: Job, text: str) -> None:
         """Write a line about a job."""

@@ -11,8 +11,8 @@ import snakemake_logger_plugin_specpress as progress
 @pytest.fixture
 def handler(monkeypatch):
     handler = progress.LogHandler(SimpleNamespace(dryrun=False), None)
-    clock = iter(range(0, 10_000, 30))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    handler.clock = 0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: handler.clock)
     return handler
 
 
@@ -33,6 +33,7 @@ def test_lines_tell_what_is_measured_k_of_n_result_and_time_left(handler, tmp_pa
     begin(handler, 1, "run_experiment", metrics, experiment="a")
     begin(handler, 2, "plot_figure", tmp_path / "figure.svg", figure="b")
     event(handler, LogEvent.JOB_FINISHED, job_id=2)
+    handler.clock = 30
     event(handler, LogEvent.JOB_FINISHED, job_id=1)
     begin(handler, 3, "run_experiment", tmp_path / "c.json", experiment="c")
     assert capsys.readouterr().err.splitlines() == [
@@ -40,6 +41,16 @@ def test_lines_tell_what_is_measured_k_of_n_result_and_time_left(handler, tmp_pa
         ">> experiment 1 of 11: a: 1.25x in 30 s, about 5 min left",
         ">> experiment 2 of 11: c ..., about 5 min left",
     ]
+
+
+def test_time_left_is_that_of_jobs_side_by_side(handler, tmp_path, capsys):
+    event(handler, LogEvent.RUN_INFO, stats={"run_experiment": 4})
+    for job in (1, 2):
+        begin(handler, job, "run_experiment", tmp_path / "a.json", experiment="a")
+    handler.clock = 60
+    for job in (1, 2):
+        event(handler, LogEvent.JOB_FINISHED, job_id=job)
+    assert capsys.readouterr().err.splitlines()[-1].endswith("in 1 min, about 1 min left")
 
 
 def test_chain_is_the_factor_over_all_its_steps(tmp_path):
