@@ -49,14 +49,30 @@ def grouped_attention(
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
         output = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, dropout_p=dropout)
         return output.transpose(1, 2).contiguous(), None
+    if attention_mask is not None and attention_mask.shape[3] != key.shape[2]:
+        attention_mask = _of_length(attention_mask, queries, key.shape[2])
     if attention_mask is not None and attention_mask.shape[2] == queries:
         attention_mask = attention_mask.repeat(1, 1, groups, 1)
+    if getattr(key, "hidden", None) is not None:
+        attention_mask = _hiding(key.hidden, key, attention_mask)
     stacked = query.reshape(batch, key.shape[1], groups * queries, size)
     if query.device.type != "cpu" or batch * key.shape[2] <= _FUSED_SLOTS:
         output = F.scaled_dot_product_attention(stacked, key, value, attn_mask=attention_mask, scale=scaling)
     else:
         output = _matmul_attention(stacked, key, value, attention_mask, scaling)
     return output.reshape(batch, heads, queries, size).transpose(1, 2), None
+
+
+def _of_length(mask: Tensor, queries: int, slots: int) -> Tensor:
+    """The mask of a layer with another number of slots: causal among the new tokens, all before them visible."""
+    return F.pad(mask[..., -queries:], (slots - queries, 0))
+
+
+def _hiding(hidden: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    """`mask` with slots hidden; hidden: BoolTensor (batch, KV heads, slots), of the first slots of `key`."""
+    visible = key.new_zeros(*key.shape[:2], 1, key.shape[2])
+    visible[..., 0, : hidden.shape[2]].masked_fill_(hidden, torch.finfo(key.dtype).min)
+    return visible if mask is None else visible + mask
 
 
 def _matmul_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
@@ -120,12 +136,12 @@ AttentionMaskInterface.register(ATTENTION, grouped_mask)
 
 
 @contextmanager
-def decode_attention(*models: nn.Module):
-    """Run `models` with grouped attention inside the block, and as they were afterwards."""
+def decode_attention(*models: nn.Module, implementation: str = ATTENTION):
+    """Run `models` with grouped (or another) attention inside the block, and as they were afterwards."""
     before = [model.config._attn_implementation for model in models]
     try:
         for model in models:
-            model.set_attn_implementation(ATTENTION)
+            model.set_attn_implementation(implementation)
         yield
     finally:
         for model, implementation in zip(models, before, strict=True):

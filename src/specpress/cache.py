@@ -24,6 +24,7 @@ class PreallocatedLayer(DynamicLayer):
         self.capacity = capacity
         self.slots = 0
         self.seen = 0
+        self.hidden: Tensor | None = None
         self._buffers: list[Tensor] = []
         super().__init__()
 
@@ -44,6 +45,11 @@ class PreallocatedLayer(DynamicLayer):
     @values.setter
     def values(self, kept: Tensor | None):
         self._replace(1, kept)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values in use."""
+        return sum(x.numel() * x.element_size() for x in (self.keys, self.values)) if self.is_initialized else 0
 
     @torch.inference_mode()
     def _replace(self, which: int, kept: Tensor | None) -> None:
@@ -72,7 +78,10 @@ class PreallocatedLayer(DynamicLayer):
             self._grow(start)
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, start : self.slots] = states
-        return self.keys, self.values
+        keys = self.keys
+        if self.hidden is not None:
+            keys.hidden = self.hidden  # tells `specpress.attention`
+        return keys, self.values
 
     def _grow(self, used: int) -> None:
         """Half as much again, so that the copies of a long generation add up to a few times its length."""
@@ -92,19 +101,32 @@ class PreallocatedLayer(DynamicLayer):
 
         The buffers shrink with them: the memory is given back, and attention finds little that is unused.
         """
-        index, room = kept.unsqueeze(-1), self.capacity - self.slots
-        states = [x.gather(2, index.expand(-1, -1, -1, x.shape[-1])) for x in (self.keys, self.values)]
-        self.slots = kept.shape[2]
+        index = kept.unsqueeze(-1)
+        self.replace(*(x.gather(2, index.expand(-1, -1, -1, x.shape[-1])) for x in (self.keys, self.values)))
+
+    def replace(self, keys: Tensor, values: Tensor) -> None:
+        """Hold these keys and values, (batch, KV heads, slots, head size), in place of those in use."""
+        room = self.capacity - self.slots
+        self.slots = keys.shape[2]
         self.capacity = _whole_blocks(self.slots + room)
-        self._buffers = [_buffer(x, self.capacity) for x in states]
-        for buffer, x in zip(self._buffers, states, strict=True):
+        buffers = [_buffer(x, self.capacity) for x in (keys, values)]
+        for buffer, x in zip(buffers, (keys, values), strict=True):
             buffer[:, :, : self.slots] = x
+        self._buffers = buffers
 
     def expanded(self, rows: int) -> "PreallocatedLayer":
         """An independent copy of a layer of one row, with the row repeated `rows` times."""
         expanded = copy.copy(self)
         expanded._buffers = [buffer.repeat(rows, 1, 1, 1) for buffer in self._buffers]
         return expanded
+
+    def hide(self, batch: Tensor, heads: Tensor, slots: Tensor) -> None:
+        """Keep the slots at these indices from being attended to, though they stay: memory and time are not saved.
+
+        Sets `hidden`: BoolTensor (batch, KV heads, slots in use now), or None when no slot ever was hidden.
+        """
+        self.hidden = torch.zeros(self.keys.shape[:3], dtype=torch.bool, device=self.keys.device)
+        self.hidden[batch, heads, slots] = True
 
     def crop(self, max_length: int) -> None:
         """transformers' crop, in slots: down to `max_length`, or by -max_length when negative."""
@@ -130,11 +152,17 @@ class PreallocatedCache(Cache):
 
     def __init__(self, layers: int, capacity: int = 0):
         super().__init__(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
+        self.moved_back = 0  # positions that rotating kept keys to the front has freed
 
     @property
     def seen(self) -> int:
-        """Tokens fed and not rolled back: the true position of the next token."""
+        """Tokens fed and not rolled back."""
         return self.layers[0].seen
+
+    @property
+    def position(self) -> int:
+        """Position of the next token: the true one, unless keys were rotated back (see `specpress.presses`)."""
+        return self.seen - self.moved_back
 
     @property
     def slots(self) -> int:
@@ -144,9 +172,7 @@ class PreallocatedCache(Cache):
     @property
     def nbytes(self) -> int:
         """Bytes of the keys and values in use, over all layers."""
-        return sum(
-            x.numel() * x.element_size() for la in self.layers if la.is_initialized for x in (la.keys, la.values)
-        )
+        return sum(layer.nbytes for layer in self.layers)
 
     def clone(self) -> "PreallocatedCache":
         """An independent copy."""

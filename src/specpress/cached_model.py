@@ -1,11 +1,13 @@
 """A causal LM together with its KV cache: feed it tokens at their true positions, take some back."""
 
 import copy
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from specpress.cache import PreallocatedCache
+from specpress.presses.observation import Observations, observed_attention
 
 
 class CachedModel:
@@ -18,11 +20,14 @@ class CachedModel:
         Tokens to make room for at once.
     padding : Tensor (batch, prompt_len) or None
         1 for real tokens, 0 for left padding; None when no row is padded.
+
+    `observations` : set them to have every forward noted for the presses; None notes nothing.
     """
 
     def __init__(self, model: nn.Module, capacity: int, padding: Tensor | None = None):
         self.model = model
         self.cache = PreallocatedCache(model.config.num_hidden_layers, capacity)
+        self.observations: Observations | None = None
         self._padding = padding
 
     @property
@@ -36,7 +41,8 @@ class CachedModel:
         Positions count real tokens: they go on from what was fed, whatever has been evicted since.
         """
         positions, mask = self._positions(tokens)
-        with torch.inference_mode():
+        observing = observed_attention(self.model, self.observations) if self.observations else nullcontext()
+        with torch.inference_mode(), observing:
             return self.model(
                 tokens,
                 attention_mask=mask,
@@ -48,7 +54,7 @@ class CachedModel:
 
     def _positions(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Position ids (batch or 1, n) of the tokens, and the padding mask over all slots (None without padding)."""
-        start, new = self.length, tokens.shape[1]
+        start, new = self.cache.position, tokens.shape[1]
         positions = torch.arange(start, start + new, device=tokens.device)[None]
         if self._padding is None:
             return positions, None

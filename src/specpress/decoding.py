@@ -7,10 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from specpress.attention import decode_attention
+from specpress.cache import PreallocatedCache
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
 from specpress.inputs import check_context, check_family, check_prompt, token_set
 from specpress.prefill import prefill
+from specpress.presses.compression import compress
+from specpress.presses.settings import Compression
 from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams, draw, probabilities
 from specpress.schedules import Constant, Schedule
@@ -61,8 +64,10 @@ def generate(
     drafter : proposes tokens; None decodes autoregressively
     schedule : how many tokens to draft; Constant(4) by default. Drafter and schedule belong to this call.
     verification : "token" or "block"
-    press : a kvpress ScorerPress that compresses the target's cache once, after the prompt (the output law is then that
-        of autoregressive decoding on the compressed cache); None keeps all slots
+    press : a kvpress press that compresses the target's cache after the prompt (the output law is then that of
+        autoregressive decoding on the compressed cache); None keeps all slots
+    cache_budget, compression_interval : compress while decoding too: to `cache_budget` slots after the prompt and after
+        every `compression_interval` tokens (64 by default); see `specpress.presses.Compression`
     eos_token_id : end-of-text token(s) to stop after; None never stops
     attention_mask : Tensor (batch, prompt_len), 0 where a row is padded on the left
     on_tokens : called with each batch of new tokens, LongTensor (batch, n), as they are committed
@@ -75,20 +80,18 @@ def generate(
     ------
     ValueError
         For input that cannot be decoded: an empty prompt, one longer than the model's context, a batch with a drafter,
-        vocabularies that differ, an unknown verification.
+        vocabularies that differ, an unknown verification, a press that cannot do what is asked of it.
     """
     _check(model, input_ids, max_new_tokens, drafter, verification)
-    if cache_budget is not None or compression_interval is not None:
-        raise ValueError(
-            "generate() compresses once, after the prompt: cache_budget and compression_interval come later"
-        )
+    compression = Compression(press, cache_budget, compression_interval)
     padding = attention_mask if attention_mask is not None and not attention_mask.all() else None
     if press is not None:
         check_family(model)
+        compression.check_prompt(input_ids.shape[1])
     if press is not None and padding is not None:
         raise ValueError("a press takes rows of equal length: left padding would be compressed as if it were text")
     loop = _Loop(model, input_ids, max_new_tokens, sampling, drafter, schedule or Constant(4), verification)
-    loop.stop_tokens, loop.padding, loop.press = token_set(eos_token_id), padding, press
+    loop.stop_tokens, loop.padding, loop.compression = token_set(eos_token_id), padding, compression
     with decode_attention(model, *(drafter.models() if drafter else ())):
         return loop.run(on_tokens or (lambda tokens: None))
 
@@ -97,7 +100,7 @@ class _Loop:
     """State of one generation. `context` holds prompt and committed tokens; the target's cache lacks the last one."""
 
     padding: Tensor | None = None
-    press = None
+    compression = Compression()
     stop_tokens: frozenset[int] = frozenset()
 
     def __init__(self, model, input_ids, max_new_tokens, sampling, drafter, schedule, verification):
@@ -119,19 +122,28 @@ class _Loop:
             self.drafter.start(self.model, self.sampling, self.randomness, self.limit)
         self.target = CachedModel(self.model, self.limit, self.padding)
         prompt = self.context[:, : self.length]
-        logits = prefill(self.target, prompt, press=self.press, drafter=self.drafter)
+        press, budget = self.compression.press, self.compression.cache_budget
+        logits = prefill(self.target, prompt, press=press, budget=budget, drafter=self.drafter)
         law = probabilities(logits[:, -1], self.sampling)
         self._commit(draw(law, self.randomness.uniforms(len(law)))[:, None], on_tokens)
         self.trace.prefill_seconds = clock(self.device) - started
         while not self._done():
             self._iterate(on_tokens)
-        self.trace.kv_bytes = self.target.cache.nbytes
+        self._describe_cache(self.target.cache)
         return Generation(self._output(), self.trace)
+
+    def _describe_cache(self, cache: PreallocatedCache) -> None:
+        self.trace.kv_bytes = cache.nbytes
+        self.trace.layer_slots = [layer.slots for layer in cache.layers]
+        self.trace.layer_kv_bytes = [layer.nbytes for layer in cache.layers]
 
     def _iterate(self, on_tokens: Callable[[Tensor], None]) -> None:
         """One round: draft up to gamma tokens, verify them in one forward, commit what stands."""
         started = clock(self.device)
-        gamma = min(self.schedule.gamma, self.limit - self.length - 1) if self.drafter else 0
+        if self.compression.due(self.target.length, self.prompt_length):
+            press, budget = self.compression.press, self.compression.cache_budget
+            compress(self.target.cache, press, self.target.observations, budget, by_ratio=False)
+        gamma = self._gamma() if self.drafter else 0
         proposal = None
         if gamma:
             proposal = self.drafter.propose(self.context[0, : self.length], gamma, self.schedule.stop)
@@ -152,6 +164,11 @@ class _Loop:
         )
         self.trace.iterations.append(iteration)
         self.schedule.update(iteration)
+
+    def _gamma(self) -> int:
+        """Tokens to draft: what the schedule asks for, up to the limit and to where the cache is compressed next."""
+        room = self.compression.room(self.target.length, self.prompt_length)
+        return min(self.schedule.gamma, self.limit - self.length - 1, room - 1)
 
     def _advance(self, proposal: Proposal | None) -> tuple[int, Tensor]:
         """Feed the last committed token and the proposal; returns tokens accepted and those to commit, (batch, n)."""

@@ -4,22 +4,45 @@ from contextlib import nullcontext
 
 from torch import Tensor
 
+from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter
-from specpress.presses.compression import compress, observed_attention
+from specpress.presses.compression import compress
+from specpress.presses.observation import Observations
+from specpress.presses.settings import needs_attention_weights, recent_tokens
 
 
-def prefill(cached: CachedModel, prompt: Tensor, *, press=None, drafter: Drafter | None = None) -> Tensor:
+def prefill(
+    cached: CachedModel, prompt: Tensor, *, press=None, budget: int | None = None, drafter: Drafter | None = None
+) -> Tensor:
     """Feed a prompt, LongTensor (batch, n), to an empty cache; returns the logits after it, (batch, 1, vocabulary).
 
     The drafter sees the cache before `press` compresses it: a drafter's own compression removes a fraction of the
-    prompt, whatever the target's removes.
+    prompt, whatever the target's removes. `cached` goes on being observed if press or drafter will compress again.
     """
-    observing = press is not None or (drafter is not None and drafter.observes)
-    with observed_attention(cached.model) if observing else nullcontext([]) as observations:
-        logits = cached.feed(prompt)
+    drafting = drafter.press if drafter is not None and drafter.observes else None
+    if press is not None or drafting is not None:
+        cached.observations = Observations(cached.model)
+    logits = read(cached, prompt, press, drafting)
     if drafter is not None:
-        drafter.prefilled(cached, observations)
+        drafter.prefilled(cached, cached.observations)
     if press is not None:
-        compress(cached.cache, press, observations)
+        compress(cached.cache, press, cached.observations, budget)
+    keep_observing(cached, press if budget is not None else None, drafting if drafting and drafter.interval else None)
     return logits
+
+
+def read(cached: CachedModel, prompt: Tensor, *presses) -> Tensor:
+    """Feed a prompt with the attention that the presses can learn from; returns the logits after it."""
+    eager = any(needs_attention_weights(press) for press in presses)
+    with decode_attention(cached.model, implementation="eager") if eager else nullcontext():
+        return cached.feed(prompt)
+
+
+def keep_observing(cached: CachedModel, *presses) -> None:
+    """From now on keep as many hidden states as the presses need while decoding; None of them observes no more."""
+    tokens = max((recent_tokens(press) for press in presses if press is not None), default=0)
+    if tokens:
+        cached.observations.keep_last(tokens)
+    else:
+        cached.observations = None

@@ -39,11 +39,16 @@ class Iteration:
 
 @dataclass
 class Trace:
-    """Times and counts of one generation. `prefill_seconds` ends with the first token."""
+    """Times and counts of one generation. `prefill_seconds` ends with the first token.
+
+    Of the target's cache at the end: `kv_bytes`, and of each layer `layer_slots` and `layer_kv_bytes`.
+    """
 
     prefill_seconds: float = 0.0
     iterations: list[Iteration] = field(default_factory=list)
     kv_bytes: int = 0
+    layer_slots: list[int] = field(default_factory=list)
+    layer_kv_bytes: list[int] = field(default_factory=list)
 
     def columns(self) -> dict[str, list]:
         """The iterations as one list a field, for JSON."""

@@ -5,7 +5,9 @@ import torch
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
 from specpress.presses import get_press, list_presses
-from specpress.presses.compression import attention_layers, compress, observed_attention
+from specpress.presses.compression import compress
+from specpress.presses.layer_view import attention_layers
+from specpress.presses.observation import observed_attention
 
 NAMES = sorted(list_presses())
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}

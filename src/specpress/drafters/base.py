@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
-from specpress.presses.compression import Observation
+from specpress.presses.observation import Observations
 from specpress.sampling import Randomness, SamplingParams
 
 
@@ -41,13 +41,13 @@ class Drafter:
             If the drafter cannot draft for this target (different vocabularies).
         """
 
-    def prefilled(self, target: CachedModel, observations: list[Observation]) -> None:
+    def prefilled(self, target: CachedModel, observations: Observations | None) -> None:
         """The target has read the prompt. Copy from its cache, which is not compressed yet, but do not change it.
 
         Parameters
         ----------
         target : the verifying model and its cache, as they will be in every later round
-        observations : one for each attention layer if `observes`, otherwise empty
+        observations : what the attention layers were given; None if neither the drafter nor the target has a press
         """
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
-from specpress.presses.compression import Observation, compress
+from specpress.presses.compression import compress
+from specpress.presses.observation import Observations
+from specpress.presses.settings import check_repeatable
 from specpress.sampling import Randomness, SamplingParams, draw, probabilities
 
 
@@ -33,6 +35,8 @@ class CompressedTarget(Drafter):
     def __init__(self, press, interval: int | None = None):
         if interval is not None and interval < 1:
             raise ValueError(f"interval must be at least 1 token, got {interval}")
+        if interval is not None:
+            check_repeatable(press)
         self.press, self.interval = press, interval
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
@@ -40,7 +44,7 @@ class CompressedTarget(Drafter):
         self._sampling, self._randomness = sampling, randomness
         self._cached = CachedModel(target, capacity)
 
-    def prefilled(self, target: CachedModel, observations: list[Observation]) -> None:
+    def prefilled(self, target: CachedModel, observations: Observations | None) -> None:
         """See `Drafter.prefilled`."""
         self._target, self._observations = target, observations
         self._refresh()

@@ -3,11 +3,14 @@
 `compression_ratio` is the fraction of slots REMOVED, as in kvpress.
 """
 
-import dataclasses
+import copy
+import inspect
 
+from specpress.presses.catalogue import ABILITIES, REFUSED, Ability
+from specpress.presses.settings import Compression
 from specpress.registry import PRESSES, resolve
 
-__all__ = ["get_press", "list_presses"]
+__all__ = ["Compression", "get_press", "list_presses"]
 
 
 def get_press(name: str, *, compression_ratio: float = 0.0, **params):
@@ -16,30 +19,86 @@ def get_press(name: str, *, compression_ratio: float = 0.0, **params):
     Parameters
     ----------
     name : str, one of `list_presses()`
-    compression_ratio : float in [0, 1), fraction of slots removed
-    params : the press's own parameters
+    compression_ratio : float in [0, 1), fraction of slots removed; a wrapper hands it to the press inside it
+    params : the press's own parameters. A wrapper's `press` is a press, a name, or a dict of a name and parameters;
+        `presses` is a list of those.
 
     Raises
     ------
     ValueError
-        Unknown name (lists the known ones), ratio outside [0, 1), unknown parameter (lists the press's own).
+        Unknown name (lists the known ones), ratio outside [0, 1), unknown or missing parameter (lists the press's own),
+        or a press that cannot run here (says why).
     """
     press = resolve(PRESSES, name, "press")
+    ability = ABILITIES.get(name, Ability())
+    if ability.status == REFUSED:
+        raise ValueError(f"press {name!r} cannot run here: it {ability.reason}")
     if not 0 <= compression_ratio < 1:
         raise ValueError(f"compression_ratio is the fraction removed and must lie in [0, 1), got {compression_ratio}")
-    known = [field.name for field in dataclasses.fields(press) if field.init]
+    known = _parameters(press)
+    _check_names(name, params, known)
+    if "press" in known:
+        params["press"] = _inner(params["press"], compression_ratio)
+    elif "presses" in known:
+        params["presses"] = [_inner(inner) for inner in params["presses"]]
+    if "compression_ratio" in known:
+        params["compression_ratio"] = compression_ratio
+    elif compression_ratio and "press" not in known:
+        raise ValueError(f"press {name!r} takes no compression_ratio; it has {', '.join(known)}")
+    try:
+        return press(**params)
+    except AssertionError as error:  # how kvpress refuses parameters
+        raise ValueError(f"press {name!r}: {error}") from error
+
+
+def _inner(press, compression_ratio: float = 0.0):
+    """The press inside a wrapper, from itself, its name, or a dict of its name and parameters."""
+    if isinstance(press, str):
+        press = {"name": press}
+    if isinstance(press, dict):
+        return get_press(**{"compression_ratio": compression_ratio, **press})
+    if compression_ratio:
+        press = copy.copy(press)
+        press.compression_ratio = compression_ratio
+    return press
+
+
+def _check_names(name: str, params: dict, known: dict) -> None:
     unknown = sorted(set(params) - set(known))
     if unknown:
         raise ValueError(f"press {name!r} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
-    return press(compression_ratio=compression_ratio, **params)
+    wrapped = {"press", "presses"} & set(known) - set(params)
+    missing = wrapped | {key for key, value in known.items() if value is inspect.Parameter.empty} - set(params)
+    if missing:
+        hint = f"; {wrapped.pop()} takes other presses, by name or as {{name: ..., ...}}" if wrapped else ""
+        raise ValueError(f"press {name!r} needs {', '.join(sorted(missing))}{hint}")
+
+
+def _parameters(press: type) -> dict:
+    """Parameters of a press class: name -> default, `inspect.Parameter.empty` where there is none."""
+    found = inspect.signature(press).parameters.values()
+    return {parameter.name: parameter.default for parameter in found if not parameter.name.startswith("_")}
 
 
 def list_presses() -> dict[str, dict]:
-    """Known presses: name -> {"class", "summary", "parameters" (name -> default)}."""
-    return {name: _describe(resolve(PRESSES, name, "press")) for name in sorted(PRESSES)}
+    """Every press of kvpress and the original study's: name -> what it is.
+
+    Each is a dict of "class", "summary", "parameters" (name -> default, None where there is none), "status" (see
+    `specpress.presses.catalogue`), "reason" for a status other than "evicts", "eager" (scores attention weights) and
+    "wraps" (takes other presses).
+    """
+    return {name: _describe(name, resolve(PRESSES, name, "press")) for name in sorted(PRESSES)}
 
 
-def _describe(press: type) -> dict:
-    summary = next(line.strip() for line in press.__doc__.splitlines() if line.strip())
-    parameters = {field.name: field.default for field in dataclasses.fields(press) if field.init}
-    return {"class": f"{press.__module__.split('.')[0]}.{press.__name__}", "summary": summary, "parameters": parameters}
+def _describe(name: str, press: type) -> dict:
+    ability = ABILITIES.get(name, Ability())
+    parameters = _parameters(press)
+    return {
+        "class": f"{press.__module__.split('.')[0]}.{press.__name__}",
+        "summary": next(line.strip() for line in press.__doc__.splitlines() if line.strip()),
+        "parameters": {key: None if value is inspect.Parameter.empty else value for key, value in parameters.items()},
+        "status": ability.status,
+        "reason": ability.reason,
+        "eager": ability.eager,
+        "wraps": bool({"press", "presses"} & set(parameters)),
+    }

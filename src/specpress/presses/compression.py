@@ -1,66 +1,147 @@
-"""Compression between forwards: watch the attention layers during prefill, then evict by a press's scores.
+"""Compression between forwards: a press scores the cache as it stands, then slots are evicted in position order.
 
-A press scores the cache after the whole prefill has run on uncompressed keys, so no token's logits depend on a later
-token: the causality leak of compressing inside a forward cannot arise. Kept slots stay in position order.
+kvpress compresses inside the prefill, each layer right after its attention. Here the same methods run after the forward,
+on a view of the layer (`layer_view`) and on what it was given (`observation`). So one prefill serves several presses,
+compression while decoding is the same call on a later cache, and no token's logits can depend on a later token: the
+causality leak of compressing inside a forward cannot arise.
+
+A press that scores slots (kvpress's ScorerPress) is asked for scores, and the best slots are gathered here, in position
+order: repeated compression needs that (StreamingLLM's sinks and window are told by slot). Any other press runs its own
+forward hook, as it would after its layer's attention.
 """
 
 from contextlib import contextmanager
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import torch
-from torch import Tensor, nn
+from specpress.cache import PreallocatedCache, PreallocatedLayer
+from specpress.presses.layer_view import LayerView, layer_view
+from specpress.presses.observation import LayerObservation, Observations, observed_attention
 
-from specpress.cache import PreallocatedCache
-
-
-class Observation(NamedTuple):
-    """What an attention layer was given in a forward: presses that look at queries need it."""
-
-    module: nn.Module
-    hidden_states: Tensor  # (batch, tokens, hidden size)
-    arguments: dict  # the forward's keyword arguments, position_embeddings among them
-
-
-@contextmanager
-def observed_attention(model: nn.Module):
-    """Collect one `Observation` a layer from the forward inside the block, in layer order."""
-    observations: list[Observation] = []
-
-    def watch(module, args, kwargs):
-        hidden_states = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
-        observations.append(Observation(module, hidden_states, kwargs))
-
-    hooks = [layer.register_forward_pre_hook(watch, with_kwargs=True) for layer in attention_layers(model)]
-    try:
-        yield observations
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def attention_layers(model: nn.Module) -> list[nn.Module]:
-    """The attention modules of a Llama or GPT-NeoX causal LM, first layer first."""
-    layers = model.base_model.layers
-    return [getattr(layer, "self_attn", None) or layer.attention for layer in layers]
+__all__ = ["compress", "observed_attention"]
 
 
 @torch.inference_mode()
-def compress(cache: PreallocatedCache, press, observations: list[Observation]) -> None:
-    """Evict the slots `press` scores lowest, in every layer and KV head; a ratio of 0 leaves the cache as it is.
+def compress(
+    cache: PreallocatedCache, press, observations: Observations, budget: int | None = None, by_ratio: bool = True
+) -> None:
+    """Let `press` evict slots in every layer.
+
+    Parameters
+    ----------
+    cache : holds committed tokens only, those of `observations`
+    press : a kvpress press
+    budget : the most slots to keep in a layer, for presses that score slots
+    by_ratio : bool, whether the press's ratio counts too, which is meant for the prompt; the smaller number is kept
 
     Raises
     ------
     ValueError
-        If the press does not score slots.
+        If the press cannot run: it is none, it needs attention weights that were not observed, or fails on this cache.
     """
-    from kvpress import ScorerPress  # takes seconds to import, and only compression needs it
-    from kvpress.presses.scorer_press import compute_n_kept
+    from kvpress import BasePress  # takes seconds to import, and only compression needs it
 
-    if not isinstance(press, ScorerPress):
-        raise ValueError(f"{type(press).__name__} does not score cache slots; presses that do: kvpress.ScorerPress")
-    if press.compression_ratio == 0:
+    if not isinstance(press, BasePress):
+        raise ValueError(f"{type(press).__name__} does not compress a cache: it is no kvpress press (kvpress.BasePress)")
+    press.post_init_from_model(observations.model)
+    before, position = cache.slots, cache.position
+    with _seeded(cache.seen):
+        for layer, seen in zip(cache.layers, observations.layers, strict=True):
+            seen.cut(cache.seen)
+            if seen.end != cache.seen:
+                raise ValueError(f"the cache has seen {cache.seen} tokens, of which {seen.end} were observed")
+            view = layer_view(observations.model, seen.layer, offset=position - seen.hidden_states.shape[1])
+            _compress_layer(layer, press, view, seen, budget, by_ratio)
+    if rotates_back(press):
+        cache.moved_back += before - cache.slots
+
+
+def scorer_of(press):
+    """The ScorerPress that chooses the slots `press` keeps, or None if the press evicts in a way of its own."""
+    from kvpress import KeyRerotationPress, ScorerPress
+
+    press = press.press if isinstance(press, KeyRerotationPress) else press
+    return press if isinstance(press, ScorerPress) and type(press).compress is ScorerPress.compress else None
+
+
+def rotates_back(press) -> bool:
+    """Whether the press gives the keys it keeps consecutive positions from 0 (StreamingLLM, section 3.2)."""
+    from kvpress import KeyRerotationPress
+
+    return isinstance(press, KeyRerotationPress)
+
+
+def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, budget, by_ratio) -> None:
+    hidden_states, tokens = seen.hidden_states, seen.hidden_states.shape[1]
+    counted = torch.arange(tokens, device=hidden_states.device)
+    arguments = {
+        "hidden_states": hidden_states,
+        "position_embeddings": view.rotary_emb(hidden_states, counted[None]),
+        "position_ids": counted[None],
+        "cache_position": counted,
+    }
+    scorer = scorer_of(press)
+    try:
+        if scorer is None:
+            _run_hook(layer, press, view, arguments, seen.attentions)
+        else:
+            kept = _slots_to_keep(layer.slots, scorer.compression_ratio if by_ratio else 0, budget)
+            _keep_best(layer, scorer, kept, view, arguments, seen.attentions, rotates_back(press))
+    except AssertionError as error:  # kvpress states what a method needs as assertions
+        raise ValueError(
+            f"{type(press).__name__} cannot compress a cache of {layer.slots} slots after {tokens} tokens: {error}"
+        ) from error
+
+
+def _slots_to_keep(slots: int, ratio: float, budget: int | None) -> int:
+    from kvpress.utils import compute_n_kept
+
+    return min(compute_n_kept(slots, ratio) if ratio else slots, slots if budget is None else budget)
+
+
+def _keep_best(
+    layer: PreallocatedLayer, scorer, kept: int, view: LayerView, arguments: dict, attentions, rotate: bool
+) -> None:
+    from kvpress import KeyRerotationPress
+
+    if kept == layer.slots:
         return
-    for layer, seen in zip(cache.layers, observations, strict=True):
-        scores = press.score(seen.module, seen.hidden_states, layer.keys, layer.values, None, seen.arguments)
-        kept = scores.topk(compute_n_kept(layer.slots, press.compression_ratio), dim=-1).indices
-        layer.evict(kept.sort(dim=-1).values)
+    keys = view.shown(layer.keys)
+    with _keeping(scorer, kept, layer.slots):
+        scores = scorer.score(view, arguments["hidden_states"], keys, layer.values, attentions, arguments)
+    slots = scores.topk(kept, dim=-1).indices.sort(dim=-1).values
+    turned = view.restored(KeyRerotationPress.rerotate_keys(view, slots, keys)) if rotate else None
+    layer.evict(slots)
+    if rotate:
+        layer.keys = turned
+
+
+def _run_hook(layer: PreallocatedLayer, press, view: LayerView, arguments: dict, attentions) -> None:
+    held = SimpleNamespace(keys=view.shown(layer.keys), values=layer.values)
+    arguments["past_key_values"] = SimpleNamespace(layers={view.layer_idx: held})
+    press.forward_hook(view, [], arguments, [None, attentions])
+    layer.replace(view.restored(held.keys), held.values)
+    if view.masked_key_indices is not None:
+        layer.hide(*view.masked_key_indices)
+
+
+@contextmanager
+def _keeping(scorer, kept: int, slots: int):
+    """Give the press the ratio that keeps `kept` of `slots`: scores may depend on it (StreamingLLM's do)."""
+    from kvpress.utils import compute_n_kept
+
+    ratio = scorer.compression_ratio
+    if compute_n_kept(slots, ratio) != kept:
+        scorer.compression_ratio = 1 - (kept + 0.5) / slots
+    try:
+        yield
+    finally:
+        scorer.compression_ratio = ratio
+
+
+@contextmanager
+def _seeded(seen: int):
+    """Presses that draw random numbers draw the same ones whenever the cache has seen as many tokens."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seen)
+        yield
