@@ -7,13 +7,13 @@ TEXT = """# Presses
 
 Every press of kvpress 0.5.5 and the original study's three, as a run on a small model of each family saw them
 (`python scripts/describe_presses.py docs/presses.md` writes this page; a test checks that it is current). Presses were
-given a prompt of {prompt} tokens and, where they take one, a ratio of 0.5, and parameters that suit a prompt so short. "While
-decoding" means under a cache budget: compression every few tokens, on committed tokens only.
+given a prompt of {prompt} tokens and, where they take one, a ratio of 0.5, and parameters that suit a prompt so short.
+"While decoding" means under a cache budget: compression every few tokens, on committed tokens only.
 
-A press is named in a study (`press: {{name: snapkv, window_size: 32}}`) or made with `get_press("snapkv", ...)`. Wrappers take
-the press inside by name or with parameters: `get_press("key_rerotation", compression_ratio=0.5, press="streaming_llm")`.
-Positions are true ones whatever was evicted, except under `key_rerotation`, which renumbers what is kept, as StreamingLLM's
-paper does. A press object of kvpress's own, or of yours, works in place of a name wherever a press is taken.
+A study names a press (`press: {{name: snapkv, window_size: 32}}`), the library makes it: `get_press("snapkv", ...)`.
+Wrappers take the press inside them by name, or with its parameters: `get_press("key_rerotation", compression_ratio=0.5,
+press="streaming_llm")`. Positions are the true ones whatever was evicted, except under `key_rerotation`: it renumbers
+what is kept, as StreamingLLM's paper does. Wherever a press is taken, an object of kvpress's, or of yours, will do.
 
 {table}"""
 

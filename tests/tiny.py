@@ -43,3 +43,8 @@ def with_subset_head(model, kept: int):
     model.set_output_embeddings(head)
     model.head_token_ids = torch.arange(kept)
     return model
+
+
+def distinct(length: int, vocabulary: int, *, seed: int = 0) -> torch.Tensor:
+    """Random tokens none of which occurs twice, LongTensor (1, length): no two keys of a layer have the same norm."""
+    return torch.randperm(vocabulary - 2, generator=torch.Generator().manual_seed(seed))[None, :length] + 2

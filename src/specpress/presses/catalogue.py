@@ -26,9 +26,11 @@ class Ability:
 
 _EVERY_TOKEN = "scores from the hidden states of every token, which are not kept while decoding"
 _OWN_WAY = "evicts in a way of its own instead of scoring slots"
-_LENGTHS = "layers keep different numbers of slots"
+_LENGTHS = "keeps different numbers of slots in different layers"
 _MASKS = "hides slots instead of evicting them, a different number in each head"
-_BUDGET = "compresses inside the forward that verifies drafted tokens; use cache_budget and compression_interval instead"
+_BUDGET = (
+    "compresses inside the forward that verifies drafted tokens; use cache_budget and compression_interval instead"
+)
 _REPLAY = "reads the prompt a second time through a patched forward, with the tokenizer of the model's hub name"
 
 ABILITIES = {
@@ -88,7 +90,12 @@ def inner_presses(press) -> list:
 
 
 def _of_class(kind: type) -> Ability:
-    """The ability of a registered class or of the nearest one it derives from."""
+    """The ability of a registered class or of the nearest one it derives from.
+
+    A press of one's own that scores attention weights says so with a class attribute `needs_attention_weights = True`.
+    """
+    if getattr(kind, "needs_attention_weights", False):
+        return ABILITIES["observed_attention"]
     for base in kind.__mro__:
         if base.__name__ in _NAMES:
             return ABILITIES.get(_NAMES[base.__name__], Ability())

@@ -1,9 +1,9 @@
 """Compression between forwards: a press scores the cache as it stands, then slots are evicted in position order.
 
-kvpress compresses inside the prefill, each layer right after its attention. Here the same methods run after the forward,
-on a view of the layer (`layer_view`) and on what it was given (`observation`). So one prefill serves several presses,
-compression while decoding is the same call on a later cache, and no token's logits can depend on a later token: the
-causality leak of compressing inside a forward cannot arise.
+kvpress compresses inside the prefill, each layer right after its attention. Here the same methods run after the
+forward, on a view of the layer (`layer_view`) and on what it was given (`observation`). So one prefill serves several
+presses, compression while decoding is the same call on a later cache, and no token's logits can depend on a later
+token: the causality leak of compressing inside a forward cannot arise.
 
 A press that scores slots (kvpress's ScorerPress) is asked for scores, and the best slots are gathered here, in position
 order: repeated compression needs that (StreamingLLM's sinks and window are told by slot). Any other press runs its own
@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import torch
+
 from specpress.cache import PreallocatedCache, PreallocatedLayer
 from specpress.presses.layer_view import LayerView, layer_view
 from specpress.presses.observation import LayerObservation, Observations, observed_attention
+from specpress.presses.settings import needs_attention_weights
 
 __all__ = ["compress", "observed_attention"]
 
@@ -42,7 +44,9 @@ def compress(
     from kvpress import BasePress  # takes seconds to import, and only compression needs it
 
     if not isinstance(press, BasePress):
-        raise ValueError(f"{type(press).__name__} does not compress a cache: it is no kvpress press (kvpress.BasePress)")
+        raise ValueError(
+            f"{type(press).__name__} does not compress a cache: it is no kvpress press (kvpress.BasePress)"
+        )
     press.post_init_from_model(observations.model)
     before, position = cache.slots, cache.position
     with _seeded(cache.seen):
@@ -80,13 +84,13 @@ def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: Laye
         "position_ids": counted[None],
         "cache_position": counted,
     }
-    scorer = scorer_of(press)
+    scorer, attentions = scorer_of(press), seen.attentions if needs_attention_weights(press) else None
     try:
         if scorer is None:
-            _run_hook(layer, press, view, arguments, seen.attentions)
+            _run_hook(layer, press, view, arguments, attentions)
         else:
             kept = _slots_to_keep(layer.slots, scorer.compression_ratio if by_ratio else 0, budget)
-            _keep_best(layer, scorer, kept, view, arguments, seen.attentions, rotates_back(press))
+            _keep_best(layer, scorer, kept, view, arguments, attentions, rotates_back(press))
     except AssertionError as error:  # kvpress states what a method needs as assertions
         raise ValueError(
             f"{type(press).__name__} cannot compress a cache of {layer.slots} slots after {tokens} tokens: {error}"
@@ -109,11 +113,21 @@ def _keep_best(
     keys = view.shown(layer.keys)
     with _keeping(scorer, kept, layer.slots):
         scores = scorer.score(view, arguments["hidden_states"], keys, layer.values, attentions, arguments)
-    slots = scores.topk(kept, dim=-1).indices.sort(dim=-1).values
+    slots = _rounded(scores).topk(kept, dim=-1).indices.sort(dim=-1).values
     turned = view.restored(KeyRerotationPress.rerotate_keys(view, slots, keys)) if rotate else None
     layer.evict(slots)
     if rotate:
         layer.keys = turned
+
+
+def _rounded(scores: torch.Tensor) -> torch.Tensor:
+    """Scores to 16 bits: what differs by rounding alone, ties.
+
+    A token that occurs twice has two keys of one norm in the first layer. Were the last bit to choose between them, the
+    choice would depend on how many tokens were fed at once, and drafting would change the output.
+    """
+    mantissa, exponent = torch.frexp(scores.float())
+    return torch.ldexp((mantissa * 2**16).round(), exponent - 16)
 
 
 def _run_hook(layer: PreallocatedLayer, press, view: LayerView, arguments: dict, attentions) -> None:

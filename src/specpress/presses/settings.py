@@ -1,7 +1,7 @@
 """When a cache is compressed, and to how many slots: after the prompt, and every so many tokens while decoding.
 
-The schedule looks at nothing but the number of tokens committed, so that speculative and autoregressive decoding compress
-at the same places and give the same tokens.
+The schedule looks at nothing but the number of tokens committed, so that speculative and autoregressive decoding
+compress at the same places and give the same tokens.
 """
 
 import sys
@@ -24,7 +24,7 @@ class Compression:
         Most slots of a layer after a compression. After the prompt the press's ratio counts too, if it leaves fewer.
         None compresses once, after the prompt, by the ratio alone.
     compression_interval : int or None
-        Tokens between compressions while decoding, 64 by default: with a budget of B the cache holds up to B + 64 slots.
+        Tokens between compressions while decoding, 64 by default: under a budget of B a layer holds up to B + 64 slots.
 
     Raises
     ------
@@ -76,8 +76,10 @@ class Compression:
             )
 
     def room(self, seen: int, prompt: int) -> int:
-        """Tokens that may be fed to a cache that has seen `seen` tokens, `prompt` of them at once, before the next
-        compression; at least 1. Without a budget there is no end to it."""
+        """Tokens, at least 1, that a cache may take before it is compressed next.
+
+        It has seen `seen` tokens, the first `prompt` of them at once. Without a budget there is always room.
+        """
         return sys.maxsize if self.cache_budget is None else self.interval - (seen - prompt) % self.interval
 
     def due(self, seen: int, prompt: int) -> bool:
@@ -103,7 +105,7 @@ def recent_tokens(press) -> int:
 
 
 def always_kept(press) -> int:
-    """Slots that `press` needs to see or always keeps: its sinks and its window, those of the presses in it included."""
+    """Slots that `press` always keeps, its sinks and its window, or the presses inside it theirs."""
     names = ("n_sink", "num_sinks", "sink_size_start", "sink_size_end", "window_size")
     own = sum(getattr(press, name, None) or 0 for name in names)
     return max(own, *(always_kept(inner) for inner in inner_presses(press)), 0)
