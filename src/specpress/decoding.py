@@ -142,7 +142,7 @@ class _Loop:
         started = clock(self.device)
         if self.compression.due(self.target.length, self.prompt_length):
             press, budget = self.compression.press, self.compression.cache_budget
-            compress(self.target.cache, press, self.target.observations, budget, by_ratio=False)
+            compress(self.target.cache, press, self.target.observations, budget, decoding=True)
         gamma = self._gamma() if self.drafter else 0
         proposal = None
         if gamma:

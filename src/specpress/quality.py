@@ -127,7 +127,7 @@ class _Reader:
         self.cached, self.compression = cached, compression
         self.context = cached.length
         self.nll = self.overlap = 0.0
-        self._compress(by_ratio=True)
+        self._compress(decoding=False)
         keep_observing(cached, compression.press if compression.cache_budget is not None else None)
 
     @property
@@ -139,16 +139,16 @@ class _Reader:
         logits = []
         while tokens.shape[1]:
             if self.compression.due(self.cached.length, self.context):
-                self._compress(by_ratio=False)
+                self._compress(decoding=True)
             fed = tokens[:, : self.compression.room(self.cached.length, self.context)]
             logits.append(self.cached.feed(fed, keep=fed.shape[1]))
             tokens = tokens[:, fed.shape[1] :]
         return torch.cat(logits, 1).float()
 
-    def _compress(self, by_ratio: bool) -> None:
+    def _compress(self, decoding: bool) -> None:
         if self.compresses:
             budget = self.compression.cache_budget
-            compress(self.cached.cache, self.compression.press, self.cached.observations, budget, by_ratio)
+            compress(self.cached.cache, self.compression.press, self.cached.observations, budget, decoding)
 
 
 def _prefilled(

@@ -180,7 +180,7 @@ def test_on_tokens_sees_every_token_in_order():
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
         ({"verification": "guess"}, "unknown verification 'guess'; known: token, block"),
         ({"drafter": DraftModel(tiny.llama(1, vocabulary=50))}, "vocabulary of 50 tokens, the target one of 48"),
-        ({"cache_budget": 100}, "compresses once, after the prompt"),
+        ({"cache_budget": 100}, "cache_budget needs a press"),
         (
             {"press": get_press("knorm"), "attention_mask": torch.tensor([[0, 1, 1, 1]])},
             "a press takes rows of equal length",

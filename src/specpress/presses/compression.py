@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import torch
+from torch import Tensor
 
 from specpress.cache import PreallocatedCache, PreallocatedLayer
 from specpress.presses.layer_view import LayerView, layer_view
@@ -25,7 +26,7 @@ __all__ = ["compress", "observed_attention"]
 
 @torch.inference_mode()
 def compress(
-    cache: PreallocatedCache, press, observations: Observations, budget: int | None = None, by_ratio: bool = True
+    cache: PreallocatedCache, press, observations: Observations, budget: int | None = None, decoding: bool = False
 ) -> None:
     """Let `press` evict slots in every layer.
 
@@ -34,7 +35,8 @@ def compress(
     cache : holds committed tokens only, those of `observations`
     press : a kvpress press
     budget : the most slots to keep in a layer, for presses that score slots
-    by_ratio : bool, whether the press's ratio counts too, which is meant for the prompt; the smaller number is kept
+    decoding : bool, whether tokens have come after the prompt; the press's ratio is meant for the prompt alone, where
+        the smaller of both numbers of slots is kept
 
     Raises
     ------
@@ -55,7 +57,7 @@ def compress(
             if seen.end != cache.seen:
                 raise ValueError(f"the cache has seen {cache.seen} tokens, of which {seen.end} were observed")
             view = layer_view(observations.model, seen.layer, offset=position - seen.hidden_states.shape[1])
-            _compress_layer(layer, press, view, seen, budget, by_ratio)
+            _compress_layer(layer, press, view, seen, budget, decoding)
     if rotates_back(press):
         cache.moved_back += before - cache.slots
 
@@ -75,7 +77,7 @@ def rotates_back(press) -> bool:
     return isinstance(press, KeyRerotationPress)
 
 
-def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, budget, by_ratio) -> None:
+def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, budget, decoding) -> None:
     hidden_states, tokens = seen.hidden_states, seen.hidden_states.shape[1]
     counted = torch.arange(tokens, device=hidden_states.device)
     arguments = {
@@ -89,8 +91,13 @@ def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: Laye
         if scorer is None:
             _run_hook(layer, press, view, arguments, attentions)
         else:
-            kept = _slots_to_keep(layer.slots, scorer.compression_ratio if by_ratio else 0, budget)
-            _keep_best(layer, scorer, kept, view, arguments, attentions, rotates_back(press))
+            kept = _slots_to_keep(layer.slots, 0 if decoding else scorer.compression_ratio, budget)
+            if kept < layer.slots:
+                with _keeping(scorer, kept, layer.slots):
+                    scores = scorer.score(
+                        view, hidden_states, view.shown(layer.keys), layer.values, attentions, arguments
+                    )
+                _keep_best(layer, view, _rounded(scores) if decoding else scores, kept, rotates_back(press))
     except AssertionError as error:  # kvpress states what a method needs as assertions
         raise ValueError(
             f"{type(press).__name__} cannot compress a cache of {layer.slots} slots after {tokens} tokens: {error}"
@@ -103,24 +110,17 @@ def _slots_to_keep(slots: int, ratio: float, budget: int | None) -> int:
     return min(compute_n_kept(slots, ratio) if ratio else slots, slots if budget is None else budget)
 
 
-def _keep_best(
-    layer: PreallocatedLayer, scorer, kept: int, view: LayerView, arguments: dict, attentions, rotate: bool
-) -> None:
+def _keep_best(layer: PreallocatedLayer, view: LayerView, scores: Tensor, kept: int, rotate: bool) -> None:
     from kvpress import KeyRerotationPress
 
-    if kept == layer.slots:
-        return
-    keys = view.shown(layer.keys)
-    with _keeping(scorer, kept, layer.slots):
-        scores = scorer.score(view, arguments["hidden_states"], keys, layer.values, attentions, arguments)
-    slots = _rounded(scores).topk(kept, dim=-1).indices.sort(dim=-1).values
-    turned = view.restored(KeyRerotationPress.rerotate_keys(view, slots, keys)) if rotate else None
+    slots = scores.topk(kept, dim=-1).indices.sort(dim=-1).values
+    turned = KeyRerotationPress.rerotate_keys(view, slots, view.shown(layer.keys)) if rotate else None
     layer.evict(slots)
     if rotate:
-        layer.keys = turned
+        layer.keys = view.restored(turned)
 
 
-def _rounded(scores: torch.Tensor) -> torch.Tensor:
+def _rounded(scores: Tensor) -> Tensor:
     """Scores to 16 bits: what differs by rounding alone, ties.
 
     A token that occurs twice has two keys of one norm in the first layer. Were the last bit to choose between them, the
