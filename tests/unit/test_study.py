@@ -258,7 +258,7 @@ REFUSED = [
     (
         "experiments.1.drafter.press",
         {"name": "knrm"},
-        r"experiments\[1\].drafter.press.name: unknown press 'knrm'; known: k",
+        r"experiments\[1\].drafter.press.name: unknown press 'knrm'; known: adakv",
     ),
     ("experiments.1.schedule.name", "amid", r"experiments\[1\].schedule.name: unknown schedule 'amid'; known: aimd,"),
     (
