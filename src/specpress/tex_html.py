@@ -29,6 +29,7 @@ DROPPED = {
 KEPT = {"parbox": 2, "textcolor": 2, "makebox": 1, "mbox": 1, "resizebox": 3, "rlap": 1, "llap": 1, "multirow": 3}
 KINDS = {"fig": "figure", "tab": "table", "sec": "section", "eq": "equation", "alg": "algorithm"}
 REFERENCES = ("cref", "Cref", "ref", "eqref")
+ARGUMENTS = {**DROPPED, **KEPT, **dict.fromkeys([*TAGS, *REFERENCES], 1), "result": 2}
 TABULARS = {"tabular": 1, "tabular*": 2, "tabularx": 2, "longtable": 1}  # and how many arguments each has
 
 _PLAIN = {"~": "\u00a0", "---": "—", "--": "–", "``": "“", "''": "”", "'": "’"}
@@ -122,9 +123,7 @@ def _command(name: str, tex: str, place: int, numbers: Mapping[str, str], math: 
     if name in ("\\", "newline"):
         return "<br>", place
     arguments = []
-    for _ in range(
-        2 if name in ("result", "frac") else DROPPED.get(name) or KEPT.get(name) or name in [*TAGS, *REFERENCES]
-    ):
+    for _ in range(ARGUMENTS.get(name, 0)):
         argument, place = _argument(tex, place)
         arguments.append(argument)
     if name == "result":
@@ -137,10 +136,11 @@ def _command(name: str, tex: str, place: int, numbers: Mapping[str, str], math: 
 
 
 def _argument(tex: str, place: int) -> tuple[str, int]:
-    """The next argument, a group without its braces or one character, past optional ones; and where it ends."""
+    """The next argument, a group without its braces or one token, past optional ones; and where it ends."""
     place = re.compile(r"\s*(\[[^]]*\]|\([^)]*\))*\s*").match(tex, place).end()
     if not tex.startswith("{", place):
-        return tex[place : place + 1], place + 1
+        token = re.compile(r"\\[A-Za-z]+|\\?.|$", re.DOTALL).match(tex, place)
+        return token[0], token.end()
     depth = 0
     for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(tex, place):
         depth += (match[0] == "{") - (match[0] == "}")

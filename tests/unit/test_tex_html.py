@@ -17,6 +17,7 @@ NUMBERS = r"""
         (r"\emph{faster, \textbf{much}} here", "<em>faster, <strong>much</strong></em> here"),
         (r"$\gamma = 4$ and $-$1.5", "γ = 4 and −1.5"),
         (r"$10^{-3}$, $x_i$", "10<sup>−3</sup>, x<sub>i</sub>"),
+        (r"$c_\gamma$", "c<sub>γ</sub>"),
         (r"0.5\rlap{\textsuperscript{a}}", "0.5<sup>a</sup>"),
         (r"a < b", "a &lt; b"),
         ("``it's''", "“it’s”"),
