@@ -64,6 +64,7 @@ def _statements(block: ast.AST) -> Iterator[ast.AST]:
             yield from _statements(node)
 
 
+@cache
 def _module_file(name: str, root: Path) -> Path | None:
     """The file of a module; None when there is none. Modules outside specpress are found as Python finds them."""
     top, *rest = name.split(".")
