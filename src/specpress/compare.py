@@ -127,6 +127,7 @@ def draw(comparison: Comparison, output: str | Path, labels: tuple[str, str]) ->
         If Matplotlib writes no such format.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     plt.switch_backend("agg")
     known = plt.figure().canvas.get_supported_filetypes()
@@ -143,6 +144,10 @@ def draw(comparison: Comparison, output: str | Path, labels: tuple[str, str]) ->
             axes.plot([], [], marker, color=f"C{side}", markersize=4, label="AB"[side] + ": " + labels[side])
         axes.axvline(1, color="0.6", linewidth=0.8, zorder=0)
         axes.set(xscale="log", xlabel="value relative to A, with 95% intervals", ylim=(-0.7, max(len(shown), 1) - 0.3))
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(MaxNLocator(6) if high < 10 * low else LogLocator())
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_yticks(range(len(shown)), [pair.name for pair in shown])
         left_out = len(comparison.moved) - len(shown)
         title = (
