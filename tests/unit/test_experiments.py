@@ -154,6 +154,20 @@ def test_a_perplexity_experiment_scores_every_ratio_on_the_same_passages(places)
     assert metrics["curve"][1]["kv_bytes"] == metrics["curve"][0]["kv_bytes"] / 2
 
 
+def test_perplexity_once_and_while_decoding_beside_what_a_cache_takes(places):
+    metrics = run({**PERPLEXITY, "ratios": [0, 0.5, 0.7], "decoding_interval": 5, "timed_steps": 2}, **places)
+    points = [(point["ratio"], point["mode"]) for point in metrics["curve"]]
+    assert points == [(0, "once"), (0.5, "once"), (0.7, "once"), (0.5, "decoding"), (0.7, "decoding")]
+    assert [point["slots"] for point in metrics["curve"]] == [40, 20, 12, 20, 12]
+    reference, *compressed = metrics["curve"]
+    assert reference["acceptance"] is None is reference["step_ms"]
+    for point in compressed:
+        assert all(0 < value < 1 for value in point["acceptance"])
+        assert all(value > 0 for name in ("step_ms", "full_step_ms") for value in point[name])
+    assert compressed[0]["nll"] != compressed[2]["nll"]
+    assert "decoding" not in {point["mode"] for point in run(PERPLEXITY, **places)["curve"]}
+
+
 def test_perplexity_at_ratio_zero_is_the_plain_models(places):
     metrics = run(PERPLEXITY, **places)
     model, tokenizer = load_model(places["models"]["target"])

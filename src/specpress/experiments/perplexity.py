@@ -1,25 +1,73 @@
-"""Quality: the perplexity of text that follows a compressed context."""
+"""Quality: the perplexity of text that follows a compressed context, what the cache takes, and how fast a step is.
+
+The acceptance beside it is what self-speculation on such a cache would see: the overlap of its laws with the full
+cache's.
+"""
+
+import math
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from specpress.experiments.arms import no_garbage_collection
 from specpress.experiments.assets import Assets, as_batch
 from specpress.presses import Compression, get_press
-from specpress.quality import perplexities
+from specpress.quality import Perplexity, perplexities
+
+ONCE, DECODING = "once", "decoding"
+_PER_PASSAGE = ("nll", "n_tokens", "acceptance", "step_ms", "full_step_ms")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the curve: a share of the cache removed, once after the context or also while decoding."""
+
+    ratio: float
+    mode: str
+
+    def compression(self, spec: dict) -> Compression:
+        """Compressing that far; while decoding, to the slots that the ratio leaves of the context."""
+        press = get_press(compression_ratio=self.ratio, **spec["press"])
+        if self.ratio == 0:
+            return Compression()
+        if self.mode == ONCE:
+            return Compression(press)
+        budget = math.ceil((1 - self.ratio) * spec["context"])
+        return Compression(press, budget, spec["decoding_interval"])
 
 
 def measure(spec: dict, assets: Assets) -> dict:
-    """Summed negative log-likelihoods a passage, for every ratio of the press; one prefill serves all ratios."""
-    settings = [Compression(get_press(compression_ratio=ratio, **spec["press"])) for ratio in spec["ratios"]]
+    """One value a passage for every point of the curve; one prefill serves all points."""
+    points = _points(spec)
+    settings = [point.compression(spec) for point in points]
     model, tokenizer = assets.model(spec["model"]), assets.tokenizer(spec["model"])
     passages = assets.passages(
         spec, count=spec["passages"], length=spec["context"] + spec["score"], tokenizer=tokenizer
     )
-    curve = [{"ratio": ratio, "kv_bytes": None, "nll": [], "n_tokens": []} for ratio in spec["ratios"]]
+    results = []
     for passage in tqdm(passages, desc=spec["id"], unit="passage", mininterval=5):
-        results = perplexities(model, as_batch([passage], model), context=spec["context"], settings=settings)
-        for point, result in zip(curve, results, strict=True):
-            point["kv_bytes"] = result.kv_bytes
-            point["nll"].append(result.nll)
-            point["n_tokens"].append(result.n_tokens)
+        tokens, steps = as_batch([passage], model), spec.get("timed_steps", 0)
+        with no_garbage_collection():
+            found = perplexities(model, tokens, context=spec["context"], settings=settings, timed_steps=steps)
+            results.append(list(found))
     where = [{"document": passage.document, "offset": passage.offset} for passage in passages]
+    curve = [_row(point, found) for point, found in zip(points, zip(*results, strict=True), strict=True)]
     return {"passages": where, "curve": curve}
+
+
+def _points(spec: dict) -> list[Point]:
+    """Every ratio once, and with `decoding_interval` every ratio above 0 while decoding."""
+    while_decoding = [ratio for ratio in spec["ratios"] if ratio] if "decoding_interval" in spec else []
+    return [Point(ratio, ONCE) for ratio in spec["ratios"]] + [Point(ratio, DECODING) for ratio in while_decoding]
+
+
+def _row(point: Point, found: tuple[Perplexity, ...]) -> dict:
+    """A point of the curve for the metrics file: sizes of the cache, and one value a passage of everything else."""
+    values = {name: [getattr(result, name) for result in found] for name in _PER_PASSAGE}
+    return {
+        "ratio": point.ratio,
+        "mode": point.mode,
+        "slots": found[0].slots,
+        "kv_bytes": found[0].kv_bytes,
+        **{name: None if None in column else column for name, column in values.items()},
+    }
