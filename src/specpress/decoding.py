@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from specpress.attention import decode_attention
+from specpress.batches import BatchLoop
 from specpress.cache import PreallocatedCache
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
@@ -58,11 +59,13 @@ def generate(
     Parameters
     ----------
     model : any transformers Llama or GPT-NeoX causal LM
-    input_ids : LongTensor (batch, prompt_len); batch > 1 without a drafter only
+    input_ids : LongTensor (batch, prompt_len); with a drafter each row accepts its own tokens
     max_new_tokens : int, never exceeded
     sampling : SamplingParams, shared by draft and target
     drafter : proposes tokens; None decodes autoregressively
     schedule : how many tokens to draft; Constant(4) by default. Drafter and schedule belong to this call.
+        For a batch the rows share one gamma, and the schedule learns from the rounds of one row, each in its turn:
+        past rounds decide it, so every row follows the law it has alone.
     verification : "token" or "block"
     press : a kvpress press that compresses the target's cache after the prompt (the output law is then that of
         autoregressive decoding on the compressed cache); None keeps all slots
@@ -70,7 +73,8 @@ def generate(
         every `compression_interval` tokens (64 by default); see `specpress.presses.Compression`
     eos_token_id : end-of-text token(s) to stop after; None never stops
     attention_mask : Tensor (batch, prompt_len), 0 where a row is padded on the left
-    on_tokens : called with each batch of new tokens, LongTensor (batch, n), as they are committed
+    on_tokens : called with each batch of new tokens, LongTensor (batch, n), as they are committed; not for a batch with
+        a drafter, whose rows are committed one by one
 
     Returns
     -------
@@ -79,8 +83,8 @@ def generate(
     Raises
     ------
     ValueError
-        For input that cannot be decoded: an empty prompt, one longer than the model's context, a batch with a drafter,
-        vocabularies that differ, an unknown verification, a press that cannot do what is asked of it.
+        For input that cannot be decoded: an empty prompt, one longer than the model's context, vocabularies that
+        differ, an unknown verification, a press or drafter that cannot do what is asked of it.
     """
     _check(model, input_ids, max_new_tokens, drafter, verification)
     compression = Compression(press, cache_budget, compression_interval)
@@ -90,8 +94,17 @@ def generate(
         compression.check_prompt(input_ids.shape[1])
     if press is not None and padding is not None:
         raise ValueError("a press takes rows of equal length: left padding would be compressed as if it were text")
+    stop_tokens = token_set(eos_token_id)
+    if drafter is not None and (len(input_ids) > 1 or padding is not None):
+        if cache_budget is not None:
+            raise ValueError("a batch with a drafter is compressed once, after the prompt: leave out cache_budget")
+        prompts = _rows(input_ids, padding, drafter, on_tokens)
+        settings = {"sampling": sampling, "schedule": schedule or Constant(4), "verification": verification}
+        batch = BatchLoop(model, prompts, max_new_tokens, drafter.rows(len(prompts)), press, stop_tokens, **settings)
+        with decode_attention(model, *drafter.models()):
+            return Generation(*batch.run())
     loop = _Loop(model, input_ids, max_new_tokens, sampling, drafter, schedule or Constant(4), verification)
-    loop.stop_tokens, loop.padding, loop.compression = token_set(eos_token_id), padding, compression
+    loop.stop_tokens, loop.padding, loop.compression = stop_tokens, padding, compression
     with decode_attention(model, *(drafter.models() if drafter else ())):
         return loop.run(on_tokens or (lambda tokens: None))
 
@@ -212,6 +225,20 @@ class _Loop:
         return self.context[:, self.prompt_length : self.length].clone()
 
 
+def _rows(input_ids: Tensor, padding: Tensor | None, drafter: Drafter, on_tokens) -> list[Tensor]:
+    """The prompts of a batch without their padding, LongTensor (n,) each."""
+    if on_tokens is not None:
+        raise ValueError("on_tokens follows one sequence, or a batch without a drafter; leave it out")
+    if padding is None:
+        return list(input_ids)
+    if getattr(drafter, "press", None) is not None:
+        raise ValueError("the drafter's press takes rows of equal length: leave out the padding or the press")
+    prompts = [row[mask.bool()] for row, mask in zip(input_ids, padding, strict=True)]
+    if not all(map(len, prompts)):
+        raise ValueError("a prompt of the batch is empty: attention_mask hides a whole row")
+    return prompts
+
+
 def _check(
     model: nn.Module, input_ids: Tensor, max_new_tokens: int, drafter: Drafter | None, verification: str
 ) -> None:
@@ -219,9 +246,5 @@ def _check(
     check_prompt(model, input_ids, max_new_tokens)
     if verification not in METHODS:
         raise ValueError(f"unknown verification {verification!r}; known: {', '.join(METHODS)}")
-    if drafter is not None and len(input_ids) > 1:
-        raise ValueError(
-            f"speculative decoding takes one sequence at a time, got a batch of {len(input_ids)}; leave out the drafter"
-        )
     for draft in drafter.models() if drafter else ():
         check_context(draft, input_ids.shape[1], max_new_tokens, "the draft model's")

@@ -13,9 +13,15 @@ from specpress.presses.settings import needs_attention_weights, recent_tokens
 
 
 def prefill(
-    cached: CachedModel, prompt: Tensor, *, press=None, budget: int | None = None, drafter: Drafter | None = None
+    cached: CachedModel,
+    prompt: Tensor,
+    *,
+    press=None,
+    budget: int | None = None,
+    drafter: Drafter | None = None,
+    keep: int = 1,
 ) -> Tensor:
-    """Feed a prompt, LongTensor (batch, n), to an empty cache; returns the logits after it, (batch, 1, vocabulary).
+    """Feed a prompt, LongTensor (batch, n), to an empty cache; returns the last logits, (batch, keep, vocabulary).
 
     The drafter sees the cache before `press` compresses it: a drafter's own compression removes a fraction of the
     prompt, whatever the target's removes. `cached` goes on being observed if press or drafter will compress again.
@@ -23,7 +29,7 @@ def prefill(
     drafting = drafter.press if drafter is not None and drafter.observes else None
     if press is not None or drafting is not None:
         cached.observations = Observations(cached.model)
-    logits = read(cached, prompt, press, drafting)
+    logits = read(cached, prompt, press, drafting, keep=keep)
     if drafter is not None:
         drafter.prefilled(cached, cached.observations)
     if press is not None:
@@ -32,11 +38,11 @@ def prefill(
     return logits
 
 
-def read(cached: CachedModel, prompt: Tensor, *presses) -> Tensor:
-    """Feed a prompt with the attention that the presses can learn from; returns the logits after it."""
+def read(cached: CachedModel, prompt: Tensor, *presses, keep: int = 1) -> Tensor:
+    """Feed a prompt with the attention that the presses can learn from; returns the last `keep` logits."""
     eager = any(needs_attention_weights(press) for press in presses)
     with decode_attention(cached.model, implementation="eager") if eager else nullcontext():
-        return cached.feed(prompt)
+        return cached.feed(prompt, keep)
 
 
 def keep_observing(cached: CachedModel, *presses) -> None:

@@ -20,7 +20,10 @@ class Iteration:
 
     `gamma` is what the schedule asked for, `proposed` what the drafter gave, `accepted` what the target kept,
     `committed` the tokens that reached the output (at most accepted + 1), `slots` the slots of the target's cache
-    afterwards.
+    afterwards (of its fullest row). `rejections` counts the sequences whose draft was cut short.
+
+    For a batch with a drafter, proposed, accepted, committed and rejections are sums over the rows, and gamma is what
+    was asked for in each row.
     """
 
     gamma: int
@@ -30,6 +33,11 @@ class Iteration:
     seconds: float
     draft_seconds: float
     slots: int
+    rejections: int | None = None
+
+    def __post_init__(self):
+        if self.rejections is None:  # one sequence
+            object.__setattr__(self, "rejections", int(self.accepted < self.proposed))
 
     @property
     def verify_seconds(self) -> float:
@@ -52,13 +60,13 @@ class Trace:
 
     def columns(self) -> dict[str, list]:
         """The iterations as one list a field, for JSON."""
-        names = ("gamma", "proposed", "accepted", "committed", "seconds", "draft_seconds", "slots")
+        names = ("gamma", "proposed", "accepted", "committed", "seconds", "draft_seconds", "slots", "rejections")
         return {name: [getattr(iteration, name) for iteration in self.iterations] for name in names}
 
     def tested(self) -> tuple[int, int]:
         """(accepted, tested) draft tokens: those after the first rejection of a round were never put to the test."""
         accepted = sum(i.accepted for i in self.iterations)
-        rejected = sum(i.accepted < i.proposed for i in self.iterations)
+        rejected = sum(i.rejections for i in self.iterations)
         return accepted, accepted + rejected
 
     def metrics(self, n_tokens: int) -> dict:

@@ -185,7 +185,6 @@ def test_on_tokens_sees_every_token_in_order():
             {"press": get_press("knorm"), "attention_mask": torch.tensor([[0, 1, 1, 1]])},
             "a press takes rows of equal length",
         ),
-        ({"drafter": PromptLookup(), "input_ids": tiny.prompt(4, batch=2)}, "one sequence at a time"),
     ],
 )
 def test_bad_input_is_refused(arguments, said):

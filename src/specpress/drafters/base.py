@@ -1,8 +1,10 @@
 """What the decoding loop asks of a drafter."""
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
@@ -60,6 +62,58 @@ class Drafter:
     def models(self) -> Iterable[nn.Module]:
         """The models this drafter runs, so that the loop can set them up."""
         return ()
+
+    def rows(self, batch: int) -> "RowByRow":
+        """What drafts for a batch of sequences: a copy of this drafter for each, unless a drafter knows better."""
+        return RowByRow(self, batch)
+
+
+class RowByRow:
+    """Draft for several sequences with a copy of one drafter each. Its methods are a drafter's, with lists over rows.
+
+    Raises
+    ------
+    ValueError
+        If the drafter reads the target's cache: its copies cannot share the cache of a batch.
+    """
+
+    observes = False
+
+    def __init__(self, drafter: Drafter, batch: int):
+        if type(drafter).prefilled is not Drafter.prefilled:
+            raise ValueError(
+                f"{type(drafter).__name__} reads the target's cache and drafts for one sequence at a time, got a batch "
+                f"of {batch}; decode the sequences one by one"
+            )
+        self._drafters = [copy.copy(drafter) for _ in range(batch)]
+
+    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
+        """See `Drafter.start`."""
+        self._vocabulary = target.config.vocab_size
+        for drafter in self._drafters:
+            drafter.start(target, sampling, randomness, capacity)
+
+    def prefilled(self, target: CachedModel, observations) -> None:
+        """See `Drafter.prefilled`."""
+
+    def propose(
+        self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]
+    ) -> list[Proposal]:
+        """Draft up to gammas[r] tokens after contexts[r], LongTensor (n,), for each row r."""
+        nothing = Proposal(contexts[0][:0], torch.zeros(0, self._vocabulary, device=contexts[0].device))
+        return [
+            drafter.propose(context, gamma, stop) if gamma else nothing
+            for drafter, context, gamma in zip(self._drafters, contexts, gammas, strict=True)
+        ]
+
+    def rollback(self, lengths: Sequence[int]) -> None:
+        """Of each row r the first lengths[r] tokens stand."""
+        for drafter, length in zip(self._drafters, lengths, strict=True):
+            drafter.rollback(length)
+
+    def models(self) -> Iterable[nn.Module]:
+        """See `Drafter.models`."""
+        return self._drafters[0].models()
 
 
 def check_same_vocabulary(target: nn.Module, draft: nn.Module) -> None:

@@ -50,6 +50,10 @@ class Cascade(Drafter):
         """See `Drafter.models`."""
         return (self.model, *self.drafter.models())
 
+    def rows(self, batch: int) -> Drafter:
+        """Refused: the inner rounds are those of one sequence."""
+        raise ValueError(f"a cascade drafts for one sequence at a time, got a batch of {batch}; take another drafter")
+
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """Inner rounds until `gamma` tokens, `rounds` rounds or `stop`; the laws are the intermediate model's."""
         if not self._cached.length:

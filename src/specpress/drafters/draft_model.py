@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
+from specpress.drafters.rows import ModelRows
 from specpress.prefill import prefill
 from specpress.sampling import Randomness, SamplingParams, draw, over_vocabulary, probabilities
 
@@ -37,6 +38,10 @@ class DraftModel(Drafter):
     def models(self) -> tuple[nn.Module]:
         """See `Drafter.models`."""
         return (self.model,)
+
+    def rows(self, batch: int) -> ModelRows:
+        """See `Drafter.rows`: one forward of the draft model serves the whole batch."""
+        return ModelRows(self.model, self.press)
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """Sample up to `gamma` tokens from the draft model's own law."""

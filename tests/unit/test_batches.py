@@ -1,0 +1,133 @@
+"""Speculative decoding of a batch: every row as if it were decoded alone."""
+
+import pytest
+import tiny
+import torch
+
+from specpress import SamplingParams, generate
+from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
+from specpress.presses import get_press
+from specpress.schedules import AIMD, Confidence, Constant
+
+GREEDY = SamplingParams(temperature=0)
+
+
+def knorm(ratio=0.5):
+    return get_press("knorm", compression_ratio=ratio)
+
+
+DRAFTERS = {
+    "weak draft": lambda make: DraftModel(make(1, seed=5)),
+    "the target itself": lambda make: DraftModel(make()),
+    "compressed draft": lambda make: DraftModel(make(1, seed=5), press=knorm()),
+    "prompt lookup": lambda make: PromptLookup(max_ngram=2),
+    "compressed target": lambda make: CompressedTarget(knorm()),
+}
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("kind", DRAFTERS)
+@pytest.mark.parametrize("verification", ["token", "block"])
+def test_a_greedy_batch_equals_its_rows_alone(family, kind, verification):
+    make = tiny.FAMILIES[family]
+    model, tokens = make(), tiny.prompt(30, batch=3)
+    settings = {"max_new_tokens": 24, "sampling": GREEDY}
+    alone = torch.cat([generate(model, row[None], **settings).tokens for row in tokens])
+    for schedule in (Constant(3), AIMD(floor=1, cap=6), Confidence(0.6, cap=5)):
+        drafter = DRAFTERS[kind](make)
+        together = generate(model, tokens, drafter=drafter, schedule=schedule, verification=verification, **settings)
+        assert torch.equal(together.tokens, alone)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("kind", DRAFTERS)
+def test_under_a_press_a_batch_equals_its_rows_alone(family, kind):
+    make = tiny.FAMILIES[family]
+    model, tokens = make(), tiny.prompt(30, batch=3)
+    settings = {"max_new_tokens": 20, "sampling": GREEDY, "press": knorm(0.6)}
+    alone = torch.cat([generate(model, row[None], **settings).tokens for row in tokens])
+    together = generate(model, tokens, drafter=DRAFTERS[kind](make), **settings)
+    assert torch.equal(together.tokens, alone)
+    assert together.trace.iterations[0].slots <= 12 + 5
+
+
+@pytest.mark.parametrize("kind", ["weak draft", "prompt lookup"])
+@pytest.mark.parametrize("lengths", [(12, 5, 9), (1, 12, 12), (7,)])
+def test_padded_rows_equal_themselves_alone(kind, lengths):
+    model, rows = tiny.llama(), [tiny.prompt(n, seed=n)[0] for n in lengths]
+    tokens, mask = torch.zeros(len(rows), 12, dtype=torch.long), torch.zeros(len(rows), 12, dtype=torch.long)
+    for i, row in enumerate(rows):
+        tokens[i, -len(row) :], mask[i, -len(row) :] = row, 1
+    settings = {"max_new_tokens": 20, "sampling": GREEDY}
+    drafter = DRAFTERS[kind](tiny.llama)
+    together = generate(model, tokens, attention_mask=mask, drafter=drafter, **settings).tokens
+    for got, row in zip(together, rows, strict=True):
+        assert torch.equal(got[None], generate(model, row[None], **settings).tokens)
+
+
+def test_rows_end_on_their_own():
+    model, tokens = tiny.llama(), tiny.prompt(10, batch=3)
+    free = generate(model, tokens, max_new_tokens=20, sampling=GREEDY).tokens
+    stop = int(free[0, 4])
+    settings = {"max_new_tokens": 20, "sampling": GREEDY, "eos_token_id": stop}
+    expected = generate(model, tokens, **settings).tokens
+    stopped = generate(model, tokens, drafter=DraftModel(tiny.llama(1, seed=5)), **settings)
+    assert torch.equal(stopped.tokens, expected)
+    kept = [row.index(stop) + 1 if stop in row else len(row) for row in stopped.tokens.tolist()]
+    assert sum(i.committed for i in stopped.trace.iterations) == sum(kept) - 3
+
+
+def test_the_trace_sums_over_rows():
+    drafter = DraftModel(tiny.llama())
+    result = generate(tiny.llama(), tiny.prompt(9, batch=2), max_new_tokens=21, drafter=drafter, schedule=Constant(4))
+    first = result.trace.iterations[0]
+    assert (first.gamma, first.proposed, first.accepted, first.committed, first.rejections) == (4, 8, 8, 10, 0)
+    assert result.metrics()["acceptance_rate"] == 1
+    assert result.metrics()["tokens_per_iteration"] == 5
+    assert result.trace.kv_bytes == 2 * 2 * (9 + 20) * 2 * 2 * 8 * 4  # rows, K and V, slots, layers, heads, size, bytes
+
+
+def test_one_forward_verifies_all_rows():
+    model, shapes = tiny.llama(), []
+    model.register_forward_pre_hook(lambda module, args, kwargs: shapes.append(tuple(args[0].shape)), with_kwargs=True)
+    drafter = DraftModel(tiny.llama(1, seed=5))
+    result = generate(model, tiny.prompt(9, batch=4), max_new_tokens=12, drafter=drafter, schedule=Constant(3))
+    assert len(shapes) == 1 + len(result.trace.iterations)
+    assert {rows for rows, _ in shapes} == {4}
+
+
+def test_growing_past_the_allocated_slots_changes_nothing(monkeypatch):
+    from specpress import cache, ragged
+
+    monkeypatch.setattr(cache, "_BLOCK", 1)
+    monkeypatch.setattr(ragged, "_BLOCK", 2)
+    model, tokens = tiny.llama(), tiny.prompt(10, batch=2)
+    settings = {"max_new_tokens": 20, "sampling": GREEDY}
+    together = generate(model, tokens, drafter=CompressedTarget(knorm(0.9)), **settings)
+    assert torch.equal(together.tokens, generate(model, tokens, **settings).tokens)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"drafter": Cascade(tiny.llama(), PromptLookup())},
+            "a cascade drafts for one sequence at a time, got a batch",
+        ),
+        ({"drafter": CompressedTarget(knorm(), interval=8)}, "leave out the interval"),
+        ({"drafter": PromptLookup(), "on_tokens": print}, "on_tokens follows one sequence"),
+        ({"drafter": PromptLookup(), "press": knorm(), "cache_budget": 3}, "leave out cache_budget"),
+        (
+            {"drafter": CompressedTarget(knorm()), "attention_mask": torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])},
+            "the drafter's press takes rows of equal length",
+        ),
+        (
+            {"drafter": PromptLookup(), "attention_mask": torch.tensor([[0, 0, 0, 0], [1, 1, 1, 1]])},
+            "attention_mask hides a whole row",
+        ),
+        ({"drafter": DraftModel(tiny.llama(1, vocabulary=50))}, "vocabulary of 50 tokens, the target one of 48"),
+    ],
+)
+def test_batches_that_cannot_be_drafted_for_are_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        generate(tiny.llama(), tiny.prompt(4, batch=2), max_new_tokens=5, **arguments)
