@@ -17,7 +17,7 @@ GPU ?=
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
 
-.PHONY: help setup programs paper plan test test-slow lint dag report archive paper-from clean lock
+.PHONY: help setup programs paper plan test test-slow test-slurm lint dag report archive paper-from clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
@@ -45,10 +45,15 @@ plan: setup  ## Say what a study takes: jobs, download, disk, memory, hours on a
 
 # One thread: the models of these tests are tiny, and threads that share their cores with anything else wait on each other.
 test: setup  ## Run the tests, about six minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm"
 
 test-slow: setup  ## Run the tests that take minutes each or need the downloaded model
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not slurm"
+
+test-slurm: setup  ## Run a study on a real SLURM of one node, or say why that cannot be (root, Debian)
+	@tests/slurm/install.sh
+	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/slurm --upgrade --requirement requirements-slurm.lock
+	PYTHONPATH=$(VENV)/slurm OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm
 
 lint: setup  ## Check the style of Python and Snakemake code
 	$(BIN)/ruff check

@@ -1,8 +1,15 @@
 """The device a job computes on: which one, in which dtype, with how much memory, under which settings."""
 
+import fcntl
+import os
+from pathlib import Path
+from tempfile import gettempdir
+
 import torch
 
 KINDS = ("cuda", "mps", "cpu")
+
+_held = []  # locks of the GPUs this process has claimed
 
 
 def resolve_device(device="auto") -> torch.device:
@@ -25,6 +32,33 @@ def resolve_device(device="auto") -> torch.device:
         here = ", ".join(name for name in KINDS if available[name])
         raise ValueError(f"device {device!r} is not available here (available: {here}); set `device` in the study")
     return torch.device(device)
+
+
+def claim(device: torch.device, folder: str | None = None) -> torch.device:
+    """With several GPUs and none chosen, one that no other job of this machine holds; else the device itself.
+
+    The lock on a file of `folder` (the system's temporary one) ends with the process. Where the system shows a job only
+    its own GPU, as SLURM does, there is nothing to choose.
+
+    Raises
+    ------
+    ValueError
+        If every GPU is taken.
+    """
+    if device.type != "cuda" or device.index is not None or torch.cuda.device_count() < 2:
+        return device
+    for index in range(torch.cuda.device_count()):
+        file = open(Path(folder or gettempdir()) / f"specpress-{os.getuid()}-gpu{index}.lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        _held.append(file)
+        return torch.device("cuda", index)
+    raise ValueError(
+        f"all {torch.cuda.device_count()} GPUs are taken by other jobs: give snakemake --resources gpu=N, their number"
+    )
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

@@ -120,10 +120,11 @@ def step_ms(model: Model, on: Machine, *, batch: int = 1, slots: float = 0, quer
 def jobs(study: Study, on: Machine) -> list[Job]:
     """The experiments of a study, with what each takes."""
     known = models(study)
-    return [_job(spec, known, on) for spec in study.experiments.values()]
+    return [job(spec, known, on) for spec in study.experiments.values()]
 
 
-def _job(spec: dict, known: Mapping[str, Model | None], on: Machine) -> Job:
+def job(spec: dict, known: Mapping[str, Model | None], on: Machine) -> Job:
+    """One experiment, by its spec and the `models` of its study."""
     named = {name: known[name] for name in models_of(spec)}
     if None in named.values() or spec["kind"] not in _SECONDS:
         return Job(spec["id"], spec["kind"], None, None)

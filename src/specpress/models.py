@@ -7,6 +7,7 @@ sorted ids of the full vocabulary that the rows of its output head stand for.
 import contextlib
 import re
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -243,10 +244,8 @@ def _model_directory(path_or_repo) -> Path:
 
 
 def _download(repo: str) -> Path:
-    from specpress.hub import download_model
-
-    try:
-        return download_model(repo)
+    try:  # by name: experiments, which never come here, should not run again when the hub's module is edited
+        return import_module("specpress.hub").download_model(repo)
     except ValueError as error:
         raise FileNotFoundError(
             f"{repo!r} is neither a directory here nor a repository of the model hub: {error}; "

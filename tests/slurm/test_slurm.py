@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tree import ROOT, Tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+pytestmark = pytest.mark.slurm
 
 TINY = yaml.safe_load((ROOT / "tests" / "study.yaml").read_text())
 RUN = ["--workflow-profile", "profiles/slurm", "--configfile", "study.yaml", "--cores", "1"]

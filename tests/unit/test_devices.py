@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from specpress.devices import default_dtype, free_memory, resolve_device, settings
+from specpress import devices
+from specpress.devices import claim, default_dtype, free_memory, resolve_device, settings
 from specpress.environment import describe, peak_memory_bytes
 
 
@@ -63,3 +64,17 @@ def test_the_environment_says_how_deterministic_it_was():
 
 def test_a_cpu_has_free_memory():
     assert 0 < free_memory(torch.device("cpu")) < 2**50
+
+
+def test_every_job_gets_a_gpu_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr("specpress.devices._held", [])
+    any_gpu = torch.device("cuda")
+    assert [claim(any_gpu, tmp_path).index for _ in range(2)] == [0, 1]
+    with pytest.raises(ValueError, match=r"all 2 GPUs are taken.*--resources gpu=N"):
+        claim(any_gpu, tmp_path)
+    assert claim(torch.device("cuda", 1), tmp_path).index == 1  # the study's choice
+    assert claim(torch.device("cpu"), tmp_path).type == "cpu"
+    for file in devices._held:  # the other jobs end
+        file.close()
+    assert claim(any_gpu, tmp_path).index == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from snakemake.exceptions import WorkflowError
-from specpress import resources
+from specpress import estimates, resources
 from specpress.study import StudyError, canonical, load_study, models_of, modules_of, sources
 
 # `python` in a job is the one that runs snakemake, whether or not its environment is activated. SPECPRESS_RUN marks the
@@ -39,6 +39,28 @@ fragments = {
     **{f"text/{name}": text["template"] for name, text in contents["texts"].items()},
     "numbers": contents["numbers"]["template"],
 }
+
+
+known_sizes = estimates.models(study)
+cautious = estimates.machine("t4")
+
+
+def experiment_mb(name):
+    """Megabytes of an experiment: Python and torch, and what its models need. Without shapes, a guess."""
+    needed = estimates.job(study.experiments[name], known_sizes, cautious).memory_bytes
+    return 3000 + (needed or 0) // 10**6
+
+
+def experiment_minutes(name):
+    """Minutes to ask a cluster for: four times the estimate on a slow GPU, and never less than an hour."""
+    hours = estimates.job(study.experiments[name], known_sizes, cautious).hours
+    return max(60, int(4 * 60 * (hours or 0)))
+
+
+def model_mb(name):
+    """Megabytes to prepare a model: its weights as read and as written."""
+    model = known_sizes[name]
+    return 3000 + (2 * model.size["weight_bytes"] // 10**6 if model else 0)
 
 
 def one_of(names):

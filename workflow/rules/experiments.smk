@@ -13,8 +13,8 @@ rule run_experiment:
         f"{LOGS}/run_experiment/{{experiment}}.log",
     threads: workflow.cores
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=lambda w: experiment_mb(w.experiment),
+        runtime=lambda w: experiment_minutes(w.experiment),
     params:
         spec=lambda w: canonical(study.experiments[w.experiment]),
         models=lambda w: named("--model", models_of(study.experiments[w.experiment]), model_dir),

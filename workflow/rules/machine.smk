@@ -16,7 +16,8 @@ rule measure_machine:
     params:
         spec=canonical({"id": "machine", "kind": "machine", "model": study.config["baseline"]}),
         model=model_dir(study.config["baseline"]),
+        device=options(device=study.device),
     # The progress bar goes to the log: the rates take seconds.
     shell:
         "python scripts/measure_machine.py --spec {params.spec:q} --model {params.model} --threads {threads} "
-        "--output {output} > {log} 2>&1"
+        "{params.device} --output {output} > {log} 2>&1"

@@ -26,7 +26,7 @@ rule prepare_model:
     log:
         f"{LOGS}/prepare_model/{{model}}.log",
     resources:
-        mem_mb=3000,
+        mem_mb=lambda w: model_mb(w.model),
         runtime=30,
     params:
         options=lambda w: options(**without_plan(study.models[w.model]), device=study.device),

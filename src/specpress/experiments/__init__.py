@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from specpress.devices import resolve_device
+from specpress.devices import claim, resolve_device
 from specpress.environment import describe, peak_memory_bytes
 from specpress.experiments import preflight
 from specpress.experiments.assets import Assets
@@ -41,7 +41,7 @@ def run(spec: dict, *, models: dict[str, Path], data: dict[str, Path], threads: 
     """
     torch.set_num_threads(threads)
     started = time.perf_counter()
-    where = resolve_device(device)
+    where = claim(resolve_device(device))
     preflight.check(spec, models, where)
     assets = Assets(models, data, where)
     measured = import_module(f"specpress.experiments.{spec['kind']}").measure(spec, assets)
