@@ -48,9 +48,17 @@ BAD = {"id": "impossible", "kind": "speed", "sampling": "greedy", "prompt_tokens
 LONG = {"id": "long", "kind": "speed", "sampling": "greedy", "max_new_tokens": 1000, "repeats": 1000}
 
 
+class Submitting(Tree):
+    """A tree whose snakemake also finds the executor, which is not installed beside it."""
+
+    def environment(self) -> dict[str, str]:
+        own = super().environment()
+        return {**own, "PYTHONPATH": f"{own['PYTHONPATH']}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+
 @pytest.fixture(scope="module")
 def tree(slurm, tmp_path_factory) -> Tree:
-    return Tree(tmp_path_factory.mktemp("slurm"))
+    return Submitting(tmp_path_factory.mktemp("slurm"))
 
 
 def test_a_failing_job_shows_its_log_and_the_rest_finishes(tree):
