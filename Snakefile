@@ -24,6 +24,8 @@ localrules:
     fetch_wheel,
     render_template,
     copy_paper,
+    make_report_pages,
+    report_pages,
 
 
 include: "workflow/rules/common.smk"
