@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from specpress.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
+from specpress.presses.catalogue import ABILITIES, REFUSED
 from specpress.source_code import ROOT, class_parameters
 
 SCHEMA_FILE = ROOT / "workflow" / "schemas" / "study.schema.yaml"
@@ -153,6 +154,10 @@ def _part_problems(part: dict, what: str, path: str, models: list[str]) -> Itera
     for key in MODEL_KEYS:
         yield from _unknown(f"{path}.{key}", "model or draft", part.get(key), models)
     options = class_parameters(TABLES[what][name]) if isinstance(name, str) and not unknown else None
+    if what == "press" and options is not None:
+        options = options | ({"compression_ratio"} if "press" in options else set())  # for the press inside
+        if name in ABILITIES and ABILITIES[name].status == REFUSED:
+            yield f"{path}.name: press {name!r} cannot run here: it {ABILITIES[name].reason}"
     for key in part.keys() - {"name"} if options is not None else ():
         if key not in options:
             yield f"{path}.{key}: unknown option of the {what} {name!r}" + _known(key, options)

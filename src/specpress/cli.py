@@ -126,13 +126,19 @@ def _figures(metrics: dict) -> str:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from specpress.presses import press_lines
+
     tables = {"presses": PRESSES, "drafters": DRAFTERS, "schedules": SCHEDULES}
     for what, table in tables.items():
         if args.what in (None, what):
             print(f"{what}:")
-            for name in sorted(table):
-                print(f"  {name:20} {_first_line(resolve(table, name, what))}")
+            lines = press_lines() if what == "presses" else _lines(table, what)
+            print(*(f"  {line}" for line in lines), sep="\n")
     return 0
+
+
+def _lines(table: dict[str, str], what: str) -> list[str]:
+    return [f"{name:26} {_first_line(resolve(table, name, what))}" for name in sorted(table)]
 
 
 def _first_line(thing: type) -> str:

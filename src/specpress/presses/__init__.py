@@ -10,7 +10,7 @@ from specpress.presses.catalogue import ABILITIES, REFUSED, Ability
 from specpress.presses.settings import Compression
 from specpress.registry import PRESSES, resolve
 
-__all__ = ["Compression", "get_press", "list_presses"]
+__all__ = ["Compression", "get_press", "list_presses", "press_lines"]
 
 
 def get_press(name: str, *, compression_ratio: float = 0.0, **params):
@@ -88,6 +88,16 @@ def list_presses() -> dict[str, dict]:
     "wraps" (takes other presses).
     """
     return {name: _describe(name, resolve(PRESSES, name, "press")) for name in sorted(PRESSES)}
+
+
+def press_lines() -> list[str]:
+    """What `specpress list presses` prints: name, what the press can do here, and what it is or why not."""
+    lines = []
+    for name, info in list_presses().items():
+        notes = [info["summary"], *([info["reason"]] if info["reason"] else [])]
+        notes += ["takes other presses"] if info["wraps"] else []
+        lines.append(f"{name:26} {info['status']:24} {'; '.join(notes)}")
+    return lines
 
 
 def _describe(name: str, press: type) -> dict:
