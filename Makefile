@@ -17,7 +17,7 @@ GPU ?=
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
 
-.PHONY: help setup programs paper plan test test-slow test-slurm lint dag report archive paper-from clean lock
+.PHONY: help setup programs paper plan test test-slow test-slurm bench lint dag report archive paper-from clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
@@ -54,6 +54,9 @@ test-slurm: setup  ## Run a study on a real SLURM of one node, or say why that c
 	@tests/slurm/install.sh
 	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/slurm --upgrade --requirement requirements-slurm.lock
 	PYTHONPATH=$(VENV)/slurm OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm
+
+bench: setup  ## Time the engine beside transformers (after make paper): results/benchmarks/engine.json
+	$(BIN)/python benchmarks/engine.py
 
 lint: setup  ## Check the style of Python and Snakemake code
 	$(BIN)/ruff check
