@@ -77,6 +77,16 @@ def test_rows_end_on_their_own():
     assert sum(i.committed for i in stopped.trace.iterations) == sum(kept) - 3
 
 
+@pytest.mark.parametrize("kind", ["weak draft", "prompt lookup", "compressed target"])
+def test_rows_of_one_prompt_draw_their_own_tokens(kind):
+    sampling = SamplingParams(temperature=2.0, seed=3)
+    tokens = tiny.prompt(20).expand(6, -1)
+    rows = generate(
+        tiny.llama(), tokens, max_new_tokens=12, sampling=sampling, drafter=DRAFTERS[kind](tiny.llama)
+    ).tokens
+    assert len({tuple(row) for row in rows.tolist()}) == 6
+
+
 def test_the_trace_sums_over_rows():
     drafter = DraftModel(tiny.llama())
     result = generate(tiny.llama(), tiny.prompt(9, batch=2), max_new_tokens=21, drafter=drafter, schedule=Constant(4))
