@@ -225,5 +225,4 @@ def _check(model: nn.Module, input_ids: Tensor, context: int, settings: Sequence
     if limit is not None and length > limit:
         raise ValueError(f"{length} tokens do not fit the model's context of {limit} tokens")
     for setting in settings:
-        if setting.press is not None:
-            setting.check_prompt(context)
+        setting.check_prompt(context)

@@ -40,6 +40,8 @@ def measure(spec: dict, assets: Assets) -> dict:
     """One value a passage for every point of the curve; one prefill serves all points."""
     points = _points(spec)
     settings = [point.compression(spec) for point in points]
+    for setting in settings:
+        setting.check_prompt(spec["context"])
     model, tokenizer = assets.model(spec["model"]), assets.tokenizer(spec["model"])
     passages = assets.passages(
         spec, count=spec["passages"], length=spec["context"] + spec["score"], tokenizer=tokenizer

@@ -68,6 +68,8 @@ class Compression:
 
     def check_prompt(self, tokens: int) -> None:
         """Raise ValueError if a prompt of `tokens` tokens is too short for the press's window."""
+        if self.press is None:
+            return
         always = always_kept(self.press)
         if tokens <= always and (self.cache_budget is not None or getattr(self.press, "compression_ratio", 1)):
             raise ValueError(
