@@ -6,7 +6,9 @@ inside a job reads no other. Everything else is in a folder of its own; daemons 
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -67,6 +69,8 @@ def _which(program: str) -> str | None:
 def running(folder: Path) -> Iterator[None]:
     """The cluster, its files in `folder` (short: the path of a socket has room for 100 characters)."""
     with ExitStack() as stack:
+        # a killed test run takes the cluster with it
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)))
         for name in ("state", "spool"):
             (folder / name).mkdir()
         folder.chmod(0o755)
@@ -80,12 +84,18 @@ def running(folder: Path) -> Iterator[None]:
         for daemon, options in (("slurmctld", ["-D"]), ("slurmd", ["-D", "-N", "n1"])):
             _start(stack, [_which(daemon), *options], folder / f"{daemon}.out")
         _wait(lambda: "idle" in _output("sinfo", "--noheader", "--format=%T"), folder)
+        stack.callback(_cancel_all, folder)  # jobs outlive slurmd
         yield
 
 
 def queue() -> list[str]:
     """Names of the jobs that wait or run."""
     return _output("squeue", "--noheader", "--states=PENDING,RUNNING,COMPLETING", "--format=%j").split()
+
+
+def _cancel_all(folder: Path) -> None:
+    subprocess.run(["scancel", f"--user={os.getuid()}"], check=False)
+    _wait(lambda: not queue(), folder)
 
 
 def _start_munge(folder: Path, stack: ExitStack) -> None:

@@ -18,7 +18,14 @@ pytestmark = pytest.mark.slurm
 
 TINY = yaml.safe_load((ROOT / "tests" / "study.yaml").read_text())
 RUN = ["--workflow-profile", "profiles/slurm", "--configfile", "study.yaml", "--cores", "1"]
-RUN += ["--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
+RUN += [
+    "--latency-wait",
+    "20",
+    "--slurm-init-seconds-before-status-checks",
+    "2",
+    "--seconds-between-status-checks",
+    "2",
+]
 TARGET = ["--", "paper/main.pdf"]
 
 
