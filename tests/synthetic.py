@@ -57,8 +57,8 @@ def predicted(acceptance: float, draft_cost: float, verification_cost: float, ga
     return tokens / (draft_cost * gamma + verification_cost)
 
 
-def run(rng, tpot_ms: float, *, n_tokens=64, prompt_tokens=64, gamma=0, acceptance=None) -> dict:
-    """One RUN of a pair."""
+def run(rng, tpot_ms: float, *, n_tokens=64, prompt_tokens=64, gamma=0, acceptance=None, dynamic=False) -> dict:
+    """One RUN of a pair; a dynamic draft length wanders about gamma."""
     per_iteration = 1.0 if acceptance is None else 1 + acceptance * gamma
     iterations = max(2, round(n_tokens / per_iteration))
     accepted = [] if acceptance is None else rng.binomial(gamma, acceptance, iterations).tolist()
@@ -73,7 +73,7 @@ def run(rng, tpot_ms: float, *, n_tokens=64, prompt_tokens=64, gamma=0, acceptan
         "kv_bytes": (prompt_tokens + n_tokens) * KV_BYTES_PER_TOKEN,
         "trace": {
             "gamma": [gamma] * iterations,
-            "proposed": [gamma] * iterations,
+            "proposed": (gamma + rng.integers(-1, 4, iterations)).tolist() if dynamic else [gamma] * iterations,
             "accepted": accepted or [0] * iterations,
             "seconds": [tpot_ms / 1000] * iterations,
             "slots": list(range(prompt_tokens, prompt_tokens + iterations)),
@@ -115,6 +115,7 @@ def speed(
                 base["tpot_ms"] / speedup / np.exp(noise[prompt]),
                 gamma=spec.get("schedule", {}).get("gamma", 4) if "drafter" in spec else 0,
                 acceptance=acceptance,
+                dynamic=spec.get("schedule", {}).get("name", "constant") != "constant",
             ),
         }
         for prompt in range(prompts)

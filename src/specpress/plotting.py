@@ -72,16 +72,16 @@ def save(figure: Figure, pdf: str | Path, svg: str | Path) -> None:
 
 
 def panels(count: int, **options) -> tuple[Figure, list[Axes]]:
-    """A row of `count` panels that share the vertical axis; a lone panel is half as wide as a row."""
+    """A row of `count` panels that share the vertical axis unless told otherwise; a lone one is half as wide."""
     if count == 1:
         options = {"figsize": (3.8, 2.5)} | options
-    figure, axes = plt.subplots(1, count, squeeze=False, sharey=True, **options)
+    figure, axes = plt.subplots(1, count, squeeze=False, **({"sharey": True} | options))
     return figure, list(axes[0])
 
 
 def empty_sheet(message: str) -> Figure:
     """A figure that says why there is nothing to draw."""
-    figure, axes = plt.subplots(figsize=(4, 1))
+    figure, axes = plt.subplots(figsize=(3, 1))
     axes.set_axis_off()
     axes.text(0.5, 0.5, message, ha="center", va="center", wrap=True)
     return figure

@@ -16,8 +16,8 @@ BYTE_UNITS = ("bytes", "KiB", "MiB", "GiB")
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "γ": r"$\gamma$", "×": r"$\times$", "÷": r"$\div$", "–": "--",
-    "—": "---", "…": r"\ldots{}", "’": "'", "®": r"\textregistered{}", "™": r"\texttrademark{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "γ": r"$\gamma$", "×": r"$\times$", "÷": r"$\div$", "±": r"$\pm$",
+    "–": "--", "—": "---", "…": r"\ldots{}", "’": "'", "®": r"\textregistered{}", "™": r"\texttrademark{}",
 }  # fmt: skip
 
 
@@ -108,14 +108,17 @@ def is_missing(value: object) -> bool:
 FORMATS: Mapping[str, Callable[[float], Tex]] = {
     "ttft_s": lambda value: fixed(1000 * value, 1),
     "held_out_coverage": percent,
-    **dict.fromkeys(("kv_bytes", "baseline_kv_bytes", "peak_memory_bytes"), size),
+    **dict.fromkeys(("kv_bytes", "baseline_kv_bytes", "kv_bytes_full", "kv_bytes_press", "peak_memory_bytes"), size),
     **dict.fromkeys(
-        ("speedup", "speedup_over_reference", "ppl_ratio", "ppl_over_reference", "draft_cost", "verification_cost"),
+        ("speedup", "speedup_over_reference", "speedup_over_plain", "speedup_over_token", "step_speedup", "ppl_ratio",
+         "ppl_over_reference", "press_speedup", "self_speedup", "predicted_press_speedup", "predicted_self_speedup",
+         "draft_cost", "verification_cost", "acceptance"),
         lambda value: fixed(value, 3),
     ),
     **dict.fromkeys(
         ("lossless_compared", "lossless_equal", "lossless_near_ties", "lossless_different", "tokens",
-         "head_tokens", "held_out_tokens", "layers", "sequence", "batch", "n", "wall_seconds"),
+         "head_tokens", "held_out_tokens", "layers", "sequence", "batch", "n", "wall_seconds", "slots",
+         "slots_full", "slots_press"),
         integer,
     ),
     "parameters": large,

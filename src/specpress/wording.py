@@ -15,11 +15,21 @@ PRESSES = {
     "tova": "TOVA",
     "keydiff": "KeyDiff",
     "expected_attention": "Expected attention",
+    "observed_attention": "Observed attention",
+    "adaptive": "Adaptive",
+    "hybrid": "Hybrid",
+    "optimized_hybrid": "Hybrid conservative",  # as the original study's report calls it
+    "random": "Random",
 }
 DATA = {"wikipedia": "Wikipedia", "bible": "King James Bible", "wikitext": "WikiText-2", "pg19": "PG-19"}
 ARTICLES = {"bible": "the "}  # names that prose does not use without an article
-DRAFTERS = {"draft_model": "Speculative", "prompt_lookup": "Prompt lookup"}
-SCHEDULES = {"aimd": "AIMD", "heuristic": "heuristic", "confidence": "confidence", "optimal": "optimal"}
+DRAFTERS = {
+    "draft_model": "Speculative",
+    "prompt_lookup": "Prompt lookup",
+    "compressed_target": "Self-speculation",
+    "cascade": "Cascade",
+}
+SCHEDULES = {"aimd": "AIMD", "plus_minus_one": "±1"}
 
 
 def press_name(name: str) -> str:
@@ -48,23 +58,40 @@ def method_name(row: Mapping) -> str:
     'Speculative, γ = 4'
     """
     if not _given(row, "drafter"):
+        if _given(row, "press"):
+            return f"{press_setting(row)}, no drafter"
         same = not _given(row, "baseline") or row["baseline"] == row["model"]
         name = "Baseline against itself" if same else f"{str(row['model']).capitalize()} alone"
     else:
         name = f"{drafter_name(row)}, {schedule_name(row)}"
     if _given(row, "verification") and row["verification"] != "token":
         name += f", {row['verification']} verification"
-    if _given(row, "press"):
-        name += f" + {press_name(row['press'])}"
-        if _given(row, "ratio"):
-            name += f" {100 * row['ratio']:.0f}%"
+    return name + (f" + {press_setting(row)}" if _given(row, "press") else "")
+
+
+def press_setting(row: Mapping, prefix: str = "") -> str:
+    """A press with how much it removes, and whether it goes on while decoding.
+
+    >>> press_setting({"press": "snapkv", "ratio": 0.7})
+    'SnapKV 70%'
+    """
+    name = press_name(row[f"{prefix}press"])
+    if _given(row, f"{prefix}ratio"):
+        name += f" {100 * row[f'{prefix}ratio']:.0f}%"
+    if not prefix and _given(row, "cache_budget"):
+        name += f" (budget {row['cache_budget']:.0f})"
     return name
 
 
 def drafter_name(row: Mapping) -> str:
-    """Who drafts."""
+    """Who drafts; a draft model that is not the one called draft is named, and so is the press of its cache."""
     name = row["drafter"]
-    return DRAFTERS.get(name, str(name).replace("_", " ").capitalize())
+    shown = DRAFTERS.get(name, str(name).replace("_", " ").capitalize())
+    if name == "draft_model" and _given(row, "draft_model") and row["draft_model"] != "draft":
+        shown += f" ({row['draft_model']})"
+    if _given(row, "drafter_press"):
+        shown += f", {'' if name == 'compressed_target' else 'draft on '}{press_setting(row, 'drafter_')}"
+    return shown
 
 
 def schedule_name(row: Mapping) -> str:

@@ -199,9 +199,9 @@ def test_only_draft_lengths_that_vary_are_observed_iteration_by_iteration(tmp_pa
     table = observations(read_back(synthetic.fusion(prompts=2), tmp_path))
     lengths = table[table.metric == "draft_tokens"]
     assert {name.removesuffix("-sampled") for name in lengths.experiment if name.endswith("sampled")} == {
-        "lossy", "speculative-optimal",
-    }  # fmt: skip
-    first = lengths[(lengths.experiment == "lossy-sampled") & (lengths.prompt == 0)]
+        "speculative-optimal"
+    }
+    first = lengths[(lengths.experiment == "speculative-optimal-sampled") & (lengths.prompt == 0)]
     assert list(first.iteration) == list(range(len(first)))
 
 

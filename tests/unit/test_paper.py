@@ -13,19 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import synthetic
 
 from specpress.analysis import environment, summary
-from specpress.paper import (
-    Cell,
-    Notes,
-    Results,
-    combined,
-    counted,
-    described,
-    gain_verdict,
-    listed,
-    side,
-    speed_phrase,
-    tally,
-)
+from specpress.paper import Cell, Notes, Results
+from specpress.paper.decisions import side, speed_phrase
+from specpress.paper.prose import counted, described, listed, tally
 from specpress.rendering import render
 
 ROOT = Path(__file__).parents[2]
@@ -43,12 +33,13 @@ STUDIES: dict[str, Results] = {}
 def results_of(metrics):
     metrics = [item | {"file": f"metrics/{item['id']}.json"} for item in metrics]
     described = environment(metrics, models=synthetic.MODELS, data=synthetic.DATA)
-    return Results(summary(metrics), described, ORIGINAL, SOURCES)
+    return Results(summary(metrics, synthetic.MODELS), described, ORIGINAL, SOURCES)
 
 
 def study(name):
     if name not in STUDIES:
-        made = synthetic.tiny_study() if name == "tiny" else synthetic.embedded_study(name)
+        makers = {"tiny": synthetic.tiny_study, "whole": synthetic.whole_study}
+        made = makers[name]() if name in makers else synthetic.embedded_study(name)
         STUDIES[name] = results_of(made)
     return STUDIES[name]
 
@@ -72,14 +63,14 @@ def definitions(results):
 
 
 def test_what_the_tex_reads_is_what_the_contents_declare():
-    files = [ROOT / path for path in CONTENTS["sources"]] + [ROOT / path for path in TEMPLATES.values()]
+    files = [ROOT / path for path in [*CONTENTS["sources"], *TEMPLATES.values(), *CONTENTS["parts"]]]
     text = "\n".join(path.read_text() for path in files if path.suffix != ".bib")
     declared = {
         path.removeprefix("paper/").removesuffix(".tex") for path in CONTENTS["sources"] if "/sections/" in path
     }
     assert set(re.findall(r"\\input\{(.+?)\}", text)) == declared | set(TEMPLATES)
     assert set(re.findall(r"\\includegraphics(?:\[.*?\])?\{(.+?)\}", text)) == {
-        f"figures/{f}" for f in CONTENTS["figures"]
+        f"figures/{f}" for f in [*CONTENTS["figures"], *CONTENTS["graphs"]]
     }
     assert re.findall(r"\\bibliography\{(.+?)\}", text) == ["refs"]
     assert "paper/refs.bib" in CONTENTS["sources"]
@@ -89,7 +80,10 @@ def test_nothing_in_the_paper_folder_is_undeclared():
     on_disk = {str(path.relative_to(ROOT)) for path in (ROOT / "paper/sections").iterdir()}
     on_disk |= {str(path.relative_to(ROOT)) for path in (ROOT / "paper/templates").iterdir()}
     sections = {path for path in CONTENTS["sources"] if "/sections/" in path}
-    assert on_disk == sections | set(TEMPLATES.values())
+    assert on_disk == sections | set(TEMPLATES.values()) | set(CONTENTS["parts"])
+    templates = "".join((ROOT / path).read_text() for path in TEMPLATES.values())
+    included = set(re.findall(r'include "(.+?)"', templates))
+    assert {f"paper/templates/{name}" for name in included} == set(CONTENTS["parts"])
     for figure in CONTENTS["figures"].values():
         assert (ROOT / figure["script"]).exists()
         assert figure["reads"] in ("summary", "observations")
@@ -326,7 +320,7 @@ def test_names_from_a_configuration_cannot_break_the_latex():
 
 
 @pytest.mark.skipif(shutil.which("latexmk") is None, reason="needs LaTeX")
-@pytest.mark.parametrize("name", ["faster", "tiny"])
+@pytest.mark.parametrize("name", ["whole", "tiny"])
 def test_the_paper_builds_without_warnings_or_wide_boxes(name, tmp_path):
     log = build(study(name), tmp_path)
     wide = [float(width) for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)]
@@ -363,7 +357,7 @@ def generate(results, directory):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render(ROOT / template, **results.context()))
     (directory / "figures").mkdir()
-    for name in CONTENTS["figures"]:
+    for name in [*CONTENTS["figures"], *CONTENTS["graphs"]]:
         figure = plt.figure(figsize=(6.3, 2))
         figure.savefig(directory / f"figures/{name}.pdf", metadata={"CreationDate": None})
         plt.close(figure)

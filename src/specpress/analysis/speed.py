@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from specpress.analysis.factors import FACTORS, factors
 from specpress.analysis.rows import (
     RUN_METRICS,
     log_ratios,
@@ -18,6 +19,7 @@ from specpress.analysis.rows import (
     tpot_ratio,
     why_no_time,
 )
+from specpress.kinds import kind_of
 from specpress.statistics import geometric_mean_interval, repeat_spread
 
 BASELINE_METRICS = ("tokens_per_s", "ttft_s", "tpot_ms", "kv_bytes")
@@ -40,12 +42,17 @@ def observations(item: Mapping) -> Iterable[dict]:
             value = number(pair["baseline"].get(metric))
             yield {**where, "metric": f"baseline_{metric}", "unit": RUN_METRICS[metric][0], "value": value}
         yield {**where, "metric": "speedup", "unit": "x", "value": tpot_ratio(pair["baseline"], pair["method"])}
-        if pair["repeat"] == 0 and (item["spec"].get("schedule") or {}).get("name", "constant") != "constant":
-            yield from _draft_lengths(pair, where)
+        if pair["repeat"] == 0 and kind_of(_every_factor(item)) == "dynamic":
+            yield from _draft_lengths(item["spec"], pair, where)
 
 
-def _draft_lengths(pair: Mapping, where: Mapping) -> Iterable[dict]:
+def _every_factor(item: Mapping) -> dict:
+    return dict.fromkeys(FACTORS) | factors(item)
+
+
+def _draft_lengths(spec: Mapping, pair: Mapping, where: Mapping) -> Iterable[dict]:
     """Draft tokens proposed, iteration by iteration; the last one, which the end of the text may cut, left out."""
+    where = {**where, "schedule": spec["schedule"]["name"], "temperature": spec["sampling"].get("temperature")}
     proposed = (pair["method"].get("trace") or {}).get("proposed") or []
     if any(isinstance(value, (list, tuple)) for value in proposed):
         return  # several rows of a batch: no one length an iteration

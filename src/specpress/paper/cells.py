@@ -1,0 +1,128 @@
+"""Rows of the summary as something to print, and the notes under a table."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from specpress.paper.decisions import side
+from specpress.rendering import DASH, Tex, is_missing, number
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the summary as something to print."""
+
+    experiment: str
+    metric: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: float | None = None
+    note: str = ""
+    file: str = ""
+    field: str = ""
+    suffix: str = ""
+    reference: str = ""
+
+    @classmethod
+    def of(cls, row: Mapping) -> "Cell":
+        """The cell of a row of the summary."""
+        values = {key: None if is_missing(row[key]) else row[key] for key in ("low", "high", "n")}
+        texts = {key: "" if is_missing(row[key]) else str(row[key]) for key in ("note", "file", "field", "reference")}
+        suffix = _setting(row)
+        value = None if is_missing(row["estimate"]) else float(row["estimate"])
+        return cls(row["experiment"], row["metric"], value, **values, **texts, suffix=suffix)
+
+    @property
+    def defined(self) -> bool:
+        """Whether there is a value."""
+        return self.value is not None
+
+    @property
+    def key(self) -> str:
+        """The name under which numbers.tex defines the value, without characters that TeX minds."""
+        return re.sub(r"[^A-Za-z0-9_.:@+-]", "-", self.experiment + self.suffix)
+
+    @property
+    def text(self) -> Tex:
+        """The value, formatted."""
+        return number(self.metric, self.value)
+
+    @property
+    def interval(self) -> Tex:
+        """The interval, formatted; a dash without one."""
+        if self.low is None or self.high is None:
+            return Tex(DASH)
+        return Tex(f"[{number(self.metric, self.low)}, {number(self.metric, self.high)}]")
+
+    def parts(self) -> dict[str, Tex]:
+        """The formatted numbers of the cell by the name of the part: value, low, high, n."""
+        parts = {"": self.value, "/low": self.low, "/high": self.high}
+        named = {self.metric + part: number(self.metric, value) for part, value in parts.items() if value is not None}
+        return named | ({f"{self.metric}/n": number("n", self.n)} if self.n is not None else {})
+
+    @property
+    def macro(self) -> Tex:
+        """The value in the text: a macro of numbers.tex, or a dash."""
+        return self._macro("") if self.defined else Tex(DASH)
+
+    @property
+    def cited(self) -> Tex:
+        """The value with its interval, in the text, as macros of numbers.tex."""
+        if self.low is None or self.high is None:
+            return self.macro
+        return Tex(f"{self.macro} [{self._macro('/low')}, {self._macro('/high')}]")
+
+    @property
+    def n_macro(self) -> Tex:
+        """The number of prompts or passages behind the value, in the text."""
+        return self._macro("/n") if self.n is not None else Tex(DASH)
+
+    def side(self, of: float = 1.0) -> str:
+        """Where the interval lies relative to `of`."""
+        return side(self.low, self.high, of)
+
+    def _macro(self, part: str) -> Tex:
+        return Tex(f"\\result{{{self.key}}}{{{self.metric}{part}}}")
+
+
+def _setting(row: Mapping) -> str:
+    """What tells the rows of one experiment apart: ratio and mode, data set, step, or batch and context."""
+    if row["kind"] == "perplexity" and not is_missing(row["ratio"]):
+        return f"@{row['ratio']:g}" + ("" if is_missing(row["mode"]) or row["mode"] == "once" else f":{row['mode']}")
+    if row["kind"] == "draft" and not is_missing(row["data"]):
+        return f"@{row['data']}"
+    if row["kind"] == "chain" and not is_missing(row["step"]):
+        return f"@{row['step']}"
+    if row["kind"] == "regime" and not is_missing(row["context"]):
+        return f"@{row['batch']:g}x{row['context']:g}"
+    return ""
+
+
+class Notes:
+    """Reasons printed under a table, lettered in the order in which they come up."""
+
+    def __init__(self):
+        self.texts: list[str] = []
+
+    def mark(self, text: str) -> Tex:
+        """The letter of a reason, as a superscript; nothing for no reason."""
+        if not text:
+            return Tex("")
+        if text not in self.texts:
+            self.texts.append(text)
+        return Tex(rf"\rlap{{\textsuperscript{{{_letter(self.texts.index(text))}}}}}")
+
+    def show(self, cell: Cell, text: Tex | None = None, *, with_interval: bool = False) -> Tex:
+        """The value of a cell (or `text`, made from it), marked with its reason when it has one worth telling."""
+        note = "; ".join(part for part in cell.note.split("; ") if with_interval or not part.startswith("percentile"))
+        shown = cell.text if text is None or not cell.defined else text
+        return Tex(shown + self.mark(note or ("" if cell.defined else "not measured")))
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(letter, reason) of every note so far."""
+        return [(_letter(i), text) for i, text in enumerate(self.texts)]
+
+
+def _letter(index: int) -> str:
+    return chr(ord("a") + index) if index < 26 else str(index)

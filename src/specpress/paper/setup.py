@@ -1,0 +1,123 @@
+"""Where and how a study was measured, as far as its tables say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from specpress.paper.prose import counted, listed
+from specpress.rendering import Tex, escape, large, number
+from specpress.wording import data_prose, sampling_name
+
+PROTOCOLS = {
+    "speed": ["data", "prompts", "prompt_tokens", "max_new_tokens", "repeats"],
+    "perplexity": ["data", "passages", "context", "score"],
+    "chain": ["data", "prompts", "prompt_tokens", "max_new_tokens", "repeats"],
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Machine, software, protocols and sizes of a study."""
+
+    summary: pd.DataFrame
+    environment: Mapping
+
+    @property
+    def data(self) -> list[str]:
+        """The data sets that an experiment measures on."""
+        rows = self.summary[self.summary.kind != "draft"]
+        return sorted(rows.data.dropna().unique())
+
+    def machine(self) -> Tex:
+        """Processor, cores, threads, memory, number format and system, as far as they are the same everywhere."""
+        common = self.environment["common"]
+        described = {
+            "cpu": escape, "cores": lambda n: counted(n, "core"), "threads": lambda n: counted(n, "thread"),
+            "memory_bytes": lambda n: Tex(f"{number('peak_memory_bytes', n)} of memory"),
+            "dtype": lambda name: Tex(f"weights in {escape(name)}"),
+            "platform": lambda name: Tex(f"under {escape(name)}"),
+        }  # fmt: skip
+        known = [describe(common[key]) for key, describe in described.items() if common.get(key)]
+        return Tex(", ".join(known) or "no description that all experiments share")
+
+    def packages(self) -> list[str]:
+        """Name and version of each package that is the same everywhere."""
+        common = self.environment["common"]
+        return [
+            f"{key.removeprefix('packages.')} {common[key]}" for key in sorted(common) if key.startswith("packages.")
+        ]
+
+    def mixed(self) -> list[str]:
+        """What differs between the environments, in words."""
+        return [key.removeprefix("packages.").replace("_", " ") for key in self.environment["mixed"]]
+
+    def protocols(self, kind: str) -> list[dict]:
+        """The distinct protocols of one kind of experiment: counts, lengths, and the data sets that share them."""
+        keys = PROTOCOLS[kind]
+        rows = self.summary.loc[self.summary.kind == kind, keys].dropna().drop_duplicates().sort_values(keys)
+        rows = rows.astype(dict.fromkeys(keys[1:], int))
+        grouped = rows.groupby(keys[1:], dropna=False).data.apply(lambda names: [data_prose(name) for name in names])
+        return [row | {"data": listed(row["data"])} for row in grouped.reset_index().to_dict("records")]
+
+    def samplings(self) -> list[str]:
+        """The ways of sampling, in words."""
+        rows = self.summary[self.summary.kind == "speed"].drop_duplicates("sampling")
+        return [sampling_name(row) for row in rows.to_dict("records")]
+
+    def source_kinds(self) -> set[str]:
+        """Kinds of the sources of models: wheel, hub, path, random."""
+        return {manifest.get("source", {}).get("kind") for manifest in self.environment["models"].values()}
+
+    def largest_model(self) -> int | None:
+        """Parameters of the largest model, if any manifest says."""
+        counts = [manifest.get("parameters") for manifest in self.environment["models"].values()]
+        return max((count for count in counts if count), default=None)
+
+    def fewest(self, kind: str) -> int | None:
+        """The smallest number of prompts (or passages) of an experiment of one kind."""
+        counts = [protocol["passages" if kind == "perplexity" else "prompts"] for protocol in self.protocols(kind)]
+        return min(counts, default=None)
+
+    def repeats(self) -> int | None:
+        """The smallest number of runs a prompt."""
+        return min((protocol["repeats"] for protocol in self.protocols("speed")), default=None)
+
+    def scope(self) -> Tex:
+        """What the results speak about, in a few words: the device and the size of the target."""
+        common = self.environment["common"]
+        device = common.get("accelerator") or {"cpu": "a CPU"}.get(common.get("device"))
+        size = f", with a target of {large(self.largest_model())} parameters" if self.largest_model() else ""
+        return Tex(f"{escape(device)}{size}") if device else Tex("")
+
+    def longest(self) -> int | None:
+        """The longest prompt or context of any experiment, in tokens."""
+        found = pd.concat([self.summary.prompt_tokens, self.summary.context]).dropna()
+        return int(found.max()) if len(found) else None
+
+    def largest_batch(self) -> int:
+        """The largest batch of any experiment; 1 where none is batched."""
+        found = self.summary[self.summary.kind != "draft"].batch.dropna()
+        return int(found.max()) if len(found) else 1
+
+    @property
+    def samples(self) -> bool:
+        """Whether any experiment samples, rather than decoding greedily."""
+        return bool((self.summary[self.summary.kind == "speed"].temperature.fillna(1) > 0).any())
+
+    def rates(self) -> dict[str, float]:
+        """The machine's rates by name; empty where they were not measured."""
+        rows = self.summary[(self.summary.kind == "machine") & self.summary.estimate.notna()]
+        return dict(zip(rows.metric, rows.estimate, strict=True))
+
+    def shape(self) -> Mapping:
+        """The manifest of the model the weight bytes and KV bytes of which are known; the largest of several."""
+        known = [
+            m for m in self.environment["models"].values() if m.get("weight_bytes") and m.get("kv_bytes_per_token")
+        ]
+        return max(known, key=lambda manifest: manifest["weight_bytes"], default={})
+
+    def break_even_tokens(self) -> int | None:
+        """Cached tokens, over all rows of a batch, whose KV bytes equal the weight bytes."""
+        shape = self.shape()
+        return round(shape["weight_bytes"] / shape["kv_bytes_per_token"]) if shape else None

@@ -1,0 +1,168 @@
+"""The rows of the tables, formatted; the templates only lay them out."""
+
+from math import exp, log
+
+from specpress.paper.cells import Cell, Notes
+from specpress.paper.points import PressPoint, block_titles
+from specpress.paper.speeds import Speed
+from specpress.rendering import DASH, Tex, fixed, is_missing, percent, unit_of_sizes
+
+CONTRASTS = ("speedup_over_reference", "speedup_over_plain", "speedup_over_token")
+
+
+def speed_table(results, *kinds: str) -> dict:
+    """Blocks of (title, rows) of the experiments of these kinds, and the notes under the table.
+
+    `empty` where there is none.
+    """
+    notes, blocks = Notes(), []
+    sizes = [s["kv_bytes"].value for b in results.blocks for s in b.speeds if s.kind in kinds]
+    unit, scale = unit_of_sizes(sizes)
+    for block in results.blocks:
+        speeds = [speed for speed in block.speeds if speed.kind in kinds]
+        if speeds:
+            rows = [_speed_row(results, speed, notes, scale) for speed in speeds]
+            blocks.append({"title": block.title, "rows": rows})
+    return {"blocks": blocks, "notes": notes.lines(), "unit": unit, "empty": not blocks}
+
+
+def _speed_row(results, speed: Speed, notes: Notes, scale: int) -> dict[str, Tex | str]:
+    """One line of a speed table; the acceptance of a method without a drafter is blank rather than missing."""
+    no_drafter = is_missing(speed.row["drafter"])
+    row: dict[str, Tex | str] = {"label": speed.label}
+    for metric in ("tokens_per_s", "ttft_s", "tpot_ms"):
+        row[metric] = notes.show(speed[metric])
+    row["speedup"] = notes.show(speed["speedup"], with_interval=True)
+    row["interval"] = speed["speedup"].interval
+    for metric in ("acceptance_rate", "tokens_per_iteration", "predicted_speedup"):
+        row[metric] = Tex("") if no_drafter else notes.show(speed[metric])
+    kv = speed["kv_bytes"]
+    row["kv"] = fixed(kv.value / scale) if kv.defined else Tex(DASH)
+    contrast = next((speed[metric] for metric in CONTRASTS if speed[metric].defined), None)
+    row["relative"] = notes.show(contrast) if contrast else Tex("")
+    row["relative_interval"] = contrast.interval if contrast else Tex("")
+    quality = results.quality_of(speed.row)
+    row["quality"] = quality.text if quality else Tex("" if is_missing(speed.row["press"]) else DASH)
+    row["quality_interval"] = quality.interval if quality else Tex("")
+    return row
+
+
+def press_table(results) -> dict:
+    """One row a press, the main ratios side by side: throughput gain and relative perplexity, once and decoding.
+
+    Blocks of (title, sizes, rows), rows in one order everywhere: by the mean perplexity ratio at the highest main
+    ratio. `ratios` are the main ones that were measured; without any of them, all that were (two at most).
+    """
+    measured = sorted({point.ratio for point in results.points if point.ratio})
+    ratios = [ratio for ratio in results.original["table_ratios"] if ratio in measured] or measured[:2]
+    titles = block_titles(results.points)
+    order = _press_order(results.points, ratios[-1]) if ratios else []
+    blocks = []
+    for block, title in titles.items():
+        points = {(p.press, p.ratio): p for p in results.points if p.block == block}
+        presses = [press for press in order if any((press, ratio) in points for ratio in ratios)]
+        rows = [
+            {
+                "press": points[next(key for key in points if key[0] == press)].name,
+                "cells": [_press_cells(points.get((press, ratio))) for ratio in ratios],
+            }
+            for press in presses
+        ]
+        sizes = [_size([p for p in points.values() if p.ratio == ratio]) for ratio in (0, *ratios)]
+        if rows:
+            blocks.append({"title": title, "rows": rows, "sizes": sizes})
+    return {"ratios": [percent(ratio) for ratio in ratios], "blocks": blocks}
+
+
+def _press_order(points: list[PressPoint], ratio: float) -> list[str]:
+    """Presses from the lowest geometric mean perplexity ratio to the highest; those without one last."""
+    logs: dict[str, list[float]] = {}
+    for point in points:
+        cell = point.cell("ppl_ratio")
+        found = logs.setdefault(point.press, [])
+        if point.ratio == ratio and cell.defined:
+            found.append(log(cell.value))
+    return sorted(logs, key=lambda press: exp(sum(logs[press]) / len(logs[press])) if logs[press] else float("inf"))
+
+
+def _press_cells(point: PressPoint | None) -> dict[str, Tex]:
+    """The cells of a press at one ratio: gain, and relative perplexity with interval for both modes."""
+    if point is None:
+        return dict.fromkeys(("gain", "once", "once_interval", "decoding", "decoding_interval"), Tex(""))
+    cells = {"gain": point.cell("step_speedup")}
+    cells |= {mode: point.cell("ppl_ratio", mode) for mode in ("once", "decoding")}
+    shown = {name: fixed(cell.value) for name, cell in cells.items()}
+    return shown | {f"{mode}_interval": short_interval(cells[mode]) for mode in ("once", "decoding")}
+
+
+def short_interval(cell: Cell) -> Tex:
+    """An interval with two decimals, for narrow columns; nothing without one."""
+    return Tex("") if cell.low is None or cell.high is None else Tex(f"[{fixed(cell.low)}, {fixed(cell.high)}]")
+
+
+def _size(points: list[PressPoint]) -> Tex:
+    """Bytes of the cache at one ratio: one value where the presses agree, else the range."""
+    texts = dict.fromkeys(p.cell("kv_bytes").text for p in sorted(points, key=_bytes) if p.cell("kv_bytes").defined)
+    if not texts:
+        return Tex(DASH)
+    found = list(texts)
+    return found[0] if len(found) == 1 else Tex(f"{found[0]} to {found[-1]}")
+
+
+def _bytes(point: PressPoint) -> float:
+    return point.cell("kv_bytes").value or 0
+
+
+def full_press_table(results) -> dict:
+    """Every point, for the appendix: blocks of (title, rows), the full cache once a block, and the notes."""
+    notes, blocks = Notes(), []
+    unit, scale = unit_of_sizes(point.cell("kv_bytes").value for point in results.points)
+    for block, title in block_titles(results.points).items():
+        rows, full = [], set()
+        for point in (p for p in results.points if p.block == block):
+            ppl = point.cell("ppl")
+            if point.ratio == 0 and ppl.value in full:
+                continue  # the same full cache, measured again beside another press
+            full |= {ppl.value} if point.ratio == 0 else set()
+            rows.append(_full_row(point, notes, scale))
+        blocks.append({"title": title, "rows": sorted(rows, key=lambda row: not row["is_full"])})
+    decoding = any(point.decoding for point in results.points)
+    return {"blocks": blocks, "notes": notes.lines(), "unit": unit, "decoding": decoding}
+
+
+def _full_row(point: PressPoint, notes: Notes, scale: int) -> dict[str, Tex | str | bool]:
+    full = point.ratio == 0
+    kv, gain, accepted = (point.cell(metric) for metric in ("kv_bytes", "step_speedup", "acceptance"))
+    once, decoding = point.cell("ppl_ratio"), point.cell("ppl_ratio", "decoding")
+    return {
+        "is_full": full,
+        "press": "Full cache" if full else point.name,
+        "removed": point.removed,
+        "kv": fixed(kv.value / scale) if kv.defined else Tex(DASH),
+        "gain": Tex("") if full else fixed(gain.value),
+        "gain_interval": Tex("") if full else short_interval(gain),
+        "acceptance": Tex("") if full else fixed(accepted.value),
+        "ppl": notes.show(point.cell("ppl"), with_interval=True),
+        "once": Tex("") if full else notes.show(once, fixed(once.value)),
+        "once_interval": Tex("") if full else short_interval(once),
+        "decoding": Tex("") if full else fixed(decoding.value),
+        "decoding_interval": Tex("") if full else short_interval(decoding),
+    }
+
+
+def chain_table(results) -> dict:
+    """The steps of every chain with the factor of each and the factor so far, and the notes under the table."""
+    notes, chains = Notes(), []
+    for steps in results.chains.values():
+        rows = []
+        for position, step in enumerate(steps):
+            row = {"title": step.title, "tokens_per_s": notes.show(step["tokens_per_s"])}
+            row["tpot_ms"] = notes.show(step["tpot_ms"])
+            for metric in ("factor", "factor_total"):
+                row[metric] = notes.show(step[metric], with_interval=True) if position else Tex("")
+                row[f"{metric}_interval"] = step[metric].interval if position else Tex("")
+            drafts = step["acceptance_rate"].defined
+            row["acceptance_rate"] = step["acceptance_rate"].text if drafts else Tex("")
+            rows.append(row)
+        chains.append(rows)
+    return {"chains": chains, "notes": notes.lines()}
