@@ -4,10 +4,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from specpress.kinds import kind_of
 from specpress.plotting import Look, draw_series, empty_sheet, figure_command, label_line_ends, looks, panels
 from specpress.wording import data_name, drafter_name, method_name, sampling_name, schedule_name
 
 PREDICTED = "0.35"
+PROMPTS = ["data", "baseline", "sampling", "batch", "prompt_tokens"]
 
 
 def draw(summary: pd.DataFrame) -> Figure:
@@ -33,12 +35,19 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 def speculative(summary: pd.DataFrame) -> pd.DataFrame:
     """The rows to draw, with the series each belongs to; `swept` says whether the series runs over gamma."""
-    rows = summary[(summary.kind == "speed") & summary.drafter.notna() & summary.press.isna()]
-    rows = rows[rows.metric.isin(["speedup", "predicted_speedup"]) & rows.estimate.notna()]
+    rows = summary[(summary.kind == "speed") & summary.metric.isin(["speedup", "predicted_speedup"])]
+    rows = rows[rows.estimate.notna()]
+    rows = rows[[kind_of(row) in ("constant", "dynamic", "block", "other") for _, row in rows.iterrows()]]
+    if rows.empty:
+        return rows.assign(swept=[], series=[])
     constant = rows.gamma.notna()
     by_drafter = ["drafter", "draft_model", "drafter_parameters", "verification"]
     counts = rows[constant].groupby(by_drafter, dropna=False).gamma.transform("nunique")
     swept = constant & ((rows.drafter == "draft_model") | (counts.reindex(rows.index) > 1))
+    prompts = [rows[key] for key in PROMPTS]
+    gammas = rows.gamma.where(swept).groupby(prompts, dropna=False).transform("nunique")
+    if gammas.max() > 1:  # panels for the prompts over which gamma was varied, and no others
+        rows, swept = rows[gammas > 1], swept[gammas > 1]
     names = [series_name(row, bool(is_swept)) for (_, row), is_swept in zip(rows.iterrows(), swept, strict=True)]
     return rows.assign(swept=swept, series=names).sort_values(["drafter", "schedule", "gamma"], kind="stable")
 

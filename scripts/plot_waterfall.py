@@ -14,17 +14,27 @@ def draw(summary: pd.DataFrame) -> Figure:
     """The first chain of the study; hatched bars are losses."""
     rows = summary[(summary.kind == "chain") & summary.step.notna()]
     rows = rows[rows.experiment == rows.experiment.iloc[0]] if len(rows) else rows
+    factors = rows[rows.metric == "factor"].set_index("step_number")
     totals = rows[(rows.metric == "factor_total") & rows.estimate.notna()].set_index("step_number").sort_index()
     if totals.empty:
         return empty_sheet("This study has no chain.")
-    factors = rows[rows.metric == "factor"].set_index("step_number")
-    titles = rows.drop_duplicates("step_number").sort_values("step_number").step_title
+    anchors = totals[~totals.index.isin(factors.index)]  # set against, but no step of the chain
+    totals = totals[totals.index.isin(factors.index)]
+    links = rows[~rows.step_number.isin(anchors.index)].drop_duplicates("step_number").sort_values("step_number")
+    titles = list(links.step_title)
+    places = {number: place for place, number in enumerate(links.step_number)}
     figure, (axis,) = panels(1, figsize=(6.3, 0.6 + 0.22 * len(titles)))
     before = 1.0
     axis.barh(0, 0.02, left=0.99, color=START)
     for number, total in totals.estimate.items():
-        draw_step(axis, number, before, total, factors.loc[number], totals.loc[number])
+        draw_step(axis, places[number], before, total, factors.loc[number], totals.loc[number])
         before = total
+    for anchor in anchors.itertuples():
+        axis.axvline(anchor.estimate, color="0.3", linewidth=0.8, linestyle="--")
+        axis.annotate(
+            anchor.step_title, (anchor.estimate, -0.6), xytext=(3, 0), textcoords="offset points", fontsize=6.5,
+            color="0.3", va="center",
+        )  # fmt: skip
     axis.axvline(1, color="black", linewidth=0.8)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(ScalarFormatter())
@@ -35,7 +45,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     axis.invert_yaxis()
     axis.grid(axis="x")
     axis.grid(visible=False, axis="y")
-    axis.set_xlabel(f"speed relative to: {titles.iloc[0]} (×)")
+    axis.set_xlabel(f"speed relative to: {titles[0]} (×)")
     axis.margins(x=0.12)
     return figure
 

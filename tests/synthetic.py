@@ -189,6 +189,7 @@ STEPS = (  # name, title, time per token in ms, draft tokens, acceptance
     ("gamma", "best γ", 18.0, 2, 0.45),
     ("dynamic", "dynamic γ", 19.0, 4, 0.42),
     ("press", "press, 70% removed", 18.5, 4, 0.41),
+    ("baseline", "cached baseline", 24.0, 0, None),
 )
 
 
@@ -198,7 +199,10 @@ def chain(identifier="chain", *, steps=STEPS, prompts=6, repeats=1, scatter=0.03
     spec = {
         "id": identifier, "kind": "chain", "model": "target", "data": "wikipedia", "prompts": prompts,
         "prompt_tokens": 64, "max_new_tokens": 64, "repeats": repeats, "seed": 0, "sampling": SAMPLING["sampled"],
-        "steps": [{"name": name, "title": title} for name, title, *_ in steps],
+        "steps": [
+            {"name": name, "title": title} | ({"anchor": True} if name == "baseline" else {})
+            for name, title, *_ in steps
+        ],
     } | spec  # fmt: skip
     runs = [
         {

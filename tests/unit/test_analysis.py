@@ -171,6 +171,15 @@ def test_a_chain_gives_one_factor_a_step_and_their_product(tmp_path):
     assert list(table[table.metric == "tpot_ms"].step_number) == [0, 1, 2]
 
 
+def test_the_anchor_of_a_chain_is_no_link_of_it(tmp_path):
+    steps = (("a", "A", 100.0, 0, None), ("baseline", "B", 25.0, 0, None), ("c", "C", 20.0, 4, 0.4))
+    table = summary(read_back([synthetic.chain(steps=steps, scatter=0.0)], tmp_path))
+    assert pick(table, metric="factor", step="c").estimate == pytest.approx(5.0)
+    assert not ((table.metric == "factor") & (table.step == "baseline")).any()
+    assert pick(table, metric="factor_anchor", step="c").estimate == pytest.approx(1.25)
+    assert pick(table, metric="factor_anchor", step="a").estimate == pytest.approx(0.25)
+
+
 def test_a_regime_cell_is_paired_over_its_repeats(tmp_path):
     result = synthetic.regime(repeats=4, skip=(4, 512))
     table = summary(read_back([result], tmp_path))

@@ -57,6 +57,7 @@ rule plot_figure:
 rule render_template:
     input:
         template=lambda w: fragments[w.fragment],
+        parts=contents["parts"],
         summary=f"{RESULTS}/analysis/summary.csv",
         environment=f"{RESULTS}/analysis/environment.json",
         original="paper/original.yaml",
@@ -73,3 +74,29 @@ rule render_template:
         "python scripts/render_template.py --template {input.template} --summary {input.summary} "
         "--environment {input.environment} --original {input.original} --sources {input.references} "
         "--output {output} > {log} 2>&1"
+
+
+# --nolock: this snakemake only looks at the rules, while the one that runs it holds the lock.
+rule draw_rule_graph:
+    input:
+        "Snakefile",
+        sorted(map(str, Path("workflow/rules").glob("*.smk"))),
+    output:
+        pdf=f"{RESULTS}/figures/rule-graph.pdf",
+        svg=report(
+            f"{RESULTS}/figures/rule-graph.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "rule-graph"},
+        ),
+    log:
+        f"{LOGS}/draw_rule_graph.log",
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        study=" ".join(f"--configfile {shlex.quote(os.path.relpath(path))}" for path in workflow.overwrite_configfiles),
+    shell:
+        "( snakemake --nolock --forceall --rulegraph {params.study} -- paper/main.pdf > {output.pdf}.dot && "
+        "for format in pdf svg; do SOURCE_DATE_EPOCH=0 dot -T$format -Grankdir=LR -Nfontname=Helvetica "
+        "{output.pdf}.dot -o {RESULTS}/figures/rule-graph.$format; done; rm -f {output.pdf}.dot ) > {log} 2>&1"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import ABOVE
+from specpress.paper.points import links_of
 from specpress.paper.prose import listed
 from specpress.paper.speeds import Block, Speed
 from specpress.paper.verdicts import (
@@ -134,9 +135,10 @@ def _fusion(results, claim: Mapping) -> tuple[Verdict, Tex]:
         cost = Verdict(HOLDS, "perplexity rises") if paid else Verdict(FAILS, "no cost in perplexity is shown")
         verdict = both(verdict, cost) if verdict.verdict == HOLDS else verdict
     for steps in results.chains.values():
-        total = steps[-1]["factor_total"]
+        links = links_of(steps)
+        total = links[-1]["factor_total"]
         if total.defined:
-            told.append(f"Against {escape(steps[0].title)} instead, the chain ends at {total.cited}.")
+            told.append(f"Against ``{escape(links[0].title)}'' instead, the chain ends at {total.cited}.")
     return verdict, Tex(" ".join(told))
 
 

@@ -102,7 +102,7 @@ def regime_cells(summary: pd.DataFrame) -> list[RegimeCell]:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a chain."""
+    """One step of a chain; the anchor is no link of it."""
 
     name: str
     title: str
@@ -111,13 +111,23 @@ class Step:
     def __getitem__(self, metric: str) -> Cell:
         return self.cells.get(metric, Cell("", metric, note="not measured"))
 
+    @property
+    def is_anchor(self) -> bool:
+        """Whether the others are set against it: only the anchor and the first link have no factor of their own."""
+        return "factor" not in self.cells and "factor_total" in self.cells
+
 
 def chains_of(summary: pd.DataFrame) -> dict[str, list[Step]]:
-    """The steps of each chain, in order."""
+    """The steps of each chain in order, the links before the anchor."""
     rows = summary[(summary.kind == "chain") & summary.step.notna()]
     chains: dict[str, list[Step]] = {}
     for (experiment, _), group in rows.groupby(["experiment", "step_number"]):
         first = group.iloc[0]
         cells = {row["metric"]: Cell.of(row) for row in group.to_dict("records")}
         chains.setdefault(experiment, []).append(Step(first.step, first.step_title, cells))
-    return chains
+    return {name: sorted(steps, key=lambda step: step.is_anchor) for name, steps in chains.items()}
+
+
+def links_of(steps: list[Step]) -> list[Step]:
+    """The links of a chain: its steps without the anchor."""
+    return [step for step in steps if not step.is_anchor]

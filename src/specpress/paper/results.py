@@ -11,7 +11,7 @@ from specpress.paper import tables
 from specpress.paper.cells import Cell
 from specpress.paper.claims import judged_claims, verdict_counts
 from specpress.paper.decisions import ABOVE, BELOW, perplexity_phrase, relative_phrase, speed_phrase
-from specpress.paper.points import PressPoint, RegimeCell, Step, chains_of, press_points, regime_cells
+from specpress.paper.points import PressPoint, RegimeCell, Step, chains_of, links_of, press_points, regime_cells
 from specpress.paper.prose import counted, described, listed, tally
 from specpress.paper.setup import Setup
 from specpress.paper.speeds import Block, Speed, blocks_of, fastest
@@ -32,7 +32,7 @@ class Results:
         """The names of the templates."""
         named: list[Callable] = [
             speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, data_name,
-            press_name, verdict_counts, Tex,
+            press_name, verdict_counts, links_of, Tex,
         ]  # fmt: skip
         of_study = [tables.speed_table, tables.press_table, tables.full_press_table, tables.chain_table]
         return {

@@ -155,14 +155,14 @@ def chain_table(results) -> dict:
     notes, chains = Notes(), []
     for steps in results.chains.values():
         rows = []
-        for position, step in enumerate(steps):
-            row = {"title": step.title, "tokens_per_s": notes.show(step["tokens_per_s"])}
-            row["tpot_ms"] = notes.show(step["tpot_ms"])
-            for metric in ("factor", "factor_total"):
-                row[metric] = notes.show(step[metric], with_interval=True) if position else Tex("")
-                row[f"{metric}_interval"] = step[metric].interval if position else Tex("")
-            drafts = step["acceptance_rate"].defined
-            row["acceptance_rate"] = step["acceptance_rate"].text if drafts else Tex("")
+        for step in steps:
+            row = {"title": step.title, "anchor": step.is_anchor}
+            for metric in ("tokens_per_s", "tpot_ms"):
+                row[metric] = notes.show(step[metric])
+            for metric in ("factor", "factor_total", "factor_anchor"):
+                known = metric in step.cells
+                row[metric] = notes.show(step[metric], with_interval=True) if known else Tex("")
+                row[f"{metric}_interval"] = short_interval(step[metric]) if known else Tex("")
             rows.append(row)
         chains.append(rows)
     return {"chains": chains, "notes": notes.lines()}
