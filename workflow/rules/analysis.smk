@@ -91,10 +91,10 @@ rule draw_rule_graph:
             category="Figures",
             labels={"figure": "{figure}"},
         ),
-    wildcard_constraints:
-        figure=one_of(contents["graphs"]),
     log:
         f"{LOGS}/draw_rule_graph/{{figure}}.log",
+    wildcard_constraints:
+        figure=one_of(contents["graphs"]),
     resources:
         mem_mb=500,
         runtime=10,
