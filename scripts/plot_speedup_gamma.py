@@ -37,7 +37,8 @@ def speculative(summary: pd.DataFrame) -> pd.DataFrame:
     """The rows to draw, with the series each belongs to; `swept` says whether the series runs over gamma."""
     rows = summary[(summary.kind == "speed") & summary.metric.isin(["speedup", "predicted_speedup"])]
     rows = rows[rows.estimate.notna()]
-    rows = rows[[kind_of(row) in ("constant", "dynamic", "block", "other") for _, row in rows.iterrows()]]
+    drawn = [kind_of(row) in ("constant", "dynamic", "block", "other") for _, row in rows.iterrows()]
+    rows = rows[pd.Series(drawn, index=rows.index, dtype=bool)]
     if rows.empty:
         return rows.assign(swept=[], series=[])
     constant = rows.gamma.notna()

@@ -255,7 +255,7 @@ def machine() -> dict:
     return {
         "schema": 1, "id": "machine", "kind": "machine", "spec": {"model": "target"}, "environment": ENVIRONMENT,
         "weight_gb_s_by_rows": {"1": 20.0, "8": 20.0, "32": 12.0}, "kv_gb_s_by_queries": {"1": 15.0, "4": 12.0},
-        "copy_gb_s": 60.0, "weight_gb_s": 20.0, "kv_gb_s": 15.0, "gflops": 150.0, "step_overhead_ms": 1.5,
+        "copy_gb_s": 60.0, "weight_gb_s": 20.0, "kv_gb_s": 15.0, "gflops": 1500.0, "step_overhead_ms": 1.5,
     }  # fmt: skip
 
 
