@@ -1,6 +1,7 @@
 """The command `specpress`: generate text and see what it cost; list what can be combined; look into results."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -16,6 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         return args.run(args)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(f"specpress: {error}", file=sys.stderr)
         return 2
