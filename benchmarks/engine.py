@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from transformers.generation.streamers import BaseStreamer
+from transformers.utils import logging
 
 from specpress import SamplingParams, generate, load_model
 from specpress.data import load_documents, sample_passages
@@ -216,6 +217,7 @@ def main() -> None:
         if not path.is_dir():
             parser.error(f"{path} is missing: `make paper` makes it, or name another")
 
+    logging.set_verbosity_error()  # a warning a round would count against assisted generation
     torch.set_num_threads(args.threads)
     (model, tokenizer), (draft, _) = load_model(args.model), load_model(args.draft)
     documents = load_documents(args.data / "test.jsonl")

@@ -1,8 +1,20 @@
 """Sampled output through the whole engine follows the target's law, whatever drafts, schedules or verifies.
 
-Chi-square on the joint law of the first three tokens of many seeded generations, at a false-alarm rate near 1e-9;
-negative controls show that the test catches a biased residual and a dropped token.
+The oracle is one plain forward of transformers over a generated text (eager attention, no cache). Under its law each
+token becomes a uniform number (the randomised probability integral transform), given everything before it: so the
+numbers of the gamma + 1 tokens from the start of a round on are independent and uniform, and chi-square tests their
+joint law in 4^(gamma + 1) cells. Windows do not overlap, and begin where rounds begin, so no asymptotics of dependent
+data are needed, and tests of different models pool exactly. The transform goes through the vocabulary in two orders: by
+token, which shows tokens that are too rare, and by Q / P, the draft's law over the target's, which shows drafts let
+through too often.
+
+`make test` draws at least 20,000 rounds, spread over every drafter x schedule x verification x architecture, and tests
+all of them together, and each drafter, schedule, verification and architecture. `make test-slow` draws at least 20,000
+rounds for every single combination. The false-alarm rate is 1e-9 a test; negative controls show what is caught.
 """
+
+from itertools import product
+from typing import NamedTuple
 
 import pytest
 import tiny
@@ -11,93 +23,210 @@ from scipy.stats import chisquare
 
 import specpress.verification as verification_module
 from specpress import SamplingParams, generate
-from specpress.drafters import Drafter, DraftModel, PromptLookup
+from specpress.drafters import Cascade, CompressedTarget, Drafter, DraftModel, PromptLookup
 from specpress.drafters.base import Proposal
+from specpress.drafters.prompt_lookup import lookup
+from specpress.presses import get_press
 from specpress.sampling import probabilities
-from specpress.schedules import AIMD, Constant
+from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
+from specpress.verification import METHODS
 
-VOCABULARY = 5
-ROUNDS = 4_000  # generations; each gives one joint outcome of three tokens
+VOCABULARY = 8
+GAMMA = 3  # the most any schedule below drafts
+BINS = 4
+NEW_TOKENS = 220
+ROUNDS = 20_000
 FALSE_ALARM = 1e-9
-SAMPLING = {"temperature": 1.2, "top_p": 0.97}
-
-TARGET = tiny.llama(1, vocabulary=VOCABULARY, seed=3)
-DRAFT = tiny.llama(1, vocabulary=VOCABULARY, seed=4)
-PROMPT = torch.tensor([[2, 3, 2, 4, 2, 3]])
+SAMPLING = {"temperature": 1.3, "top_p": 0.97}
 
 
-def exact_law():
-    """The target's joint law of three tokens after the prompt, by enumeration: (125,)."""
-    sampling = SamplingParams(**SAMPLING)
-    law = torch.ones(1, dtype=torch.float64)
-    prefixes = PROMPT
-    for _ in range(3):
+class Capped(Heuristic):
+    """The heuristic schedule has no cap of its own; the windows need one."""
+
+    def update(self, iteration):
+        super().update(iteration)
+        self.gamma = min(self.gamma, GAMMA)
+
+
+SCHEDULES = {
+    "constant": lambda: Constant(GAMMA),
+    "aimd": lambda: AIMD(1, floor=1, cap=GAMMA),
+    "plus minus one": lambda: PlusMinusOne(2, floor=1, cap=GAMMA),
+    "heuristic": lambda: Capped(initial=GAMMA),
+    "confidence": lambda: Confidence(0.5, cap=GAMMA),
+    "optimal": lambda: Optimal(cap=GAMMA),
+}
+
+
+def model(family, seed, layers=1):
+    return tiny.FAMILIES[family](layers, vocabulary=VOCABULARY, seed=seed)
+
+
+def drafters(family):
+    """For each kind, a maker of fresh drafters, and the law Q they draft from, as a function of a text (1, n)."""
+    small, middle, part = model(family, 4), model(family, 5), tiny.with_subset_head(model(family, 6), VOCABULARY - 2)
+    press = get_press("knorm", compression_ratio=0.5)
+    return {
+        "none": (lambda: None, None),
+        "draft model": (lambda: DraftModel(small), law_of(small)),
+        "subset head": (lambda: DraftModel(part), law_of(part)),
+        "prompt lookup": (lambda: PromptLookup(max_ngram=2), law_of_lookup),
+        "compressed target": (lambda: CompressedTarget(press), None),
+        "cascade of a draft model": (
+            lambda: Cascade(middle, DraftModel(small), gamma=2, rounds=2),
+            law_of(middle),
+        ),
+        "cascade of prompt lookup": (
+            lambda: Cascade(middle, PromptLookup(max_ngram=2), gamma=2, rounds=2),
+            law_of(middle),
+        ),
+    }
+
+
+def law_of(model):
+    """Laws after every token of a text, (n, vocabulary), from one plain forward."""
+
+    def laws(text):
+        model.set_attn_implementation("eager")
         with torch.inference_mode():
-            conditional = probabilities(TARGET(prefixes).logits[:, -1], sampling).double()
-        law = (law[:, None] * conditional).flatten()
-        nexts = torch.arange(VOCABULARY).repeat(len(prefixes))[:, None]
-        prefixes = torch.cat([prefixes.repeat_interleave(VOCABULARY, 0), nexts], 1)
-    return law / law.sum()
+            logits = model(text, use_cache=False).logits[0]
+        law = probabilities(logits, SamplingParams(**SAMPLING)).double()
+        return torch.nn.functional.pad(law, (0, VOCABULARY - law.shape[1]))
+
+    return laws
 
 
-EXACT = exact_law()
+def law_of_lookup(text):
+    """The one-hot laws of prompt lookup; zero where it finds nothing."""
+    laws = torch.zeros(text.shape[1], VOCABULARY, dtype=torch.float64)
+    for n in range(text.shape[1]):
+        laws[n, lookup(text[0, : n + 1], 2, 1)] = 1
+    return laws
 
 
-def p_value(make_drafter, make_schedule, verification, rounds=ROUNDS):
-    """p-value of the joint outcomes; outcomes expected fewer than five times are pooled."""
-    counts = torch.zeros(VOCABULARY**3, dtype=torch.float64)
-    base = torch.tensor([VOCABULARY**2, VOCABULARY, 1])
-    for seed in range(rounds):
-        sampling = SamplingParams(**SAMPLING, seed=seed)
+TARGETS = {family: model(family, 3) for family in tiny.FAMILIES}
+DRAFTERS = {family: drafters(family) for family in tiny.FAMILIES}
+KINDS = list(DRAFTERS["llama"])
+
+
+class Sample(NamedTuple):
+    """Windows of uniforms, (windows, orders = 2, gamma + 1), from `rounds` rounds of the engine."""
+
+    windows: torch.Tensor
+    rounds: int
+
+
+def draw_sample(family, kind, schedule, verification, rounds, first_seed=0, wrap=lambda drafter: drafter):
+    """Generate until there are `rounds` rounds, on a prompt of its own each time."""
+    target, windows, done, seed = TARGETS[family], [], 0, first_seed
+    make_drafter, draft_law = DRAFTERS[family][kind]
+    while done < rounds:
+        prompt = torch.randint(VOCABULARY, (1, 12), generator=torch.Generator().manual_seed(seed))
         result = generate(
-            TARGET,
-            PROMPT,
-            max_new_tokens=3,
-            sampling=sampling,
-            drafter=make_drafter(),
-            schedule=make_schedule(),
+            target,
+            prompt,
+            max_new_tokens=NEW_TOKENS,
+            sampling=SamplingParams(**SAMPLING, seed=seed),
+            drafter=wrap(make_drafter()),
+            schedule=SCHEDULES[schedule](),
             verification=verification,
         )
-        counts[(result.tokens[0] * base).sum()] += 1
-    rare = EXACT * rounds < 5
-    observed = torch.cat([counts[~rare], counts[rare].sum()[None]])
-    expected = torch.cat([EXACT[~rare], EXACT[rare].sum()[None]]) * rounds
-    assert counts[EXACT == 0].sum() == 0  # nothing outside the nucleus
-    if expected[-1] < 5:
-        observed, expected = observed[:-1], expected[:-1] * observed[:-1].sum() / expected[:-1].sum()
-    return chisquare(observed.numpy(), expected.numpy()).pvalue
+        uniforms = integral_transform(law_of(target), draft_law, prompt, result.tokens, seed)
+        windows += [uniforms[:, start : start + GAMMA + 1] for start in window_starts(result.trace)]
+        done += len(result.trace.iterations)
+        seed += 1
+    return Sample(torch.stack(windows), done)
+
+
+def integral_transform(target_law, draft_law, prompt, tokens, seed):
+    """A number in [0, 1) for each token, in both orders, (2, n): independent uniforms if the target drew the tokens."""
+    text = torch.cat([prompt, tokens], 1)[:, :-1]
+    law = target_law(text)[prompt.shape[1] - 1 :]
+    draft = draft_law(text)[prompt.shape[1] - 1 :] if draft_law else torch.ones_like(law)
+    chosen = tokens[0][:, None]
+    mass = law.gather(1, chosen)
+    assert (mass > 0).all()  # nothing outside the nucleus
+    # another seed than the engine's: its own uniforms would not be independent of its tokens
+    generator = torch.Generator().manual_seed(10**6 + seed)
+    spread = torch.rand(mass.shape, generator=generator, dtype=torch.float64) * mass
+    ids = torch.arange(VOCABULARY).expand_as(law)
+    ranks = (draft / law).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    before = [(law * (order < order.gather(1, chosen))).sum(1, keepdim=True) for order in (ids, ranks)]
+    return torch.cat([start + spread for start in before], 1).T
+
+
+def window_starts(trace):
+    """Indices of new tokens at which a round begins, far enough apart for the windows not to overlap."""
+    starts, position, free = [], 1, 0
+    for iteration in trace.iterations:
+        if position >= free and position + GAMMA < NEW_TOKENS:
+            starts.append(position)
+            free = position + GAMMA + 1
+        position += iteration.committed
+    return starts
+
+
+def p_value(samples):
+    """Chi-square of the joint law of gamma + 1 tokens and of the law of one, in both orders: Bonferroni over four."""
+    windows = torch.cat([sample.windows for sample in samples])
+    joint = (digits(windows, BINS) * BINS ** torch.arange(GAMMA + 1)).sum(-1)  # (windows, orders)
+    single = digits(windows, BINS**2).transpose(1, 2).flatten(0, 1)  # (tokens, orders)
+    counts = [torch.bincount(order, minlength=BINS ** (GAMMA + 1)) for order in joint.T]
+    counts += [torch.bincount(order, minlength=BINS**2) for order in single.T]
+    return min(1.0, len(counts) * min(chisquare(count.numpy()).pvalue for count in counts))
+
+
+def digits(uniforms, bins):
+    return (uniforms * bins).long().clamp_(max=bins - 1)
+
+
+def test_sampled_output_follows_the_target():
+    combinations = list(product(tiny.FAMILIES, KINDS, SCHEDULES, METHODS))
+    each = -(-ROUNDS // len(combinations))
+    samples = {names: draw_sample(*names, each, first_seed=1000 * i) for i, names in enumerate(combinations)}
+    assert sum(sample.rounds for sample in samples.values()) >= ROUNDS
+    assert p_value(samples.values()) > FALSE_ALARM
+    for name in (*tiny.FAMILIES, *KINDS, *SCHEDULES, *METHODS):
+        assert p_value([sample for names, sample in samples.items() if name in names]) > FALSE_ALARM, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("verification", METHODS)
+def test_each_combination_follows_the_target(family, kind, schedule, verification):
+    sample = draw_sample(family, kind, schedule, verification, ROUNDS)
+    assert p_value([sample]) > FALSE_ALARM
+
+
+# Negative controls: with a tenth of the rounds, each way to be wrong must show.
+
+
+@pytest.mark.parametrize("kind", ["draft model", "prompt lookup"])
+@pytest.mark.parametrize("verification", METHODS)
+def test_a_biased_residual_is_caught(verification, kind, monkeypatch):
+    """The target's own law after a rejection, as TriForce's middle model samples."""
+    monkeypatch.setattr(verification_module, "residual", lambda target, draft, weight=1.0: target)
+    assert p_value([draw_sample("llama", kind, "constant", verification, ROUNDS // 10)]) < FALSE_ALARM
 
 
 class Dropping(Drafter):
-    """A drafter that breaks the rules: it drops a drafted token because of its value."""
+    """A drafter that breaks the rules: it drops drafted tokens because of their value."""
 
-    def __init__(self):
-        self.inner = DraftModel(DRAFT)
-        self.start, self.models, self.rollback = self.inner.start, self.inner.models, self.inner.rollback
+    def __init__(self, inner):
+        self.inner = inner
+        self.start, self.models, self.rollback = inner.start, inner.models, inner.rollback
+        self.prefilled = inner.prefilled
 
     def propose(self, context, gamma, stop):
         proposal = self.inner.propose(context, gamma, stop)
-        kept = len(proposal.tokens) if proposal.tokens[-1] != 2 else len(proposal.tokens) - 1
+        kept = int((proposal.tokens >= VOCABULARY // 2).long().cumprod(0).sum())
+        self.rollback(len(context) + kept)
         return Proposal(proposal.tokens[:kept], proposal.laws[:kept])
 
 
-DRAFTERS = {"none": lambda: None, "draft_model": lambda: DraftModel(DRAFT), "prompt_lookup": lambda: PromptLookup()}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("drafter", DRAFTERS)
-@pytest.mark.parametrize("schedule", [lambda: Constant(2), lambda: AIMD(initial=1, floor=1)], ids=["constant", "aimd"])
-@pytest.mark.parametrize("verification", ["token", "block"])
-def test_sampled_output_follows_the_target(drafter, schedule, verification):
-    assert p_value(DRAFTERS[drafter], schedule, verification) > FALSE_ALARM
-
-
-@pytest.mark.slow
-def test_a_biased_residual_is_caught(monkeypatch):
-    monkeypatch.setattr(verification_module, "residual", lambda target, draft, weight=1.0: target)
-    assert p_value(DRAFTERS["draft_model"], lambda: Constant(2), "token") < FALSE_ALARM
-
-
-@pytest.mark.slow
-def test_a_dropped_token_is_caught():
-    assert p_value(Dropping, lambda: Constant(2), "token") < FALSE_ALARM
+@pytest.mark.parametrize("verification", METHODS)
+def test_a_dropped_token_is_caught(verification):
+    sample = draw_sample("llama", "draft model", "constant", verification, ROUNDS // 10, wrap=Dropping)
+    assert p_value([sample]) < FALSE_ALARM
