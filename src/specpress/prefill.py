@@ -1,15 +1,20 @@
 """Read a prompt: fill the cache, show it to the drafter, compress it."""
 
+from __future__ import annotations
+
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
-from specpress.drafters.base import Drafter
 from specpress.presses.compression import compress
 from specpress.presses.observation import Observations
 from specpress.presses.settings import needs_attention_weights, recent_tokens
+
+if TYPE_CHECKING:  # drafters prefill too
+    from specpress.drafters.base import Drafter
 
 
 def prefill(

@@ -1,5 +1,7 @@
 import dataclasses
 import math
+import subprocess
+import sys
 
 import pytest
 import tiny
@@ -162,3 +164,8 @@ def leak(press):
 def test_bad_lengths_are_refused(length, context, said):
     with pytest.raises(ValueError, match=said):
         perplexity(tiny.llama(), tiny.prompt(length), context=context)
+
+
+def test_it_can_be_the_first_thing_imported():
+    command = [sys.executable, "-c", "from specpress import perplexity"]
+    assert subprocess.run(command, capture_output=True, text=True).stderr == ""
