@@ -89,9 +89,18 @@ def drafter_name(row: Mapping) -> str:
     shown = DRAFTERS.get(name, str(name).replace("_", " ").capitalize())
     if name == "draft_model" and _given(row, "draft_model") and row["draft_model"] != "draft":
         shown += f" ({row['draft_model']})"
+    if name == "cascade" and not is_cascade_of_models(row):
+        nested = json.loads(row["drafter_parameters"])["drafter"]["name"]
+        shown += f" on {DRAFTERS.get(nested, nested).lower()}"
     if _given(row, "drafter_press"):
         shown += f", {'' if name == 'compressed_target' else 'draft on '}{press_setting(row, 'drafter_')}"
     return shown
+
+
+def is_cascade_of_models(row: Mapping) -> bool:
+    """Whether a cascade's own drafter is a model, as in the original study; also where the row does not say."""
+    parameters = json.loads(row["drafter_parameters"]) if _given(row, "drafter_parameters") else {}
+    return parameters.get("drafter", {}).get("name", "draft_model") == "draft_model"
 
 
 def schedule_name(row: Mapping) -> str:

@@ -275,6 +275,14 @@ def test_the_claim_of_the_cascade(cascade, verdict):
     assert verdict_of(synthetic.fusion(cascade=cascade), "cascade") == verdict
 
 
+def test_a_cascade_on_prompt_lookup_decides_nothing_about_a_cascade_of_models():
+    metrics = synthetic.fusion()
+    for item in metrics:
+        if item["id"].startswith("cascade"):
+            item["spec"]["drafter"] = item["spec"]["drafter"] | {"drafter": {"name": "prompt_lookup"}}
+    assert verdict_of(metrics, "cascade") == OPEN
+
+
 @pytest.mark.parametrize(
     ("speedup", "harm", "verdict"),
     [(8.0, 0.4, HOLDS), (1.6, 0.4, FAILS), (6.48, 0.4, OPEN), (8.0, 0.0, FAILS)],

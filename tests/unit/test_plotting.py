@@ -202,6 +202,10 @@ def test_the_same_table_gives_the_same_bytes(embedded, script, table, tmp_path):
             {"drafter": "compressed_target", "drafter_press": "snapkv", "drafter_ratio": 0.7, "gamma": 4},
             "Self-speculation, SnapKV 70%, γ = 4",
         ),
+        (
+            {"drafter": "cascade", "drafter_parameters": '{"drafter": {"name": "prompt_lookup"}}', "gamma": 4},
+            "Cascade on prompt lookup, γ = 4",
+        ),
         ({"press": "tova", "ratio": 0.5, "cache_budget": 512}, "TOVA 50% (budget 512), no drafter"),
         ({"drafter": "draft_model", "draft_model": "intermediate", "gamma": 2}, "Speculative (intermediate), γ = 2"),
         ({"drafter": "new_thing", "schedule": float("nan")}, "New thing, default γ"),

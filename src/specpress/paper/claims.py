@@ -24,7 +24,7 @@ from specpress.paper.verdicts import (
     unmeasured,
 )
 from specpress.rendering import Tex, escape
-from specpress.wording import data_name, press_name
+from specpress.wording import data_name, is_cascade_of_models, press_name
 
 
 def judged_claims(results) -> list[dict]:
@@ -75,9 +75,9 @@ def _is_original_schedule(speed: Speed) -> bool:
 
 def _cascade(results, claim: Mapping) -> tuple[Verdict, Tex]:
     """The cascade against the fastest plain draft model on the same prompts."""
-    found = results.contrasts("speedup_over_plain")
+    found = [c for c in results.contrasts("speedup_over_plain") if is_cascade_of_models(c[1].row)]
     if not found:
-        return unmeasured("a cascade beside a plain draft model"), Tex("")
+        return unmeasured("a cascade of models beside a plain draft model"), Tex("")
     verdict = everywhere([below_one((cell.low, cell.high), "cascade's relative speed") for _, _, cell in found])
     parts = []
     for block, _, cell in found:
