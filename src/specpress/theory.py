@@ -102,7 +102,7 @@ def roofline_step_ms(
     each, unless their arithmetic (F operations a token) takes longer; the keys and values (K bytes a token) of S slots
     are read for every sequence. w and k are the machine's rates at B q rows and at q queries, f its arithmetic.
 
-    Single rates for w and k were not enough: on a CPU weights are read at a third of the rate for 40 rows, and keys and
+    Single rates for w and k were not enough: on a CPU weights are read at under half the rate for 40 rows, and keys and
     values at half of it for 5 queries, because arithmetic and memory are not overlapped perfectly.
 
     Parameters
