@@ -54,6 +54,11 @@ def modules_of(spec: dict) -> list[str]:
     return sorted({f"specpress.experiments.{spec['kind']}", *named})
 
 
+def is_timed(spec: dict) -> bool:
+    """Whether an experiment reads the clock, and so must have the machine to itself."""
+    return spec["kind"] != "perplexity" or "timed_steps" in spec
+
+
 def instances(template: dict) -> Iterator[tuple[str, dict]]:
     """(ID, body) for each point of a template's grid; the body has `kind` but neither `id` nor `grid`."""
     grid = template.get("grid", {})

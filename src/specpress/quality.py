@@ -97,7 +97,8 @@ def perplexities(
 
     Parameters
     ----------
-    timed_steps : int, one-token forwards timed on each compressed cache, and as many on the uncompressed one; 0: none
+    timed_steps : int, one-token forwards timed on each cache compressed once, and as many on the uncompressed one;
+        0: none. Under a budget a step reads the same slots.
     acceptance : bool, whether to compare each compressed cache's laws with the uncompressed one's
 
     Returns
@@ -190,7 +191,7 @@ def _teacher_force(full: CachedModel | None, readers: list[_Reader], tokens: Ten
 
 def _times(full: CachedModel, reader: _Reader, token: Tensor, steps: int) -> dict[str, float | None]:
     """Median milliseconds of feeding `token`, (batch, 1), to the reader's cache and to `full`; both stay as before."""
-    if not steps or not reader.compresses:
+    if not steps or not reader.compresses or reader.compression.cache_budget is not None:
         return {"step_ms": None, "full_step_ms": None}
     compressed, uncompressed = [], []
     for _ in range(steps + 1):

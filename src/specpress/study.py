@@ -6,10 +6,10 @@ The workflow calls this while it is parsed, so nothing here imports torch, panda
 from dataclasses import dataclass
 
 from specpress.checks import problems
-from specpress.expansion import canonical, expand, models_of, modules_of
+from specpress.expansion import canonical, expand, is_timed, models_of, modules_of
 from specpress.source_code import sources
 
-__all__ = ["Study", "StudyError", "canonical", "expand", "load_study", "models_of", "modules_of", "sources"]
+__all__ = ["Study", "StudyError", "canonical", "expand", "is_timed", "load_study", "models_of", "modules_of", "sources"]
 
 
 class StudyError(ValueError):

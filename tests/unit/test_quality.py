@@ -105,10 +105,12 @@ def test_acceptance_is_the_overlap_of_the_two_laws():
 
 def test_timing_steps_changes_nothing_else():
     model, tokens = tiny.llama(), tiny.prompt(LENGTH)
-    settings = [Compression(), Compression(get_press("knorm", compression_ratio=0.5), 20, 8)]
+    knorm = get_press("knorm", compression_ratio=0.5)
+    settings = [Compression(), Compression(knorm), Compression(knorm, 20, 8)]
     plain = list(perplexities(model, tokens, context=CONTEXT, settings=settings))
     timed = list(perplexities(model, tokens, context=CONTEXT, settings=settings, timed_steps=2))
     assert timed[0] == plain[0]
+    assert timed[2] == plain[2]  # under a budget nothing is timed
     assert timed[1].step_ms > 0
     assert timed[1].full_step_ms > 0
     assert dataclasses.replace(timed[1], step_ms=None, full_step_ms=None) == plain[1]

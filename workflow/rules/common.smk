@@ -10,7 +10,7 @@ import yaml
 
 from snakemake.exceptions import WorkflowError
 from specpress import estimates, resources
-from specpress.study import StudyError, canonical, load_study, models_of, modules_of, sources
+from specpress.study import StudyError, canonical, is_timed, load_study, models_of, modules_of, sources
 
 # `python` in a job is the one that runs snakemake, whether or not its environment is activated. SPECPRESS_RUN marks the
 # jobs of this run, so that workflow/recover.py can tell those that a killed run has left behind.

@@ -1,4 +1,5 @@
-# One job and one metrics JSON for each experiment. A job takes every core, so that nothing runs beside what it times.
+# One job and one metrics JSON for each experiment. One that is timed takes every core, so that nothing runs beside it; of
+# the others as many run as there are cores.
 
 
 rule run_experiment:
@@ -11,7 +12,7 @@ rule run_experiment:
         f"{RESULTS}/metrics/{{experiment}}.json",
     log:
         f"{LOGS}/run_experiment/{{experiment}}.log",
-    threads: workflow.cores
+    threads: lambda w: workflow.cores if is_timed(study.experiments[w.experiment]) else 1
     resources:
         mem_mb=lambda w: experiment_mb(w.experiment),
         runtime=lambda w: experiment_minutes(w.experiment),

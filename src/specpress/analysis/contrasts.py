@@ -90,12 +90,12 @@ def _mean_speedup(item: Mapping) -> float:
 
 
 def _find(metrics: list[Mapping], spec: Mapping) -> Mapping | None:
-    """The result whose spec equals `spec` in everything but its id."""
+    """The result whose spec equals `spec` in everything but its id and what it times besides."""
     return next((item for item in metrics if _without(item["spec"]) == _without(spec)), None)
 
 
 def _without(spec: Mapping, keys: set[str] = frozenset()) -> dict:
-    return {key: value for key, value in spec.items() if key != "id" and key not in keys}
+    return {key: value for key, value in spec.items() if key not in {"id", "timed_steps", *keys}}
 
 
 def _speed_contrast(metric: str, item: Mapping, reference: Mapping) -> dict:

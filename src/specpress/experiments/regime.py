@@ -14,14 +14,15 @@ from tqdm import tqdm
 
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
-from specpress.decoding import generate
 from specpress.drafters import CompressedTarget
 from specpress.experiments.arms import no_garbage_collection
 from specpress.experiments.assets import Assets, as_batch
+from specpress.prefill import read
 from specpress.presses import get_press
-from specpress.presses.compression import compress, observed_attention
-from specpress.sampling import SamplingParams
-from specpress.schedules import Constant
+from specpress.presses.compression import compress
+from specpress.presses.observation import Observations
+from specpress.rounds import speculate
+from specpress.sampling import Randomness, SamplingParams
 from specpress.trace import clock
 
 _ROOM = 64  # slots beyond the context, for the tokens fed while timing
@@ -48,8 +49,9 @@ def _cell(batch: int, context: int) -> dict:
 
 def _measure_context(spec: dict, model, prompt: torch.Tensor, cells: dict, *, seed: int) -> None:
     """One repeat of every batch size at one context; appends to the cells."""
-    full, pressed = _prefilled(model, prompt, spec["press"])
-    yielded = _tokens_per_iteration(spec, model, prompt, seed)
+    full, pressed, first = _prefilled(model, prompt, spec["press"])
+    yielded = _tokens_per_iteration(spec, full, torch.cat([prompt[0], first]), seed)
+    full.observations = None
     for batch in spec["batches"]:
         cell = cells[batch, prompt.shape[1]]
         cell |= {"slots_full": full.cache.slots, "slots_press": pressed.cache.slots}
@@ -66,28 +68,36 @@ def _measure_context(spec: dict, model, prompt: torch.Tensor, cells: dict, *, se
         cell["self_token_ms"].append(iteration / yielded)
 
 
-def _prefilled(model, prompt: torch.Tensor, press: dict) -> tuple[CachedModel, CachedModel]:
-    """The prompt on a full cache and on a copy compressed by the press."""
+def _prefilled(model, prompt: torch.Tensor, press: dict) -> tuple[CachedModel, CachedModel, torch.Tensor]:
+    """The prompt on a full cache and on a copy compressed by the press, and the likeliest token after it."""
     full = CachedModel(model, prompt.shape[1] + _ROOM)
-    with observed_attention(model) as observations:
-        full.feed(prompt)
+    full.observations = Observations(model)
+    logits = read(full, prompt, get_press(**press))
     pressed = full.expanded(1)
-    compress(pressed.cache, get_press(**press), observations)
-    return full, pressed
+    pressed.observations = None
+    compress(pressed.cache, get_press(**press), full.observations)
+    return full, pressed, logits[0, -1:].argmax(-1)
 
 
-def _tokens_per_iteration(spec: dict, model, prompt: torch.Tensor, seed: int) -> float:
-    """Tokens an iteration of self-speculation yields on this prompt."""
+def _tokens_per_iteration(spec: dict, full: CachedModel, context: torch.Tensor, seed: int) -> float:
+    """Tokens an iteration of self-speculation yields after the context; the cache is left as it was."""
     settings = {key: value for key, value in spec["sampling"].items() if key != "name"}
-    generation = generate(
-        model,
-        prompt,
-        max_new_tokens=spec["max_new_tokens"],
-        sampling=SamplingParams(**settings, seed=seed),
-        drafter=CompressedTarget(get_press(**spec["press"])),
-        schedule=Constant(spec["gamma"]),
-    )
-    return generation.metrics()["tokens_per_iteration"]
+    sampling, randomness = SamplingParams(**settings, seed=seed), Randomness(seed)
+    start, limit = len(context), len(context) + spec["max_new_tokens"]
+    drafter = CompressedTarget(get_press(**spec["press"]))
+    drafter.start(full.model, sampling, randomness, limit + spec["gamma"])
+    drafter.prefilled(full, full.observations)
+    rounds = 0
+    while len(context) < limit:
+        proposal = drafter.propose(context, spec["gamma"], _never)
+        tokens = speculate(full, drafter, context, proposal, sampling, randomness, "token").tokens
+        context, rounds = torch.cat([context, tokens]), rounds + 1
+    full.rollback_to(start - 1)
+    return (len(context) - start) / rounds
+
+
+def _never(probability: float) -> bool:
+    return False
 
 
 def _step_times(spec: dict, full: CachedModel, pressed: CachedModel, batch: int) -> dict[str, float]:
