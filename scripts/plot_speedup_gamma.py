@@ -44,7 +44,7 @@ def speculative(summary: pd.DataFrame) -> pd.DataFrame:
     constant = rows.gamma.notna()
     by_drafter = ["drafter", "draft_model", "drafter_parameters", "verification"]
     counts = rows[constant].groupby(by_drafter, dropna=False).gamma.transform("nunique")
-    swept = constant & ((rows.drafter == "draft_model") | (counts.reindex(rows.index) > 1))
+    swept = constant & (counts.reindex(rows.index) > 1)
     prompts = [rows[key] for key in PROMPTS]
     gammas = rows.gamma.where(swept).groupby(prompts, dropna=False).transform("nunique")
     if gammas.max() > 1:  # panels for the prompts over which gamma was varied, and no others
@@ -59,6 +59,8 @@ def series_name(row: pd.Series, swept: bool) -> str:
     if swept:
         who = row.draft_model if row.drafter == "draft_model" else drafter_name(row).lower()
         return f"{who}{verification}"
+    if row.drafter == "draft_model" and not pd.isna(row.gamma):
+        return f"{row.draft_model}, γ = {int(row.gamma)}{verification}"
     name = schedule_name(row).split(" from")[0] if row.drafter == "draft_model" else drafter_name(row)
     return f"{name}{verification}" if row.drafter in ("draft_model", "prompt_lookup") else method_name(row)
 
@@ -83,7 +85,9 @@ def draw_panel(axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: 
         draw_series(axis, mark[mark.metric == "predicted_speedup"], "place", dashed, shift=0.35, filled=False)
         lone = Look(style[name].color, style[name].marker, "none")
         draw_series(axis, mark[mark.metric == "speedup"], "place", lone)
-    axis.set_xticks([*gammas, *places.values()], [*map(str, gammas), *(name.replace(" ", "\n") for name in places)])
+    axis.set_xticks([*gammas, *places.values()], [*map(str, gammas), *places])
+    for label in axis.get_xticklabels()[len(gammas) :]:
+        label.set(rotation=90, fontsize="x-small")
     axis.set_xlim(min([*gammas, *places.values()]) - 0.7, max([*gammas, *places.values()]) + 1.0)
     if gammas and places:
         axis.axvline(max(gammas) + 2.6, color="0.8", linewidth=0.6)

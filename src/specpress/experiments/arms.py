@@ -20,7 +20,7 @@ ARM_KEYS = (
     "model", "protocol", "drafter", "schedule", "verification", "press", "cache_budget", "compression_interval",
 )  # fmt: skip
 _CONSTANT = {"name": "constant"}
-_WARM_UP_TOKENS = 16
+_WARM_UP_PROMPT, _WARM_UP_TOKENS = 512, 8  # enough for a first forward of each kind; a long prompt takes seconds
 
 Arm = Callable[..., Generation]
 
@@ -117,7 +117,7 @@ def run_in_turn(spec: dict, arms: list[Arm], assets: Assets) -> Iterator[Run]:
     prompts = [passages[i : i + rows] for i in range(0, len(passages), rows)]
     settings = {key: value for key, value in spec["sampling"].items() if key != "name"}
     options = {"eos_token_id": tokenizer.eos_token_id if rows == 1 else None, "max_new_tokens": spec["max_new_tokens"]}
-    _warm_up(arms, as_batch(prompts[0], model), settings, options)
+    _warm_up(arms, as_batch(prompts[0], model)[:, -_WARM_UP_PROMPT:], settings, options)
     order = [(repeat, index) for repeat in range(spec["repeats"]) for index in range(len(prompts))]
     for number, (repeat, index) in enumerate(tqdm(order, desc=spec["id"], unit="prompt", mininterval=5)):
         tokens, sampling = as_batch(prompts[index], model), SamplingParams(**settings, seed=_seed(spec, repeat, index))
