@@ -64,7 +64,7 @@ class PreallocatedLayer(DynamicLayer):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate the buffers on the first update."""
         self.dtype, self.device = key_states.dtype, key_states.device
-        self.capacity = _whole_blocks(max(self.capacity, key_states.shape[2]))
+        self.capacity = whole_blocks(max(self.capacity, key_states.shape[2]))
         self._buffers = [_buffer(states, self.capacity) for states in (key_states, value_states)]
         self.is_initialized = True
 
@@ -85,11 +85,16 @@ class PreallocatedLayer(DynamicLayer):
 
     def _grow(self, used: int) -> None:
         """Half as much again, so that the copies of a long generation add up to a few times its length."""
-        self.capacity = _whole_blocks(max(self.slots, self.capacity * 3 // 2))
+        self.capacity = whole_blocks(max(self.slots, self.capacity * 3 // 2))
         grown = [_buffer(buffer, self.capacity) for buffer in self._buffers]
         for new, old in zip(grown, self._buffers, strict=True):
             new[:, :, :used] = old[:, :, :used]
         self._buffers = grown
+
+    def count(self, tokens: int) -> None:
+        """Count the next `tokens` tokens as fed: their keys and values are in the buffers already."""
+        self.slots += tokens
+        self.seen += tokens
 
     def rollback(self, tokens: int) -> None:
         """Forget the last `tokens` tokens. They must have come after the last eviction."""
@@ -108,7 +113,7 @@ class PreallocatedLayer(DynamicLayer):
         """Hold these keys and values, (batch, KV heads, slots, head size), in place of those in use."""
         room = self.capacity - self.slots
         self.slots = keys.shape[2]
-        self.capacity = _whole_blocks(self.slots + room)
+        self.capacity = whole_blocks(self.slots + room)
         buffers = [_buffer(x, self.capacity) for x in (keys, values)]
         for buffer, x in zip(buffers, (keys, values), strict=True):
             buffer[:, :, : self.slots] = x
@@ -200,7 +205,8 @@ class PreallocatedCache(Cache):
             layer.rollback(tokens)
 
 
-def _whole_blocks(slots: int) -> int:
+def whole_blocks(slots: int) -> int:
+    """Slots in the fewest blocks that hold `slots`."""
     return -(-slots // _BLOCK) * _BLOCK
 
 

@@ -40,6 +40,9 @@ class CachedModel:
 
         Positions count real tokens: they go on from what was fed, whatever has been evicted since.
         """
+        static = getattr(self.model, "static_steps", None)  # see `specpress.graphs`
+        if static and self._padding is None and not self.observations and static.fit(self.model, self.cache, tokens):
+            return static.feed(self.model, self.cache, tokens)[:, -keep:].clone()
         positions, mask = self._positions(tokens)
         observing = observed_attention(self.model, self.observations) if self.observations else nullcontext()
         with torch.inference_mode(), observing:

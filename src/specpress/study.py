@@ -39,6 +39,11 @@ class Study:
         return self.config.get("device")
 
     @property
+    def cuda_graphs(self) -> bool | None:
+        """True if decoding steps are to run as CUDA graphs where they can; None where nothing is said."""
+        return self.config.get("cuda_graphs") or None
+
+    @property
     def models(self) -> dict[str, dict]:
         """The models by name."""
         return self.config["models"]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import pytest
 import torch
@@ -91,6 +92,13 @@ def test_predicted_speedup_follows_from_the_recorded_traces(places):
     a, v = accepted / tested, sum(full) / len(full) / step
     c = sum(d for p, _, _, d in rounds if p) / sum(p for p, *_ in rounds) / step
     assert metrics["theory"]["predicted_speedup"] == pytest.approx((1 + a + a * a) / (2 * c + v))
+
+
+def test_metrics_say_that_a_cpu_replays_no_graphs(places):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said once a process
+        metrics = run({"id": "plain", **SPEED, "repeats": 1}, **places, cuda_graphs=True)
+    assert metrics["environment"]["settings"]["cuda_graphs"] is False
 
 
 @pytest.mark.parametrize(

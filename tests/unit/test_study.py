@@ -205,6 +205,7 @@ REFUSED = [
         r"models.target.source.revision: 'main' must match",
     ),
     ("device", "gpu", r"device: 'gpu' must match"),
+    ("cuda_graphs", "on", r"cuda_graphs: must be boolean, found 'on'"),
     ("drafts.draft.target", "draft", r"drafts.draft.target: unknown model 'draft'; known: target"),
     ("drafts.draft.data", ["prose", "verse"], r"drafts.draft.data\[1\]: unknown data set 'verse'; known: prose"),
     ("drafts.draft.learning_rate", "3e-4", r"drafts.draft.learning_rate: must be number, found '3e-4' \(text; as a"),

@@ -75,10 +75,11 @@ def scaled_down() -> dict:
     few = {"prompts": 2, "prompt_tokens": 12, "max_new_tokens": 8, "repeats": 1}
     study["defaults"]["speed"] |= few
     study["defaults"]["chain"] |= few
-    study["defaults"]["perplexity"] |= {"context": 48, "score": 16, "passages": 2}
+    short = {"context": 48, "score": 16, "passages": 2, "decoding_interval": 8, "timed_steps": 2}
+    study["defaults"]["perplexity"] |= short
     study["defaults"]["regime"] |= {"repeats": 1, "steps": 2, "max_new_tokens": 6}
     for experiment in study["experiments"]:
-        experiment |= {key: few[key] for key in ("prompt_tokens", "max_new_tokens") if key in experiment}
+        experiment |= {key: value for key, value in {**few, **short}.items() if key in experiment}
         if "grid" in experiment:
             experiment["grid"] = {key: values[:1] for key, values in experiment["grid"].items()}
         if experiment["kind"] == "regime":

@@ -123,9 +123,10 @@ def without_plan(entry):
 
 
 def options(**values):
-    """Command-line arguments for the values that are set; nested values as JSON."""
+    """Command-line arguments for the values that are set; nested values as JSON, a true one as a flag alone."""
     return " ".join(
-        f"--{key.replace('_', '-')} {shlex.quote(canonical(value) if isinstance(value, dict) else str(value))}"
+        f"--{key.replace('_', '-')}"
+        + ("" if value is True else f" {shlex.quote(canonical(value) if isinstance(value, dict) else str(value))}")
         for key, value in values.items()
         if value is not None
     )

@@ -14,11 +14,24 @@ from specpress.devices import claim, resolve_device
 from specpress.environment import describe, peak_memory_bytes
 from specpress.experiments import preflight
 from specpress.experiments.assets import Assets
+from specpress.graphs import has_graphs
 
 SCHEMA = 1
 
+# Kinds whose steps may be CUDA graphs. Perplexity's are not: presses that watch the model while decoding keep it eager,
+# and their steps are compared with those on the full cache.
+_GRAPHS = ("speed", "chain", "regime")
 
-def run(spec: dict, *, models: dict[str, Path], data: dict[str, Path], threads: int, device: str = "auto") -> dict:
+
+def run(
+    spec: dict,
+    *,
+    models: dict[str, Path],
+    data: dict[str, Path],
+    threads: int,
+    device: str = "auto",
+    cuda_graphs: bool = False,
+) -> dict:
     """Run one experiment.
 
     Parameters
@@ -28,6 +41,7 @@ def run(spec: dict, *, models: dict[str, Path], data: dict[str, Path], threads: 
     data : directory of each data set the spec names
     threads : int, threads torch may use
     device : "auto", "cpu", "cuda", "cuda:1", ... or "mps"
+    cuda_graphs : run decoding steps as CUDA graphs where that can be; the environment's settings say whether it was
 
     Returns
     -------
@@ -43,16 +57,18 @@ def run(spec: dict, *, models: dict[str, Path], data: dict[str, Path], threads: 
     started = time.perf_counter()
     where = claim(resolve_device(device))
     preflight.check(spec, models, where)
-    assets = Assets(models, data, where)
+    assets = Assets(models, data, where, graphs=cuda_graphs and spec["kind"] in _GRAPHS)
     measured = import_module(f"specpress.experiments.{spec['kind']}").measure(spec, assets)
     model = assets.model(spec["model"])
     device, dtype = str(model.device), str(model.dtype).removeprefix("torch.")
+    environment = describe(threads=threads, device=device, dtype=dtype)
+    environment["settings"]["cuda_graphs"] = has_graphs(model)
     return {
         "schema": SCHEMA,
         "id": spec["id"],
         "kind": spec["kind"],
         "spec": spec,
-        "environment": describe(threads=threads, device=device, dtype=dtype),
+        "environment": environment,
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(device),
         **measured,

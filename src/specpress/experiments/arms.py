@@ -11,6 +11,7 @@ from tqdm import tqdm
 from specpress.data import Passage
 from specpress.decoding import Generation, generate
 from specpress.experiments.assets import Assets, as_batch
+from specpress.graphs import has_graphs
 from specpress.presses import get_press
 from specpress.registry import DRAFTERS, PROTOCOLS, SCHEDULES, resolve
 from specpress.sampling import SamplingParams
@@ -108,6 +109,7 @@ def _compression(arm: dict) -> dict:
 def run_in_turn(spec: dict, arms: list[Arm], assets: Assets) -> Iterator[Run]:
     """Decode every prompt with every arm, one after the other; which arm goes first moves on with every prompt.
 
+    The warm-up decodes a few tokens; with CUDA graphs a whole prompt, so that the steps that come are captured by then.
     Garbage collection is off while an arm runs. End of text stops single sequences; a batch always runs to
     `max_new_tokens`, so that its rows keep their number.
     """
@@ -117,7 +119,11 @@ def run_in_turn(spec: dict, arms: list[Arm], assets: Assets) -> Iterator[Run]:
     prompts = [passages[i : i + rows] for i in range(0, len(passages), rows)]
     settings = {key: value for key, value in spec["sampling"].items() if key != "name"}
     options = {"eos_token_id": tokenizer.eos_token_id if rows == 1 else None, "max_new_tokens": spec["max_new_tokens"]}
-    _warm_up(arms, as_batch(prompts[0], model)[:, -_WARM_UP_PROMPT:], settings, options)
+    if has_graphs(model):  # captures belong to a length: they should fall before the timing
+        _warm_up(arms, as_batch(prompts[0], model), settings, options)
+    else:
+        short = {"max_new_tokens": min(_WARM_UP_TOKENS, options["max_new_tokens"])}
+        _warm_up(arms, as_batch(prompts[0], model)[:, -_WARM_UP_PROMPT:], settings, options | short)
     order = [(repeat, index) for repeat in range(spec["repeats"]) for index in range(len(prompts))]
     for number, (repeat, index) in enumerate(tqdm(order, desc=spec["id"], unit="prompt", mininterval=5)):
         tokens, sampling = as_batch(prompts[index], model), SamplingParams(**settings, seed=_seed(spec, repeat, index))
@@ -135,9 +141,8 @@ def _seed(spec: dict, repeat: int, index: int) -> int:
 
 
 def _warm_up(arms: list[Arm], tokens: Tensor, settings: dict, options: dict) -> None:
-    short = {**options, "max_new_tokens": min(_WARM_UP_TOKENS, options["max_new_tokens"])}
     for arm in arms:
-        arm(tokens, sampling=SamplingParams(**settings), **short)
+        arm(tokens, sampling=SamplingParams(**settings), **options)
 
 
 @contextmanager

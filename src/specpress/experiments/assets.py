@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from specpress.data import Passage, load_documents, sample_passages
+from specpress.graphs import use_graphs
 from specpress.models import load_model
 
 
@@ -17,10 +18,18 @@ class Assets:
     ----------
     models, data : dict of name -> directory
     device : where the models go
+    graphs : whether their decoding steps are to run as CUDA graphs
     """
 
-    def __init__(self, models: dict[str, Path], data: dict[str, Path], device: str | torch.device = "auto"):
-        self._models = {name: _Loaded(path, device) for name, path in models.items()}
+    def __init__(
+        self,
+        models: dict[str, Path],
+        data: dict[str, Path],
+        device: str | torch.device = "auto",
+        *,
+        graphs: bool = False,
+    ):
+        self._models = {name: _Loaded(path, device, graphs) for name, path in models.items()}
         self._data = data
 
     def model(self, name: str) -> nn.Module:
@@ -40,12 +49,15 @@ class Assets:
 class _Loaded:
     """A model directory, loaded when first asked for."""
 
-    def __init__(self, path: Path, device: str | torch.device):
-        self._path, self._device = path, device
+    def __init__(self, path: Path, device: str | torch.device, graphs: bool):
+        self._path, self._device, self._graphs = path, device, graphs
 
     @cached_property
     def pair(self) -> tuple:
-        return load_model(self._path, device=self._device)
+        model, tokenizer = load_model(self._path, device=self._device)
+        if self._graphs:
+            use_graphs(model)
+        return model, tokenizer
 
 
 def as_batch(passages: list[Passage], model: nn.Module) -> Tensor:
