@@ -65,19 +65,18 @@ class CudaGraphs:
     """Captures steps on a CUDA device, in one memory pool: no two run at once, and logits are copied in between."""
 
     def __init__(self, device: torch.device):
-        self._device, self._pool = device, torch.cuda.graph_pool_handle()
+        self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
 
     def __call__(self, step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """Warm up on a side stream, as capturing needs it, then capture."""
-        with torch.cuda.device(self._device):
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+        """Warm up on a side stream, as capturing needs it, then capture there."""
+        with torch.cuda.device(self._stream.device):
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
                 for _ in range(_WARM_UP):
                     step()
-            torch.cuda.current_stream().wait_stream(side)
+            torch.cuda.current_stream().wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 logits = step()
 
         def replay() -> Tensor:
