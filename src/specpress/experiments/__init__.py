@@ -18,10 +18,6 @@ from specpress.graphs import has_graphs
 
 SCHEMA = 1
 
-# Kinds whose steps may be CUDA graphs. Perplexity's are not: presses that watch the model while decoding keep it eager,
-# and their steps are compared with those on the full cache.
-_GRAPHS = ("speed", "chain", "regime")
-
 
 def run(
     spec: dict,
@@ -57,7 +53,7 @@ def run(
     started = time.perf_counter()
     where = claim(resolve_device(device))
     preflight.check(spec, models, where)
-    assets = Assets(models, data, where, graphs=cuda_graphs and spec["kind"] in _GRAPHS)
+    assets = Assets(models, data, where, graphs=cuda_graphs)
     measured = import_module(f"specpress.experiments.{spec['kind']}").measure(spec, assets)
     model = assets.model(spec["model"])
     device, dtype = str(model.device), str(model.dtype).removeprefix("torch.")
