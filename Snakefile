@@ -34,6 +34,7 @@ include: "workflow/rules/machine.smk"
 include: "workflow/rules/drafts.smk"
 include: "workflow/rules/experiments.smk"
 include: "workflow/rules/analysis.smk"
+include: "workflow/rules/graph.smk"
 include: "workflow/rules/paper.smk"
 include: "workflow/rules/report.smk"
 

@@ -138,7 +138,9 @@ def load(archive: str | Path) -> tuple[str, dict[str, bytes]]:
 
 
 def unpack(archive: str | Path, folder: str | Path) -> str:
-    """Lay out what a paper is rebuilt from: study, metrics, manifests and sources, nothing that is computed from them.
+    """Lay out what a paper is rebuilt from: study, metrics, manifests, sources and the graph of the rules.
+
+    Nothing that is computed from them is laid out.
 
     Returns
     -------
@@ -153,10 +155,13 @@ def unpack(archive: str | Path, folder: str | Path) -> str:
     study, files = load(archive)
     parts = ("analysis", "figures", "tables", "text", "paper", "report")
     computed = tuple(f"results/{study}/{part}/" for part in parts)
+    graph = f"results/{study}/figures/rule-graph."
     for name, content in files.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ArchiveError(f"{archive} names a file outside its folder, {name}: nothing of it is to be trusted")
-        if name.startswith(computed) or name in (f"results/{study}/numbers.tex", "report.html"):
+        if name.startswith(computed) and not name.startswith(graph):
+            continue
+        if name in (f"results/{study}/numbers.tex", "report.html"):
             continue
         path = Path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -76,33 +76,3 @@ rule render_template:
         "python scripts/render_template.py --template {input.template} --summary {input.summary} "
         "--environment {input.environment} --original {input.original} --sources {input.references} "
         "--output {output} > {log} 2>&1"
-
-
-# --nolock: this snakemake only looks at the rules, while the one that runs it holds the lock.
-rule draw_rule_graph:
-    input:
-        "Snakefile",
-        sorted(map(str, Path("workflow/rules").glob("*.smk"))),
-    output:
-        pdf=f"{RESULTS}/figures/{{figure}}.pdf",
-        svg=report(
-            f"{RESULTS}/figures/{{figure}}.svg",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
-        ),
-    log:
-        f"{LOGS}/draw_rule_graph/{{figure}}.log",
-    wildcard_constraints:
-        figure=one_of(contents["graphs"]),
-    resources:
-        mem_mb=500,
-        runtime=10,
-    params:
-        study=" ".join(f"--configfile {shlex.quote(os.path.relpath(path))}" for path in workflow.overwrite_configfiles),
-        layout="-Grankdir=LR -Nfontname=Helvetica",
-    shell:
-        "( graph=$(snakemake --nolock --forceall --rulegraph {params.study} -- paper/main.pdf) && "
-        "dot {params.layout} -Tsvg -o {output.svg} <<< $graph && "
-        "dot {params.layout} -Tpdf -o {output.pdf} <<< $graph && "
-        "LC_ALL=C sed -E -i 's/(CreationDate .D:)[0-9]{{14}}/\\119700101000000/' {output.pdf} ) > {log} 2>&1"

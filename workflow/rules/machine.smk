@@ -15,7 +15,7 @@ rule measure_machine:
         runtime=10,
     params:
         spec=canonical({"id": "machine", "kind": "machine", "model": study.config["baseline"]}),
-        model=model_dir(study.config["baseline"]),
+        model=lambda w: model_dir(study.config["baseline"]),
         device=options(device=study.device),
     # The progress bar goes to the log: the rates take seconds.
     shell:

@@ -75,10 +75,10 @@ class Results:
     @cached_property
     def best_lossless(self) -> list[tuple[Block, Speed]]:
         """The fastest lossless method of single sequences with the shortest prompts, and with the longest."""
-        single = [(b, s) for b, s in self.best_of(*LOSSLESS) if is_missing(s.row.batch)]
-        lengths = [s.row.prompt_tokens for _, s in single]
+        single = [(b, s) for b, s in self.best_of(*LOSSLESS) if is_missing(s.row["batch"])]
+        lengths = [s.row["prompt_tokens"] for _, s in single]
         ends = dict.fromkeys([min(lengths), max(lengths)]) if single else ()
-        groups = [[(b, s) for b, s in single if s.row.prompt_tokens == length] for length in ends]
+        groups = [[(b, s) for b, s in single if s.row["prompt_tokens"] == length] for length in ends]
         return [max(group, key=lambda found: found[1]["speedup"].value) for group in groups]
 
     def contrasts(self, metric: str) -> list[tuple[Block, Speed, Cell]]:
