@@ -56,7 +56,7 @@ def test_measured_and_predicted_speedups_stand_beside_each_other(embedded):
     for metric in ("speedup", "predicted_speedup"):
         expected = rows[rows.metric == metric].estimate.to_numpy(float)
         assert any(np.allclose(values, expected) for values in drawn), metric
-    assert [label.get_text() for label in axis.get_xticklabels()][-2:] == ["AIMD", "Prompt\nlookup"]
+    assert [label.get_text() for label in axis.get_xticklabels()][-2:] == ["AIMD", "Prompt lookup"]
     assert {text.get_text() for text in axis.texts} == {"measured", "predicted"}
     assert "speed-up" in axis.get_ylabel()
     assert "γ" in axis.get_xlabel()
@@ -172,7 +172,7 @@ def test_a_tiny_study_without_gamma_series_or_theory_is_drawn():
         acceptance=0.2,
     )
     figure = draw("plot_speedup_gamma.py", tables([lookup])[0])
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["Prompt\nlookup"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["Prompt lookup"]
 
 
 @pytest.mark.parametrize(("script", "table"), [("plot_speedup_gamma.py", 0), ("plot_draft_loss.py", 1)])
