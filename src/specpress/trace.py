@@ -1,6 +1,8 @@
 """What happened in a generation, and when: one record an iteration, and the figures read off them."""
 
+import gc
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +14,17 @@ def clock(device: torch.device) -> float:
     """Seconds on a monotonic clock, after the device has finished what it was given."""
     synchronize(device)
     return time.perf_counter()
+
+
+@contextmanager
+def no_garbage_collection():
+    """Collect before, not during, what is timed inside the block."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """An arm: one way of decoding, built from its part of a spec, and run in turn with others on the same prompts."""
 
-import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,6 +13,7 @@ from specpress.graphs import has_graphs
 from specpress.presses import get_press
 from specpress.registry import DRAFTERS, PROTOCOLS, SCHEDULES, resolve
 from specpress.sampling import SamplingParams
+from specpress.trace import no_garbage_collection
 
 # What an arm may say; everything else in a spec is common to all arms of the experiment.
 ARM_KEYS = (
@@ -143,17 +142,6 @@ def _seed(spec: dict, repeat: int, index: int) -> int:
 def _warm_up(arms: list[Arm], tokens: Tensor, settings: dict, options: dict) -> None:
     for arm in arms:
         arm(tokens, sampling=SamplingParams(**settings), **options)
-
-
-@contextmanager
-def no_garbage_collection():
-    """Collect before, not during, what is timed inside the block."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def figures(generation: Generation) -> dict:

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
 from specpress.drafters import CompressedTarget
-from specpress.experiments.arms import no_garbage_collection
 from specpress.experiments.assets import Assets, as_batch
 from specpress.prefill import read
 from specpress.presses import get_press
@@ -23,7 +22,7 @@ from specpress.presses.compression import compress
 from specpress.presses.observation import Observations
 from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams
-from specpress.trace import clock
+from specpress.trace import clock, no_garbage_collection
 
 _ROOM = 64  # slots beyond the context, for the tokens fed while timing
 
