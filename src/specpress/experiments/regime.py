@@ -22,6 +22,7 @@ from specpress.presses.compression import compress
 from specpress.presses.observation import Observations
 from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams
+from specpress.schedules import Constant
 from specpress.trace import clock, no_garbage_collection
 
 _ROOM = 64  # slots beyond the context, for the tokens fed while timing
@@ -83,20 +84,16 @@ def _tokens_per_iteration(spec: dict, full: CachedModel, context: torch.Tensor, 
     settings = {key: value for key, value in spec["sampling"].items() if key != "name"}
     sampling, randomness = SamplingParams(**settings, seed=seed), Randomness(seed)
     start, limit = len(context), len(context) + spec["max_new_tokens"]
-    drafter = CompressedTarget(get_press(**spec["press"]))
+    drafter, schedule = CompressedTarget(get_press(**spec["press"])), Constant(spec["gamma"])
     drafter.start(full.model, sampling, randomness, limit + spec["gamma"])
     drafter.prefilled(full, full.observations)
     rounds = 0
     while len(context) < limit:
-        proposal = drafter.propose(context, spec["gamma"], _never)
+        proposal = drafter.propose(context, schedule.gamma, schedule.stop)
         tokens = speculate(full, drafter, context, proposal, sampling, randomness, "token").tokens
         context, rounds = torch.cat([context, tokens]), rounds + 1
     full.rollback_to(start - 1)
     return (len(context) - start) / rounds
-
-
-def _never(probability: float) -> bool:
-    return False
 
 
 def _step_times(spec: dict, full: CachedModel, pressed: CachedModel, batch: int) -> dict[str, float]:
