@@ -6,7 +6,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from specpress.attention import ATTENTION, grouped_mask
 from specpress.cache import PreallocatedCache
+from specpress.forward import forward_of
 from specpress.presses.observation import Observations, observed_attention
 
 
@@ -26,6 +28,7 @@ class CachedModel:
 
     def __init__(self, model: nn.Module, capacity: int, padding: Tensor | None = None):
         self.model = model
+        self.forward = forward_of(model)  # None: only the model's own modules can run it
         self.cache = PreallocatedCache(model.config.num_hidden_layers, capacity)
         self.observations: Observations | None = None
         self._padding = padding
@@ -44,6 +47,14 @@ class CachedModel:
         if static and self._padding is None and not self.observations and static.fit(self.model, self.cache, tokens):
             return static.feed(self.model, self.cache, tokens)[:, -keep:].clone()
         positions, mask = self._positions(tokens)
+        if self.forward is not None and self.model.config._attn_implementation == ATTENTION:
+            new, slots = tokens.shape[1], self.cache.get_seq_length()
+            mask = grouped_mask(
+                *(len(tokens), torch.arange(new, device=tokens.device), slots + new),
+                *(mask, self.model.dtype, self.model.config),
+            )
+            seen = self.observations.layers if self.observations else None
+            return self.forward(tokens, positions, self.cache.position + new, mask, self.cache, keep, seen)
         observing = observed_attention(self.model, self.observations) if self.observations else nullcontext()
         with torch.inference_mode(), observing:
             return self.model(

@@ -131,7 +131,7 @@ def job(spec: dict, known: Mapping[str, Model | None], on: Machine) -> Job:
     sizes = {name: model.size for name, model in named.items()}
     start = START_SECONDS + sum(size["weight_bytes"] for size in sizes.values()) / READ_GB_S / 1e9
     seconds = start + _SECONDS[spec["kind"]](spec, named, on)
-    return Job(spec["id"], spec["kind"], sum(estimate(spec, sizes).values()), seconds / 3600)
+    return Job(spec["id"], spec["kind"], sum(estimate(spec, sizes, "cuda").values()), seconds / 3600)
 
 
 # ------------------------------------------------------------------------------------------------- seconds of each kind

@@ -16,6 +16,8 @@ from tqdm import tqdm
 from specpress.attention import decode_attention, grouped_attention, grouped_mask
 from specpress.cached_model import CachedModel
 from specpress.environment import describe, peak_memory_bytes
+from specpress.forward import forward_of
+from specpress.linear import LinearMap
 from specpress.models import build_model
 from specpress.trace import clock
 
@@ -98,21 +100,17 @@ def _gflops(dtype: torch.dtype, device: torch.device, progress: tqdm) -> float:
 def _weight_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -> dict[str, float]:
     """GB/s of the model's linear maps by token rows. Of a large model, as many layers as no cache holds."""
     model = _random_model(config, dtype, device, layers=_layers_enough(config, dtype))
-    maps = linear_maps(model)
+    maps = forward_of(model).linear_maps
     return {
-        str(rows): 1e-9 * sum(m.weight.nbytes for m in maps) / _linear_seconds(maps, rows, device, progress)
+        str(rows): 1e-9 * sum(m.nbytes for m in maps) / _linear_seconds(maps, rows, dtype, device, progress)
         for rows in ROWS
     }
 
 
-def linear_maps(model: nn.Module) -> list[nn.Linear]:
-    """The linear maps of a model, first layer first; the output head is the last."""
-    return [module for module in model.modules() if isinstance(module, nn.Linear)]
-
-
-def _linear_seconds(maps: list[nn.Linear], rows: int, device: torch.device, progress: tqdm | None = None) -> float:
-    widths = {m.in_features for m in maps}
-    inputs = {width: torch.ones(1, rows, width, dtype=maps[0].weight.dtype, device=device) for width in widths}
+def _linear_seconds(
+    maps: list[LinearMap], rows: int, dtype: torch.dtype, device: torch.device, progress: tqdm | None = None
+) -> float:
+    inputs = {width: torch.ones(1, rows, width, dtype=dtype, device=device) for width in {m.in_features for m in maps}}
 
     def run():
         for m in maps:
@@ -164,7 +162,7 @@ def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, progress
 
         whole = _median_seconds(step, device)
     progress.update()
-    return 1e3 * max(0.0, whole - _linear_seconds(linear_maps(model), 1, device))
+    return 1e3 * max(0.0, whole - _linear_seconds(cached.forward.linear_maps, 1, dtype, device))
 
 
 def _random_model(config, dtype: torch.dtype, device: torch.device, *, layers: int) -> nn.Module:
@@ -178,7 +176,7 @@ def _random_model(config, dtype: torch.dtype, device: torch.device, *, layers: i
 def _layers_enough(config, dtype: torch.dtype) -> int:
     with torch.device("meta"):
         layer = _random_model(config, dtype, torch.device("meta"), layers=1)
-    bytes_a_layer = sum(m.weight.nbytes for m in linear_maps(layer)[:-1])
+    bytes_a_layer = sum(m.weight.nbytes for m in layer.base_model.layers.modules() if isinstance(m, nn.Linear))
     return min(config.num_hidden_layers, 1 + _COLD_BYTES // bytes_a_layer)
 
 

@@ -17,13 +17,16 @@ def largest(spec: dict) -> tuple[int, int]:
     return batch, max(lengths)
 
 
-def estimate(spec: dict, sizes: Mapping[str, dict]) -> dict[str, int]:
+def estimate(spec: dict, sizes: Mapping[str, dict], device: str) -> dict[str, int]:
     """Bytes by purpose: weights and KV cache of each model, and the activations of the largest prefill.
 
     Parameters
     ----------
     spec : dict, an experiment as `specpress.study.load_study` expands it
-    sizes : {name: its size}, with `weight_bytes` and `kv_bytes_per_token` as in a model's manifest.json
+    sizes : {name: its size}, with `dtype`, `weight_bytes`, `step_weight_bytes` and `kv_bytes_per_token` as in a model's
+        manifest.json
+    device : where the experiment runs; on the "cpu" decoding has its own copy of bfloat16 weights, see
+        `specpress.linear`
 
     Returns
     -------
@@ -35,6 +38,8 @@ def estimate(spec: dict, sizes: Mapping[str, dict]) -> dict[str, int]:
         size = sizes[name]
         copies = 2 if name in (spec.get("model"), spec.get("baseline")) else 1
         parts[f"weights of {name}"] = size["weight_bytes"]
+        if device == "cpu" and size.get("dtype") == "bfloat16":
+            parts[f"packed weights of {name}"] = size["step_weight_bytes"]
         cache = min(batch * tokens * size["kv_bytes_per_token"], spec.get("max_kv_bytes", inf))
         parts[f"KV cache of {name}, {copies} x {batch} x {tokens} tokens"] = copies * cache
     # a forward keeps a few times one layer's hidden states; a layer's keys and values measure them
@@ -51,7 +56,7 @@ def require(spec: dict, sizes: Mapping[str, dict], free_bytes: int, device: str)
     ValueError
         With what is needed, part by part, and what there is.
     """
-    parts = estimate(spec, sizes)
+    parts = estimate(spec, sizes, device)
     needed = sum(parts.values())
     if needed > free_bytes:
         lines = "\n".join(f"  {gigabytes(size):>10}  {what}" for what, size in parts.items())

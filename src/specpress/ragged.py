@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from specpress.attention import ATTENTION
 from specpress.cache import PreallocatedLayer
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter
@@ -67,7 +68,7 @@ class RaggedModel:
     """
 
     def __init__(self, cached: CachedModel, padded: Sequence[int]):
-        self.model = cached.model
+        self.model, self._forward = cached.model, cached.forward
         layers = cached.cache.layers
         if len({layer.slots for layer in layers}) > 1 or any(layer.hidden is not None for layer in layers):
             raise ValueError(
@@ -103,17 +104,20 @@ class RaggedModel:
         for layer in self.cache.layers:
             layer.places = places
             layer.reserve(width)
-        with torch.inference_mode():
-            logits = self.model(
-                tokens,
-                attention_mask=self._mask(places, width),
-                position_ids=torch.tensor(self.lengths, device=tokens.device)[:, None] - self._shift + step,
-                past_key_values=self.cache,
-                use_cache=True,
-            ).logits
+        positions = torch.tensor(self.lengths, device=tokens.device)[:, None] - self._shift + step
+        logits = self._run(tokens, positions, self._mask(places, width))
         self.slots = [a + n for a, n in zip(self.slots, counts, strict=True)]
         self.lengths = [a + n for a, n in zip(self.lengths, counts, strict=True)]
         return logits
+
+    def _run(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        if self._forward is not None and self.model.config._attn_implementation == ATTENTION:
+            end = max(self.lengths) - self._shift + tokens.shape[1]
+            return self._forward(tokens, positions, end, mask, self.cache, keep=tokens.shape[1])
+        with torch.inference_mode():
+            return self.model(
+                tokens, attention_mask=mask, position_ids=positions, past_key_values=self.cache, use_cache=True
+            ).logits
 
     def _mask(self, places: Tensor, width: int) -> Tensor:
         """Additive mask, (batch, 1, groups * n, width): a query sees the slots up to its own place."""

@@ -5,6 +5,7 @@ import tiny
 import torch
 
 from specpress import machine
+from specpress.forward import forward_of
 from specpress.theory import MachineRates
 
 
@@ -27,7 +28,7 @@ def test_the_record_holds_the_rates_the_roofline_takes(family, monkeypatch):
 
 def test_a_large_model_is_sampled_by_as_many_layers_as_no_cache_holds(monkeypatch):
     config = tiny.llama(layers=3).config
-    layer = sum(m.weight.nbytes for m in machine.linear_maps(tiny.llama(layers=1))[:-1])
+    layer = sum(m.nbytes for m in forward_of(tiny.llama(layers=1)).linear_maps[:-1])
     for cold, layers in ((0, 1), (layer, 2), (2**30, 3)):
         monkeypatch.setattr(machine, "_COLD_BYTES", cold)
         assert machine._layers_enough(config, torch.float32) == layers

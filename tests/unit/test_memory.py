@@ -61,7 +61,7 @@ def test_other_families_have_no_shape():
 
 
 def test_an_estimate_counts_weights_caches_and_activations():
-    parts = estimate(SPEED, SIZES)
+    parts = estimate(SPEED, SIZES, "cuda")
     assert parts["weights of target"] == 1000
     assert parts["weights of draft"] == 100
     assert parts["KV cache of target, 2 x 1 x 10 tokens"] == 200
@@ -69,12 +69,20 @@ def test_an_estimate_counts_weights_caches_and_activations():
     assert sum(parts.values()) > 1310
 
 
+def test_on_a_cpu_bfloat16_weights_count_again_as_packed():
+    sizes = {name: {**size, "dtype": "bfloat16", "step_weight_bytes": 7} for name, size in SIZES.items()}
+    assert estimate(SPEED, sizes, "cpu")["packed weights of draft"] == 7
+    for device, dtype in (("cuda", "bfloat16"), ("cpu", "float32")):
+        parts = estimate(SPEED, {name: {**size, "dtype": dtype} for name, size in sizes.items()}, device)
+        assert not any(part.startswith("packed") for part in parts)
+
+
 def test_the_largest_batch_and_context_count():
     regime = {"kind": "regime", "model": "target", "batches": [1, 8], "contexts": [64, 512], "steps": 8}
-    assert estimate(regime, SIZES)["KV cache of target, 2 x 8 x 520 tokens"] == 2 * 8 * 520 * 10
-    assert estimate({**regime, "max_kv_bytes": 1000}, SIZES)["KV cache of target, 2 x 8 x 520 tokens"] == 2000
+    assert estimate(regime, SIZES, "cuda")["KV cache of target, 2 x 8 x 520 tokens"] == 2 * 8 * 520 * 10
+    assert estimate({**regime, "max_kv_bytes": 1000}, SIZES, "cuda")["KV cache of target, 2 x 8 x 520 tokens"] == 2000
     perplexity = {"kind": "perplexity", "model": "target", "context": 100, "score": 28}
-    assert "KV cache of target, 2 x 1 x 128 tokens" in estimate(perplexity, SIZES)
+    assert "KV cache of target, 2 x 1 x 128 tokens" in estimate(perplexity, SIZES, "cuda")
 
 
 def test_what_cannot_fit_is_refused_with_the_numbers():
