@@ -20,6 +20,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
 from specpress import SamplingParams, generate, load_model
+from specpress.cached_model import CachedModel
 from specpress.data import load_documents, sample_passages
 from specpress.drafters import DraftModel
 from specpress.environment import describe
@@ -63,27 +64,22 @@ class FullVocabulary(nn.Module):
 
 
 class ForwardTimer:
-    """Seconds spent inside the forwards of some models."""
-
-    def __init__(self, *models: nn.Module):
-        self.seconds, self._models = 0.0, models
+    """Seconds spent inside the forwards of the models that a generation runs."""
 
     def __enter__(self):
-        self._hooks = []
-        for model in self._models:
-            self._hooks.append(model.register_forward_pre_hook(self._enter))
-            self._hooks.append(model.register_forward_hook(self._leave))
+        self.seconds, self._feed = 0.0, CachedModel.feed
+
+        def feed(*args, **kwargs):
+            started = time.perf_counter()
+            logits = self._feed(*args, **kwargs)
+            self.seconds += time.perf_counter() - started
+            return logits
+
+        CachedModel.feed = feed
         return self
 
     def __exit__(self, *error):
-        for hook in self._hooks:
-            hook.remove()
-
-    def _enter(self, *_):
-        self._started = time.perf_counter()
-
-    def _leave(self, *_):
-        self.seconds += time.perf_counter() - self._started
+        CachedModel.feed = self._feed
 
 
 def assistant(path: Path) -> nn.Module:
@@ -192,7 +188,7 @@ def measure_overhead(model, draft, prompts, new, goal) -> list[dict]:
         shares = []
         for prompt in prompts:
             step = statistics.median(i.seconds for i in run_ours(model, prompt, new, SAMPLED).trace.iterations)
-            with ForwardTimer(model, *([drafter] if drafter is not None else [])) as timer:
+            with ForwardTimer() as timer:
                 trace = run_ours(model, prompt, new, SAMPLED, drafter).trace
             outside = trace.prefill_seconds + sum(i.seconds for i in trace.iterations) - timer.seconds
             shares.append(outside / len(trace.iterations) / step)

@@ -1,5 +1,6 @@
-"""The original study's protocol: no KV cache, every forward reads the whole prefix again.
+"""The original study's protocol: no use of a KV cache, every forward reads the whole prefix again.
 
+A forward is the one that cached decoding runs, so that the two protocols differ in nothing but what they compute anew.
 For the reproduction of its figures only; everything else uses `specpress.decoding`. Its costs are kept, its bugs are
 not: the output law is the target's own, as everywhere here (its two loops are `regrSampling` and `specSampling`).
 """
@@ -9,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from specpress.attention import decode_attention
+from specpress.cached_model import CachedModel
 from specpress.decoding import Generation
 from specpress.drafters.base import check_same_vocabulary
 from specpress.inputs import check_prompt, token_set
@@ -59,24 +62,29 @@ def generate_uncached(
         raise ValueError(f"gamma must be at least 1 token, got {gamma}")
     if drafter_model is not None:
         check_same_vocabulary(model, drafter_model)
-    target_laws, draft_laws = (_laws_of(m, sampling, normalise_prefix) for m in (model, drafter_model))
+    end = input_ids.shape[1] + max_new_tokens
+    models = [m for m in (model, drafter_model) if m is not None]
+    target_laws, draft_laws = (
+        _laws_of(m, end, sampling, normalise_prefix) if m is not None else None for m in (model, drafter_model)
+    )
     randomness, trace, stop = Randomness(sampling.seed), Trace(), token_set(eos_token_id)
-    text, end = input_ids[0], input_ids.shape[1] + max_new_tokens
+    text = input_ids[0]
 
-    started = clock(text.device)
-    text = torch.cat([text, draw(target_laws(text, 1), randomness.uniforms(1))])
-    trace.prefill_seconds = clock(text.device) - started
-    while len(text) < end and int(text[-1]) not in stop:
+    with decode_attention(*models):
         started = clock(text.device)
-        asked = min(gamma, end - len(text) - 1) if drafter_model is not None else 0
-        drafted, drafted_from = _draft(draft_laws, text, asked, randomness)
-        drafting = clock(text.device) - started
-        laws = target_laws(torch.cat([text, drafted]), asked + 1)
-        accepted, token = verify("token", laws, drafted_from, drafted, randomness)
-        new = _until(stop, torch.cat([drafted[:accepted], drafted.new_tensor([token])]))
-        text = torch.cat([text, new])
-        seconds = clock(text.device) - started
-        trace.iterations.append(Iteration(asked, asked, accepted, len(new), seconds, drafting, slots=0))
+        text = torch.cat([text, draw(target_laws(text, 1), randomness.uniforms(1))])
+        trace.prefill_seconds = clock(text.device) - started
+        while len(text) < end and int(text[-1]) not in stop:
+            started = clock(text.device)
+            asked = min(gamma, end - len(text) - 1) if drafter_model is not None else 0
+            drafted, drafted_from = _draft(draft_laws, text, asked, randomness)
+            drafting = clock(text.device) - started
+            laws = target_laws(torch.cat([text, drafted]), asked + 1)
+            accepted, token = verify("token", laws, drafted_from, drafted, randomness)
+            new = _until(stop, torch.cat([drafted[:accepted], drafted.new_tensor([token])]))
+            text = torch.cat([text, new])
+            seconds = clock(text.device) - started
+            trace.iterations.append(Iteration(asked, asked, accepted, len(new), seconds, drafting, slots=0))
     return Generation(text[None, input_ids.shape[1] :], trace)
 
 
@@ -89,18 +97,17 @@ def _draft(laws_of: Callable, text: Tensor, gamma: int, randomness: Randomness) 
     return tokens, torch.cat(laws) if laws else None
 
 
-def _laws_of(model: nn.Module | None, sampling: SamplingParams, normalise_prefix: bool) -> Callable:
-    """A function (text (n,), k) -> the laws after each of its last k tokens, (k, vocabulary)."""
+def _laws_of(model: nn.Module, longest: int, sampling: SamplingParams, normalise_prefix: bool) -> Callable:
+    """A function (text (n,), k) -> the laws after each of its last k tokens, (k, vocabulary); n up to `longest`."""
+    head, forward = getattr(model, "head_token_ids", None), CachedModel(model, longest)
 
-    head = getattr(model, "head_token_ids", None)
-
-    @torch.inference_mode()
     def laws(text: Tensor, k: int) -> Tensor:
+        forward.rollback_to(0)
+        logits = forward.feed(text[None], keep=len(text) if normalise_prefix else k)[0]
         if normalise_prefix:
-            logits = model(text[None], use_cache=False).logits[0]
             found = torch.cat([_sorted_law(row[None], sampling) for row in logits])[-k:]
         else:
-            found = probabilities(model(text[None], use_cache=False, logits_to_keep=k).logits[0], sampling)
+            found = probabilities(logits, sampling)
         return over_vocabulary(found, head, model.config.vocab_size)
 
     return laws

@@ -40,7 +40,7 @@ def _rope(**parameters):
 
 
 def both(model, feeds, other=None):
-    """Logits of feeds, LongTensor (batch, n) each, on one cache: by the forward pass, and by the modules of the model or another."""
+    """Logits of feeds, LongTensor (batch, n) each, on one cache: by the pass, and by the modules (of another model)."""
     passes = []
     for own in (model, other or model):
         cached = CachedModel(own, capacity=8)
