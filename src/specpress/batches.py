@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Proposal, RowByRow
+from specpress.laws import Laws, draw
 from specpress.ragged import read_rows
-from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+from specpress.sampling import Randomness, SamplingParams
 from specpress.schedules import Schedule
 from specpress.trace import Iteration, Trace, clock
 from specpress.verification import verify
@@ -58,9 +59,8 @@ class BatchLoop:
         self.drafter.start(self.model, self.sampling, self.randomness, max(self.limits))
         cached = CachedModel(self.model, max(self.limits))
         self.target, logits = read_rows(cached, self.contexts, press=self.press, drafter=self.drafter)
-        first = draw(probabilities(logits, self.sampling), self.randomness.uniforms(len(logits)))
-        for r, token in enumerate(first):
-            self._commit(r, token[None])
+        for r, token in enumerate(draw(Laws(logits, self.sampling), self.randomness)):
+            self._commit(r, self.contexts[r].new_tensor([token]))
         self.trace.prefill_seconds = clock(self.device) - started
         while any(self._open(r) for r in range(len(self.contexts))):
             self._iterate()
@@ -111,7 +111,7 @@ class BatchLoop:
         if any(gammas):
             return self.drafter.propose(self.contexts, gammas, self.schedule.stop)
         nothing = self.contexts[0][:0]
-        return [Proposal(nothing, torch.empty(0))] * len(gammas)
+        return [Proposal(nothing, [])] * len(gammas)
 
     def _verify(self, proposals: list[Proposal], open_rows: list[bool]) -> list[tuple[int, Tensor]]:
         """(tokens accepted, tokens to commit) of each row; rows that have ended commit nothing."""
@@ -123,9 +123,9 @@ class BatchLoop:
             if not count:
                 results.append((0, proposal.tokens[:0]))
                 continue
-            laws = probabilities(row[:count], self.sampling)
-            accepted, token = verify(self.verification, laws, proposal.laws, proposal.tokens, self.randomness)
-            results.append((accepted, torch.cat([proposal.tokens[:accepted], proposal.tokens.new_tensor([token])])))
+            laws, drafted = Laws(row[:count], self.sampling), proposal.tokens.tolist()
+            accepted, token = verify(self.verification, laws, proposal.laws, drafted, self.randomness)
+            results.append((accepted, proposal.tokens.new_tensor([*drafted[:accepted], token])))
         accepted = [a for a, _ in results]
         self.target.rollback([max(0, n - 1 - a) for n, a in zip(counts, accepted, strict=True)])
         self.drafter.rollback([len(c) + a for c, a in zip(self.contexts, accepted, strict=True)])

@@ -12,11 +12,12 @@ from specpress.cache import PreallocatedCache
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
 from specpress.inputs import check_context, check_family, check_prompt, token_set
+from specpress.laws import Laws, draw
 from specpress.prefill import prefill
 from specpress.presses.compression import compress
 from specpress.presses.settings import Compression
 from specpress.rounds import speculate
-from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+from specpress.sampling import Randomness, SamplingParams
 from specpress.schedules import Constant, Schedule
 from specpress.trace import Iteration, Trace, clock
 from specpress.verification import METHODS
@@ -137,8 +138,7 @@ class _Loop:
         prompt = self.context[:, : self.length]
         press, budget = self.compression.press, self.compression.cache_budget
         logits = prefill(self.target, prompt, press=press, budget=budget, drafter=self.drafter)
-        law = probabilities(logits[:, -1], self.sampling)
-        self._commit(draw(law, self.randomness.uniforms(len(law)))[:, None], on_tokens)
+        self._commit(self._drawn(logits), on_tokens)
         self.trace.prefill_seconds = clock(self.device) - started
         while not self._done():
             self._iterate(on_tokens)
@@ -187,13 +187,16 @@ class _Loop:
         """Feed the last committed token and the proposal; returns tokens accepted and those to commit, (batch, n)."""
         if self.drafter is None:
             last = self.context[:, self.length - 1 : self.length]
-            law = probabilities(self.target.feed(last)[:, -1], self.sampling)
-            return 0, draw(law, self.randomness.uniforms(len(law)))[:, None]
+            return 0, self._drawn(self.target.feed(last))
         context = self.context[0, : self.length]
         accepted, tokens, _ = speculate(
             self.target, self.drafter, context, proposal, self.sampling, self.randomness, self.verification
         )
         return accepted, tokens[None]
+
+    def _drawn(self, logits: Tensor) -> Tensor:
+        """A token of each row, (batch, 1), from its last logits; logits: (batch, n, vocabulary)."""
+        return self.context.new_tensor(draw(Laws(logits[:, -1], self.sampling), self.randomness))[:, None]
 
     def _commit(self, tokens: Tensor, on_tokens: Callable[[Tensor], None]) -> None:
         """Append tokens, (batch, n), up to the end of text; rows that have ended stay ended."""

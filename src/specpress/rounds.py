@@ -10,7 +10,8 @@ from torch import Tensor
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
-from specpress.sampling import Randomness, SamplingParams, draw, over_vocabulary, probabilities
+from specpress.laws import Law, Laws, draw, head_tokens
+from specpress.sampling import Randomness, SamplingParams
 from specpress.verification import verify
 
 
@@ -19,7 +20,7 @@ class Round(NamedTuple):
 
     accepted: int
     tokens: Tensor  # LongTensor (accepted + 1,)
-    laws: Tensor  # (accepted + 1, vocabulary): row i is the verifier's law of token i
+    laws: list[Law]  # the verifier's law of each token
 
 
 def speculate(
@@ -37,19 +38,14 @@ def speculate(
     """
     fresh = context[verifier.length :]
     if proposal is None or not len(proposal.tokens):
-        law = _laws(verifier, verifier.feed(fresh[None])[0, -1:], sampling)
-        return Round(0, draw(law, randomness.uniforms(1)), law)
+        laws = Laws(verifier.feed(fresh[None])[0, -1:], sampling, head_tokens(verifier.model))
+        return Round(0, context.new_tensor(draw(laws, randomness)), laws[:])
     drafted = proposal.tokens
     logits = verifier.feed(torch.cat([fresh, drafted])[None], keep=len(drafted) + 1)[0]
-    laws = _laws(verifier, logits, sampling)
-    accepted, token = verify(verification, laws, proposal.laws, drafted, randomness)
+    laws = Laws(logits, sampling, head_tokens(verifier.model))
+    known = drafted.tolist()
+    accepted, token = verify(verification, laws, proposal.laws, known, randomness)
     standing = len(context) + accepted
     verifier.rollback_to(standing)
     drafter.rollback(standing)
-    return Round(accepted, torch.cat([drafted[:accepted], drafted.new_tensor([token])]), laws[: accepted + 1])
-
-
-def _laws(verifier: CachedModel, logits: Tensor, sampling: SamplingParams) -> Tensor:
-    """The verifier's laws over the whole vocabulary; a cascade's intermediate model may have a smaller head."""
-    token_ids = getattr(verifier.model, "head_token_ids", None)
-    return over_vocabulary(probabilities(logits, sampling), token_ids, verifier.model.config.vocab_size)
+    return Round(accepted, context.new_tensor([*known[:accepted], token]), laws[: accepted + 1])

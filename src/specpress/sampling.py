@@ -1,12 +1,13 @@
-"""From logits to a sampling law, and from a law to tokens.
+"""How tokens are drawn: the sampling law of logits, said plainly, and seeded uniforms.
 
-Draft and target go through the same `probabilities`, in float32, so that verification compares the laws that tokens are
-really drawn from.
+`probabilities` defines the law. Decoding uses the same laws on their supports, see `specpress.laws`.
 """
 
+import random
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -53,6 +54,8 @@ class SamplingParams:
 def probabilities(logits: Tensor, sampling: SamplingParams) -> Tensor:
     """The law tokens are drawn from, after temperature, top-k and top-p in this order.
 
+    Equally likely tokens enter the nucleus in the order of the vocabulary.
+
     Parameters
     ----------
     logits : Tensor (..., vocabulary), any floating dtype
@@ -63,31 +66,16 @@ def probabilities(logits: Tensor, sampling: SamplingParams) -> Tensor:
     Tensor (..., vocabulary), float32, each row sums to 1. Greedy rows are one-hot.
     """
     if sampling.greedy:
-        best = logits.float().argmax(-1, keepdim=True)  # a bfloat16 argmax takes four times as long
+        best = logits.float().argmax(-1, keepdim=True)
         return torch.zeros_like(logits, dtype=torch.float32).scatter_(-1, best, 1.0)
-    law = torch.softmax(logits.float() / sampling.temperature, dim=-1)
-    if sampling.top_k and sampling.top_k < law.shape[-1]:
+    law = torch.softmax(logits.float() / sampling.temperature, dim=-1).double()
+    if 0 < sampling.top_k < law.shape[-1]:
         law = _keep(law, *law.topk(sampling.top_k, dim=-1))
     if sampling.top_p < 1:
-        law = _nucleus(law, sampling.top_p)
-    return law
-
-
-def _nucleus(law: Tensor, top_p: float) -> Tensor:
-    """Restrict each row to its nucleus; law: (..., vocabulary).
-
-    Tokens under (1 - top_p) / vocabulary have less than 1 - top_p of the mass between them, so the nucleus lies among
-    the others: a few hundred to sort instead of the vocabulary. Row by row, so that a flat row costs only itself.
-    """
-    floor = 0.99 * (1 - top_p) / law.shape[-1]  # a little under: the mass of the rest is a rounded sum
-    rows = law.flatten(0, -2) if law.dim() > 1 else law[None]
-    kept = torch.zeros_like(rows)
-    for row, out in zip(rows, kept, strict=True):
-        candidates = (row >= floor).nonzero().squeeze(-1)
-        mass, order = row[candidates].sort(descending=True)
-        mass = mass * (mass.cumsum(0) - mass < top_p)  # while all more likely tokens have not reached top_p
-        out[candidates[order]] = mass / mass.sum()
-    return kept.view_as(law)
+        mass, tokens = law.sort(dim=-1, descending=True, stable=True)
+        before = F.pad(mass.cumsum(-1)[..., :-1], (1, 0))
+        law = _keep(law, mass * (before < sampling.top_p), tokens)
+    return law.float()
 
 
 def _keep(law: Tensor, mass: Tensor, tokens: Tensor) -> Tensor:
@@ -95,41 +83,12 @@ def _keep(law: Tensor, mass: Tensor, tokens: Tensor) -> Tensor:
     return torch.zeros_like(law).scatter_(-1, tokens, mass / mass.sum(-1, keepdim=True))
 
 
-def over_vocabulary(laws: Tensor, token_ids: Tensor | None, vocabulary: int) -> Tensor:
-    """Laws over the tokens of an output head, (n, k), as laws over the whole vocabulary, (n, vocabulary).
-
-    token_ids : LongTensor (k,), the head's tokens; None for a head that covers the vocabulary
-    """
-    if token_ids is None:
-        return laws
-    return laws.new_zeros(laws.shape[0], vocabulary).index_copy_(1, token_ids, laws)
-
-
-def draw(law: Tensor, uniforms: Tensor) -> Tensor:
-    """Tokens drawn by inverting the cumulative law at `uniforms`.
-
-    Parameters
-    ----------
-    law : Tensor (..., vocabulary), non-negative, need not be normalised
-    uniforms : Tensor (...), in [0, 1)
-
-    Returns
-    -------
-    LongTensor (...). A token of zero mass is never drawn.
-    """
-    cumulative = law.cumsum(-1, dtype=torch.float64)
-    total = cumulative[..., -1:]
-    level = uniforms.to(cumulative).unsqueeze(-1) * total
-    level = torch.minimum(level, torch.nextafter(total, torch.zeros_like(total)))  # rounding may have reached the total
-    return torch.searchsorted(cumulative, level, right=True).squeeze(-1)
-
-
 class Randomness:
     """Seeded uniforms, drawn on the CPU so that a seed gives the same tokens on every device."""
 
     def __init__(self, seed: int):
-        self._generator = torch.Generator().manual_seed(seed)
+        self.uniform = random.Random(seed).random  # the next of independent uniforms in [0, 1)
 
-    def uniforms(self, *shape: int) -> Tensor:
-        """Float64 tensor of independent uniforms in [0, 1)."""
-        return torch.rand(shape, generator=self._generator, dtype=torch.float64)
+    def uniforms(self, count: int) -> list[float]:
+        """The next `count` of them."""
+        return [self.uniform() for _ in range(count)]

@@ -5,8 +5,9 @@ For the reproduction of its figures only; everything else uses `specpress.decodi
 not: the output law is the target's own, as everywhere here (its two loops are `regrSampling` and `specSampling`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,8 @@ from specpress.cached_model import CachedModel
 from specpress.decoding import Generation
 from specpress.drafters.base import check_same_vocabulary
 from specpress.inputs import check_prompt, token_set
-from specpress.sampling import Randomness, SamplingParams, draw, over_vocabulary, probabilities
+from specpress.laws import Law, Laws, draw, head_tokens, law_of
+from specpress.sampling import Randomness, SamplingParams
 from specpress.trace import Iteration, Trace, clock
 from specpress.verification import verify
 
@@ -72,7 +74,7 @@ def generate_uncached(
 
     with decode_attention(*models):
         started = clock(text.device)
-        text = torch.cat([text, draw(target_laws(text, 1), randomness.uniforms(1))])
+        text = torch.cat([text, text.new_tensor(draw(target_laws(text, 1), randomness))])
         trace.prefill_seconds = clock(text.device) - started
         while len(text) < end and int(text[-1]) not in stop:
             started = clock(text.device)
@@ -80,7 +82,7 @@ def generate_uncached(
             drafted, drafted_from = _draft(draft_laws, text, asked, randomness)
             drafting = clock(text.device) - started
             laws = target_laws(torch.cat([text, drafted]), asked + 1)
-            accepted, token = verify("token", laws, drafted_from, drafted, randomness)
+            accepted, token = verify("token", laws, drafted_from, drafted.tolist(), randomness)
             new = _until(stop, torch.cat([drafted[:accepted], drafted.new_tensor([token])]))
             text = torch.cat([text, new])
             seconds = clock(text.device) - started
@@ -88,36 +90,33 @@ def generate_uncached(
     return Generation(text[None, input_ids.shape[1] :], trace)
 
 
-def _draft(laws_of: Callable, text: Tensor, gamma: int, randomness: Randomness) -> tuple[Tensor, Tensor | None]:
+def _draft(find_laws: Callable, text: Tensor, gamma: int, randomness: Randomness) -> tuple[Tensor, list[Law]]:
     """`gamma` tokens and the laws they were drawn from, each after a forward over everything before it."""
     tokens, laws = text[:0], []
     for _ in range(gamma):
-        laws.append(laws_of(torch.cat([text, tokens]), 1))
-        tokens = torch.cat([tokens, draw(laws[-1], randomness.uniforms(1))])
-    return tokens, torch.cat(laws) if laws else None
+        law = find_laws(torch.cat([text, tokens]), 1)
+        tokens, laws = torch.cat([tokens, text.new_tensor(draw(law, randomness))]), laws + law[:]
+    return tokens, laws
 
 
 def _laws_of(model: nn.Module, longest: int, sampling: SamplingParams, normalise_prefix: bool) -> Callable:
-    """A function (text (n,), k) -> the laws after each of its last k tokens, (k, vocabulary); n up to `longest`."""
-    head, forward = getattr(model, "head_token_ids", None), CachedModel(model, longest)
+    """A function (text (n,), k) -> the laws after each of its last k tokens; n up to `longest`."""
+    head, forward = head_tokens(model), CachedModel(model, longest)
 
-    def laws(text: Tensor, k: int) -> Tensor:
+    def laws(text: Tensor, k: int) -> Sequence[Law]:
         forward.rollback_to(0)
         logits = forward.feed(text[None], keep=len(text) if normalise_prefix else k)[0]
         if normalise_prefix:
-            found = torch.cat([_sorted_law(row[None], sampling) for row in logits])[-k:]
-        else:
-            found = probabilities(logits, sampling)
-        return over_vocabulary(found, head, model.config.vocab_size)
+            return [_sorted_law(row, sampling, head) for row in logits][-k:]
+        return Laws(logits, sampling, head)
 
     return laws
 
 
-def _sorted_law(logits: Tensor, sampling: SamplingParams) -> Tensor:
-    """The law of one position, (1, vocabulary), after a sort of the whole vocabulary, for its cost."""
-    law = probabilities(logits, sampling)
-    law.sort(dim=-1, descending=True)
-    return law
+def _sorted_law(logits: Tensor, sampling: SamplingParams, head: np.ndarray | None) -> Law:
+    """The law of one position, logits (head size,), after a sort of the whole vocabulary, for its cost."""
+    logits.float().sort(descending=True)
+    return law_of(logits, sampling, head)
 
 
 def _until(stop: frozenset[int], tokens: Tensor) -> Tensor:

@@ -8,12 +8,13 @@ one-hot laws: nothing here treats it apart.
 - `block`: Sun et al. (2024), "Block Verification Accelerates Speculative Decoding", algorithm 2.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from specpress.sampling import Randomness, draw
+from specpress.laws import Law
+from specpress.sampling import Randomness
 
 
 class Verdict(NamedTuple):
@@ -23,31 +24,33 @@ class Verdict(NamedTuple):
     token: int
 
 
-def verify(method: str, target: Tensor, draft: Tensor, drafted: Tensor, randomness: Randomness) -> Verdict:
+def verify(
+    method: str, target: Sequence[Law], draft: Sequence[Law], drafted: Sequence[int], randomness: Randomness
+) -> Verdict:
     """Keep a prefix of the drafted tokens and draw the token after it.
 
     Parameters
     ----------
     method : "token" or "block"
-    target : Tensor (gamma + 1, vocabulary), the target's law at each drafted position and after the last
-    draft : Tensor (gamma, vocabulary), the law each drafted token was drawn from
-    drafted : LongTensor (gamma,)
+    target : gamma + 1 laws, the target's at each drafted position and after the last
+    draft : gamma laws, those the drafted tokens were drawn from
+    drafted : gamma tokens
     randomness : Randomness
 
     Returns
     -------
     Verdict: accepted in [0, gamma]; the sequence drafted[:accepted] + [token] follows the target's law.
     """
-    gamma = drafted.shape[0]
+    gamma = len(drafted)
     if gamma == 0:
-        return Verdict(0, int(draw(target[0], randomness.uniforms())))
+        return Verdict(0, target[0].draw(randomness.uniform()))
     plan = _RULES[method](target, draft, drafted)
     accepted = plan.accepted(randomness.uniforms(gamma))
     law = target[gamma] if accepted == gamma else residual(target[accepted], draft[accepted], plan.weight(accepted))
-    return Verdict(accepted, int(draw(law, randomness.uniforms())))
+    return Verdict(accepted, law.draw(randomness.uniform()))
 
 
-def residual(target: Tensor, draft: Tensor, weight: float = 1.0) -> Tensor:
+def residual(target: Law, draft: Law, weight: float = 1.0) -> Law:
     """The law of the token after a rejection: max(weight P - Q, 0), unnormalised.
 
     When P and Q agree to rounding nothing is left of the difference; a rejection there has probability zero in exact
@@ -55,24 +58,37 @@ def residual(target: Tensor, draft: Tensor, weight: float = 1.0) -> Tensor:
 
     Parameters
     ----------
-    target, draft : Tensor (vocabulary,)
+    target, draft : Law
     weight : float in (0, 1], the probability p_tau of block verification; 1 for token verification
     """
-    difference = (weight * target - draft).clamp_(min=0)
-    return difference if difference.sum() > 0 else target
+    mass = _excess(target, draft, weight)
+    return Law(target.tokens, mass) if mass.any() else target
+
+
+def _excess(target: Law, draft: Law, weight: float) -> np.ndarray:
+    """max(weight P - Q, 0) on P's tokens; nothing is left elsewhere."""
+    return np.maximum(weight * target.mass - draft.at(target.tokens), 0)
+
+
+def _ratio(target: Law, draft: Law, token: int) -> float:
+    """P(x) / Q(x)."""
+    return target.probability(token) / draft.probability(token)
 
 
 class TokenPlan:
     """Token verification: x_i is kept with probability min(1, P(x_i) / Q(x_i)), up to the first rejection."""
 
-    def __init__(self, target: Tensor, draft: Tensor, drafted: Tensor):
-        index = drafted.unsqueeze(-1)
-        kept = target[:-1].gather(-1, index) / draft.gather(-1, index)
-        self.probability = kept.squeeze(-1).double().clamp(max=1).cpu()  # (gamma,)
+    def __init__(self, target: Sequence[Law], draft: Sequence[Law], drafted: Sequence[int]):
+        self._target, self._draft, self._drafted = target, draft, drafted
 
-    def accepted(self, uniforms: Tensor) -> int:
-        """Length of the kept prefix; uniforms: (gamma,) in [0, 1)."""
-        return int((uniforms < self.probability).long().cumprod(0).sum())
+    def probability(self, i: int) -> float:
+        """Of keeping drafted[i], given that all before it are kept."""
+        return min(1.0, _ratio(self._target[i], self._draft[i], self._drafted[i]))
+
+    def accepted(self, uniforms: Sequence[float]) -> int:
+        """Length of the kept prefix; gamma uniforms in [0, 1). The target's laws behind it are not looked at."""
+        rejected = (i for i, uniform in enumerate(uniforms) if uniform >= self.probability(i))
+        return next(rejected, len(uniforms))
 
     def weight(self, accepted: int) -> float:
         """The residual's weight on P after `accepted` kept tokens."""
@@ -86,21 +102,26 @@ class BlockPlan:
     Z_i = sum_x max(p_i P(x) - Q(x), 0) and h_i = Z_i / (Z_i + 1 - p_i), where 0/0 is 1; h_gamma = p_gamma.
     """
 
-    def __init__(self, target: Tensor, draft: Tensor, drafted: Tensor):
-        index = drafted.unsqueeze(-1)
-        ratio = (target[:-1].gather(-1, index) / draft.gather(-1, index)).squeeze(-1).double().tolist()
+    def __init__(self, target: Sequence[Law], draft: Sequence[Law], drafted: Sequence[int]):
+        self._target, self._draft = target, draft
         self.p = [1.0]
-        for r in ratio:
-            self.p.append(min(1.0, self.p[-1] * r))
-        p = torch.tensor(self.p[1:-1], dtype=target.dtype, device=target.device).unsqueeze(-1)  # (gamma - 1, 1)
-        z = (p * target[1:-1] - draft[1:]).clamp_(min=0).sum(-1).double().tolist()
-        h = [1.0 if zi + 1 - pi <= 0 else zi / (zi + 1 - pi) for zi, pi in zip(z, self.p[1:-1], strict=True)]
-        self.probability = torch.tensor([*h, self.p[-1]], dtype=torch.float64)  # (gamma,)
+        for p, q, x in zip(target, draft, drafted, strict=False):
+            self.p.append(min(1.0, self.p[-1] * _ratio(p, q, x)))
 
-    def accepted(self, uniforms: Tensor) -> int:
-        """Length of the kept prefix; uniforms: (gamma,) in [0, 1)."""
-        hits = (uniforms < self.probability).nonzero()
-        return int(hits[-1]) + 1 if len(hits) else 0
+    def probability(self, i: int) -> float:
+        """h_{i + 1}: of keeping drafted[: i + 1] at least, given that no longer prefix is kept."""
+        p = self.p[i + 1]
+        if i + 1 == len(self._draft):
+            return p
+        z = float(_excess(self._target[i + 1], self._draft[i + 1], p).sum())
+        return z / (z + 1 - p) if z + 1 - p > 0 else 1.0
+
+    def accepted(self, uniforms: Sequence[float]) -> int:
+        """Length of the kept prefix; gamma uniforms in [0, 1)."""
+        for i in reversed(range(len(uniforms))):
+            if uniforms[i] < self.probability(i):
+                return i + 1
+        return 0
 
     def weight(self, accepted: int) -> float:
         """The residual's weight on P after `accepted` kept tokens: p_tau."""

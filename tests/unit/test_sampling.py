@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+from specpress.sampling import Randomness, SamplingParams, probabilities
 
 
 def reference(logits, sampling):
@@ -51,23 +51,8 @@ def test_low_precision_logits_become_float32_laws():
     torch.testing.assert_close(law.sum(-1), torch.ones(4))
 
 
-@given(uniform=st.floats(0, 1, exclude_max=True), seed=st.integers(0, 99))
-def test_draw_never_takes_a_token_of_zero_mass(uniform, seed):
-    generator = torch.Generator().manual_seed(seed)
-    law = torch.rand(20, generator=generator) * (torch.rand(20, generator=generator) < 0.3)
-    law[7] += 0.1
-    assert law[draw(law, torch.tensor(uniform))] > 0
-
-
-def test_draw_inverts_the_cumulative_law():
-    law = torch.tensor([[0.0, 0.25, 0.0, 0.75]])
-    uniforms = torch.tensor([0.0, 0.2499, 0.25, 0.999], dtype=torch.float64)
-    assert draw(law.expand(4, -1), uniforms).tolist() == [1, 1, 3, 3]
-
-
 def test_a_seed_gives_the_same_uniforms():
-    assert torch.equal(Randomness(3).uniforms(5), Randomness(3).uniforms(5))
-    assert not torch.equal(Randomness(3).uniforms(5), Randomness(4).uniforms(5))
+    assert Randomness(3).uniforms(5) == Randomness(3).uniforms(5) != Randomness(4).uniforms(5)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
+from specpress.laws import Law
 from specpress.presses.observation import Observations
 from specpress.sampling import Randomness, SamplingParams
 
@@ -16,7 +16,7 @@ class Proposal(NamedTuple):
     """Drafted tokens and the laws they were drawn from."""
 
     tokens: Tensor  # LongTensor (n,)
-    laws: Tensor  # float32 (n, vocabulary): row i is the law of token i given the context and the tokens before it
+    laws: Sequence[Law]  # n: of each token, given the context and the tokens before it
 
 
 class Drafter:
@@ -89,7 +89,6 @@ class RowByRow:
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
-        self._vocabulary = target.config.vocab_size
         for drafter in self._drafters:
             drafter.start(target, sampling, randomness, capacity)
 
@@ -100,7 +99,7 @@ class RowByRow:
         self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]
     ) -> list[Proposal]:
         """Draft up to gammas[r] tokens after contexts[r], LongTensor (n,), for each row r."""
-        nothing = Proposal(contexts[0][:0], torch.zeros(0, self._vocabulary, device=contexts[0].device))
+        nothing = Proposal(contexts[0][:0], [])
         return [
             drafter.propose(context, gamma, stop) if gamma else nothing
             for drafter, context, gamma in zip(self._drafters, contexts, gammas, strict=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
 from specpress.prefill import prefill
-from specpress.rounds import speculate
+from specpress.rounds import Round, speculate
 from specpress.sampling import Randomness, SamplingParams
 
 
@@ -67,10 +67,10 @@ class Cascade(Drafter):
                 self._cached, self.drafter, context, proposal, self._sampling, self._randomness, verification="token"
             )
             context = torch.cat([context, round_.tokens])
-            laws.append(round_.laws)
-            if len(context) == start + gamma or any(stop(float(p)) for p in _probabilities(round_)):
+            laws += round_.laws
+            if len(context) == start + gamma or any(map(stop, _probabilities(round_))):
                 break
-        return Proposal(context[start:], torch.cat(laws))
+        return Proposal(context[start:], laws)
 
     def rollback(self, length: int) -> None:
         """See `Drafter.rollback`."""
@@ -82,5 +82,5 @@ def _never(probability: float) -> bool:
     return False
 
 
-def _probabilities(round_) -> Tensor:
-    return round_.laws.gather(1, round_.tokens[:, None]).squeeze(1)
+def _probabilities(round_: Round) -> list[float]:
+    return [law.probability(token) for law, token in zip(round_.laws, round_.tokens.tolist(), strict=True)]

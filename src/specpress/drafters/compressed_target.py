@@ -6,16 +6,16 @@ et al., 2024) and TriForce (Sun et al., 2024) draft this way, each with one pres
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
+from specpress.drafters.autoregressive import draft
 from specpress.drafters.base import Drafter, Proposal
 from specpress.drafters.rows import ModelRows
 from specpress.presses.compression import compress
 from specpress.presses.observation import Observations
 from specpress.presses.settings import check_repeatable
-from specpress.sampling import Randomness, SamplingParams, draw, probabilities
+from specpress.sampling import Randomness, SamplingParams
 
 
 class CompressedTarget(Drafter):
@@ -66,16 +66,7 @@ class CompressedTarget(Drafter):
         """Sample up to `gamma` tokens from the target's law under the compressed cache."""
         if self.interval and self._target.length >= self._refreshed + self.interval:
             self._refresh()
-        tokens, laws = [], []
-        fed = context[self._cached.length :]
-        for _ in range(gamma):
-            law = probabilities(self._cached.feed(fed[None])[0, -1], self._sampling)
-            fed = draw(law, self._randomness.uniforms())[None]
-            tokens.append(fed)
-            laws.append(law)
-            if stop(float(law[fed])):
-                break
-        return Proposal(torch.cat(tokens), torch.stack(laws))
+        return draft(self._cached, context, gamma, stop, self._sampling, self._randomness)
 
     def rollback(self, length: int) -> None:
         """See `Drafter.rollback`."""

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
+from specpress.drafters.autoregressive import draft
 from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
 from specpress.drafters.rows import ModelRows
+from specpress.laws import head_tokens
 from specpress.prefill import prefill
-from specpress.sampling import Randomness, SamplingParams, draw, over_vocabulary, probabilities
+from specpress.sampling import Randomness, SamplingParams
 
 
 class DraftModel(Drafter):
@@ -26,13 +27,12 @@ class DraftModel(Drafter):
 
     def __init__(self, model: nn.Module, press=None):
         self.model, self.press = model, press
-        self._head_token_ids = getattr(model, "head_token_ids", None)
+        self._head = head_tokens(model)
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
         check_same_vocabulary(target, self.model)
         self._sampling, self._randomness = sampling, randomness
-        self._vocabulary = target.config.vocab_size
         self._cached = CachedModel(self.model, capacity)
 
     def models(self) -> tuple[nn.Module]:
@@ -47,20 +47,7 @@ class DraftModel(Drafter):
         """Sample up to `gamma` tokens from the draft model's own law."""
         if self.press is not None and not self._cached.length:
             prefill(self._cached, context[None, :-1], press=self.press)
-        tokens, rows = [], []
-        fed = context[self._cached.length :]
-        for _ in range(gamma):
-            logits = self._cached.feed(fed[None])[0, -1]
-            law = probabilities(logits, self._sampling)
-            choice = draw(law, self._randomness.uniforms())
-            probability = float(law[choice])
-            fed = (choice if self._head_token_ids is None else self._head_token_ids[choice])[None]
-            tokens.append(fed)
-            rows.append(law)
-            if stop(probability):
-                break
-        laws = over_vocabulary(torch.stack(rows), self._head_token_ids, self._vocabulary)
-        return Proposal(torch.cat(tokens), laws)
+        return draft(self._cached, context, gamma, stop, self._sampling, self._randomness, self._head)
 
     def rollback(self, length: int) -> None:
         """See `Drafter.rollback`."""

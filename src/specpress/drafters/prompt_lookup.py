@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from specpress.drafters.base import Drafter, Proposal
-from specpress.sampling import Randomness, SamplingParams
+from specpress.laws import point
 
 
 class PromptLookup(Drafter):
@@ -25,15 +24,10 @@ class PromptLookup(Drafter):
             raise ValueError(f"max_ngram must be at least 1, got {max_ngram}")
         self.max_ngram = max_ngram
 
-    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
-        """See `Drafter.start`."""
-        self._vocabulary = target.config.vocab_size
-
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """The up to `gamma` tokens that followed the match; none without a match."""
         tokens = lookup(context, self.max_ngram, gamma)
-        laws = torch.zeros(len(tokens), self._vocabulary, device=context.device)
-        return Proposal(tokens, laws.scatter_(1, tokens[:, None], 1.0))
+        return Proposal(tokens, [point(token) for token in tokens.tolist()])
 
 
 def lookup(context: Tensor, max_ngram: int, gamma: int) -> Tensor:

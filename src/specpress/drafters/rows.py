@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Proposal, check_same_vocabulary
+from specpress.laws import Law, Laws, draw, head_tokens
 from specpress.presses.compression import compress
 from specpress.ragged import RaggedModel, read_rows
-from specpress.sampling import Randomness, SamplingParams, draw, over_vocabulary, probabilities
+from specpress.sampling import Randomness, SamplingParams
 
 
 class ModelRows:
@@ -38,8 +39,7 @@ class ModelRows:
             check_same_vocabulary(target, self.model)
         self._sampling, self._randomness = sampling, randomness
         self._cached = CachedModel(target if self.model is None else self.model, capacity)
-        self._head = None if self.model is None else getattr(self.model, "head_token_ids", None)
-        self._vocabulary = target.config.vocab_size
+        self._head = head_tokens(self._cached.model)
 
     def prefilled(self, target: CachedModel, observations) -> None:
         """See `Drafter.prefilled`."""
@@ -53,24 +53,23 @@ class ModelRows:
         if self._ragged is None:
             self._ragged, _ = read_rows(self._cached, [context[:-1] for context in contexts], press=self.press)
         open_rows = [r for r, gamma in enumerate(gammas) if gamma]
-        drafts: list[list[Tensor]] = [[] for _ in gammas]
-        laws: list[list[Tensor]] = [[] for _ in gammas]
+        drafts: list[list[int]] = [[] for _ in gammas]
+        laws: list[list[Law]] = [[] for _ in gammas]
         logits = self._feed_fresh(contexts, open_rows)
         while open_rows:
-            law = probabilities(logits[open_rows], self._sampling)
-            choices = draw(law, self._randomness.uniforms(len(open_rows)))
-            tokens = choices if self._head is None else self._head[choices]
-            sure = law.gather(1, choices[:, None]).squeeze(1).tolist()
-            for i, r in enumerate(open_rows):
-                drafts[r].append(tokens[i])
-                laws[r].append(law[i])
+            found = Laws(logits[open_rows], self._sampling, self._head)
+            tokens = draw(found, self._randomness)
+            sure = [law.probability(token) for law, token in zip(found, tokens, strict=True)]
+            for r, token, law in zip(open_rows, tokens, found, strict=True):
+                drafts[r].append(token)
+                laws[r].append(law)
             going_on = [len(drafts[r]) < gammas[r] and not stop(p) for r, p in zip(open_rows, sure, strict=True)]
             open_rows = [r for r, on in zip(open_rows, going_on, strict=True) if on]
             if open_rows:
                 fed = contexts[0].new_zeros(len(contexts), 1)
-                fed[open_rows, 0] = tokens[going_on]
+                fed[open_rows, 0] = fed.new_tensor([drafts[r][-1] for r in open_rows])
                 logits = self._ragged.feed(fed, [int(r in open_rows) for r in range(len(contexts))])[:, 0]
-        return [self._proposal(*row, like=contexts[0]) for row in zip(drafts, laws, strict=True)]
+        return [Proposal(contexts[0].new_tensor(row), found) for row, found in zip(drafts, laws, strict=True)]
 
     def _feed_fresh(self, contexts: Sequence[Tensor], open_rows: list[int]) -> Tensor:
         """Feed what the drafting rows have committed since; returns the logits after it, (batch, head size)."""
@@ -84,11 +83,6 @@ class ModelRows:
     def lengths(self) -> list[int]:
         """Tokens of each row that the draft has read."""
         return self._ragged.lengths
-
-    def _proposal(self, drafted: list[Tensor], laws: list[Tensor], *, like: Tensor) -> Proposal:
-        if not drafted:
-            return Proposal(like[:0], torch.zeros(0, self._vocabulary, device=like.device))
-        return Proposal(torch.stack(drafted), over_vocabulary(torch.stack(laws), self._head, self._vocabulary))
 
     def rollback(self, lengths: Sequence[int]) -> None:
         """Of each row r the first lengths[r] tokens stand."""

@@ -1,0 +1,146 @@
+"""The law of one token, held on its support: what is drawn from, and what verification compares.
+
+A nucleus has some dozens of tokens where the vocabulary has tens of thousands, a greedy law has one. So laws live on
+the CPU, in float64, on the few tokens that can be drawn; only `law_of` sees whole rows of logits. The definition it is
+tested against is `specpress.sampling.probabilities`.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import nextafter
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specpress.sampling import Randomness, SamplingParams
+
+_ONE = np.ones(1)
+_FLOORS = (1e-4, 2e-5, 4e-6, 0.0)  # a nucleus is looked for among tokens as likely as these, in turn
+
+
+class Law(NamedTuple):
+    """`mass`, float64 (k,), non-negative, on `tokens`, int64 (k,), distinct; zero on all others.
+
+    Need not be normalised to be drawn from.
+    """
+
+    tokens: np.ndarray
+    mass: np.ndarray
+
+    def draw(self, uniform: float) -> int:
+        """The token where the cumulative law passes `uniform`, in [0, 1). A token of zero mass is never drawn."""
+        cumulative = self.mass.cumsum()
+        total = float(cumulative[-1])
+        level = min(uniform * total, nextafter(total, 0.0))  # rounding may have reached the total
+        return int(self.tokens[cumulative.searchsorted(level, side="right")])
+
+    def probability(self, token: int) -> float:
+        """The mass of a token."""
+        found = (self.tokens == token).argmax()
+        return float(self.mass[found]) if self.tokens[found] == token else 0.0
+
+    def at(self, tokens: np.ndarray) -> np.ndarray:
+        """The mass of each of `tokens`, int64 (m,): float64 (m,)."""
+        return self.dense(1 + max(int(self.tokens.max()), int(tokens.max())))[tokens]
+
+    def dense(self, vocabulary: int) -> np.ndarray:
+        """The law over the whole vocabulary, float64 (vocabulary,)."""
+        dense = np.zeros(vocabulary)
+        dense[self.tokens] = self.mass
+        return dense
+
+
+class Laws(Sequence):
+    """The laws of rows of logits, each made when first asked for: behind a rejected token nobody asks.
+
+    See `law_of` for the parameters; logits: (n, head size).
+    """
+
+    def __init__(self, logits: Tensor, sampling: SamplingParams, head: np.ndarray | None = None):
+        self._logits, self._sampling, self._head = logits, sampling, head
+        self._made: dict[int, Law] = {}
+
+    def __len__(self) -> int:
+        return len(self._logits)
+
+    def __getitem__(self, index: int | slice) -> Law | list[Law]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        i = range(len(self))[index]
+        if i not in self._made:
+            self._made[i] = law_of(self._logits[i], self._sampling, self._head)
+        return self._made[i]
+
+
+def law_of(logits: Tensor, sampling: SamplingParams, head: np.ndarray | None = None) -> Law:
+    """The law tokens are drawn from, after temperature, top-k and top-p in this order, normalised.
+
+    Parameters
+    ----------
+    logits : Tensor (head size,), any floating dtype
+    sampling : SamplingParams
+    head : int64 (head size,), the tokens of an output head over part of the vocabulary (see `head_tokens`); None for a
+        head that covers it
+    """
+    law = point(_most_likely(logits)) if sampling.greedy else _sampled(logits, sampling)
+    return law if head is None else Law(head[law.tokens], law.mass)
+
+
+def head_tokens(model: torch.nn.Module) -> np.ndarray | None:
+    """The tokens that a model's output head covers, int64 (head size,); None: all of them, in order."""
+    tokens = getattr(model, "head_token_ids", None)
+    return None if tokens is None else tokens.cpu().numpy()
+
+
+def point(token: int) -> Law:
+    """All mass on one token."""
+    return Law(np.array([token]), _ONE)
+
+
+def draw(laws: Iterable[Law], randomness: Randomness) -> list[int]:
+    """A token from each law."""
+    return [law.draw(randomness.uniform()) for law in laws]
+
+
+def _most_likely(logits: Tensor) -> int:
+    if logits.device.type == "cpu":
+        return int(logits.float().numpy().argmax())  # torch takes ten times as long
+    return int(logits.argmax())
+
+
+def _sampled(logits: Tensor, sampling: SamplingParams) -> Law:
+    law = torch.softmax(logits.float() / sampling.temperature, -1)
+    if 0 < sampling.top_k < len(law):
+        tokens = law.topk(sampling.top_k).indices.sort().values.cpu().numpy()
+        mass = _normalised(law.cpu().numpy()[tokens])
+    else:
+        mass = law.cpu().numpy()
+        tokens = _candidates(mass, sampling.top_p) if sampling.top_p < 1 else np.arange(len(mass))
+        mass = mass[tokens].astype(np.float64)
+    return _nucleus(tokens, mass, sampling.top_p) if sampling.top_p < 1 else Law(tokens, _normalised(mass))
+
+
+def _normalised(mass: np.ndarray) -> np.ndarray:
+    return mass / mass.sum(dtype=np.float64)
+
+
+def _candidates(law: np.ndarray, top_p: float) -> np.ndarray:
+    """Tokens among which the nucleus lies, ascending: those over some floor that have top_p between them.
+
+    law : float32 (vocabulary,). Sorting a few hundred tokens costs next to nothing, all of them more than the rest.
+    """
+    for floor in _FLOORS:
+        tokens = np.flatnonzero(law >= floor)
+        if law[tokens].sum(dtype=np.float64) >= top_p:
+            break
+    return tokens
+
+
+def _nucleus(tokens: np.ndarray, mass: np.ndarray, top_p: float) -> Law:
+    """The smallest set of most likely tokens whose mass reaches top_p; of equals, those that come first."""
+    order = (-mass).argsort(kind="stable")
+    mass = mass[order]
+    cumulative = mass.cumsum()
+    kept = min(1 + int(cumulative.searchsorted(top_p)), len(mass))
+    return Law(tokens[order[:kept]], mass[:kept] / cumulative[kept - 1])
