@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _generate(args: argparse.Namespace) -> int:
     from specpress import SamplingParams, generate, load_model
+    from specpress.forward import forward_of
 
     sampling = SamplingParams(args.temperature, args.top_k, args.top_p, args.seed)
     schedule, drafter = _schedule(args), _drafter(args)  # refused before the target is loaded
@@ -77,6 +78,8 @@ def _generate(args: argparse.Namespace) -> int:
     model, tokenizer = load_model(args.model)
     if tokenizer is None:
         raise ValueError(f"{args.model} has no tokenizer: the prompt cannot be read")
+    for loaded in (model, *(drafter.models() if drafter else ())):
+        forward_of(loaded)  # makes ready what the first forward would have to, before the clock starts
     prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
     generation = generate(
         model,
