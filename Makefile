@@ -51,9 +51,7 @@ test-slow: setup  ## Run the tests that take minutes each or need the downloaded
 	$(BIN)/python -m pytest -m "slow and not slurm"
 
 test-slurm: setup  ## Run a study on a real SLURM of one node, or say why that cannot be (root, Debian)
-	@tests/slurm/install.sh
-	$(BIN)/python -m pip install --quiet --no-deps --target $(VENV)/slurm --upgrade --requirement requirements-slurm.lock
-	PYTHONPATH=$(abspath $(VENV))/slurm OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slurm tests/slurm
+	@tests/slurm/run.sh $(BIN)/python $(VENV)/slurm
 
 bench: setup  ## Time the engine beside transformers (after make paper): results/benchmarks/engine.json
 	$(BIN)/python benchmarks/engine.py

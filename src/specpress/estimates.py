@@ -4,10 +4,12 @@ Times come from the roofline of `specpress.theory`, with the published peaks of 
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from specpress.draft_config import DraftConfig
 from specpress.expansion import models_of
 from specpress.memory import estimate
 from specpress.shapes import Shape, shape_of, stated_shape
@@ -59,7 +61,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Job:
-    """One experiment: the memory it needs on the device and how long it runs; None where that cannot be told."""
+    """An experiment or a training: the memory it needs on the device and its hours; None where that cannot be told."""
 
     name: str
     kind: str
@@ -84,9 +86,15 @@ def machine(name: str) -> Machine:
 def models(study: Study) -> dict[str, Model | None]:
     """Every model and draft by its shape: as stated, from its config.json, or of its random source; else None."""
     found = {name: _model(entry) for name, entry in study.models.items()}
-    for name, draft in study.drafts.items():
-        found[name] = _draft(found[draft["target"]], draft)
+    for name in study.drafts:
+        draft = draft_config(study, name)
+        found[name] = _draft(found[draft.target], draft)
     return found
+
+
+def draft_config(study: Study, name: str) -> DraftConfig:
+    """How a draft of the study is made, defaults included."""
+    return DraftConfig.from_spec({"name": name, **study.drafts[name]})
 
 
 def _model(entry: dict) -> Model | None:
@@ -101,13 +109,12 @@ def _model(entry: dict) -> Model | None:
     return None
 
 
-def _draft(target: Model | None, draft: dict) -> Model | None:
+def _draft(target: Model | None, draft: DraftConfig) -> Model | None:
     if target is None:
         return None
     shape = target.shape
-    rows = min(draft.get("vocabulary", 12_000), shape.vocabulary)
-    cut = Shape(**{**vars(shape), "layers": draft.get("layers", 3), "head_rows": rows, "tied": False})
-    return Model(cut, target.dtype)
+    rows = min(draft.vocabulary, shape.vocabulary)
+    return Model(Shape(**{**vars(shape), "layers": draft.layers, "head_rows": rows, "tied": False}), target.dtype)
 
 
 def step_ms(model: Model, on: Machine, *, batch: int = 1, slots: float = 0, queries: int = 1) -> float:
@@ -132,6 +139,35 @@ def job(spec: dict, known: Mapping[str, Model | None], on: Machine) -> Job:
     start = START_SECONDS + sum(size["weight_bytes"] for size in sizes.values()) / READ_GB_S / 1e9
     seconds = start + _SECONDS[spec["kind"]](spec, named, on)
     return Job(spec["id"], spec["kind"], sum(estimate(spec, sizes, "cuda").values()), seconds / 3600)
+
+
+def training(draft: DraftConfig, known: Mapping[str, Model | None], on: Machine) -> Job:
+    """A draft to be trained, by its configuration and the `models` of its study.
+
+    Six operations a trained parameter and token (Kaplan et al., 2020, section 2.1), or the launches of the kernels of
+    three forwards (there and back) a step, whichever takes longer; then target and draft read what they are judged on.
+    Memory: the target, the draft in float32, gradients and both moments of what is trained (all but its embeddings),
+    34 bytes a token, layer and hidden unit of activations (Korthikanti et al., 2022, section 4.1), and the logits.
+    """
+    target, model = known[draft.target], known[draft.name]
+    if target is None or model is None:
+        return Job(draft.name, "training", None, None)
+    shape, tokens = model.shape, draft.batch * draft.sequence
+    steps = math.ceil(draft.tokens / tokens)
+    arithmetic = 6 * shape.read_parameters * steps * tokens / (on.tflops * COMPUTE_SHARE * 1e12)
+    launches = 3 * LAYER_MS / 1e3 * shape.layers * steps
+    windows = math.ceil(draft.evaluation / draft.sequence) * 2 * len(draft.data)  # validation and held-out text
+    judged = sum(step_ms(each, on, queries=draft.sequence) for each in (target, model)) / 1e3 * windows
+    start = START_SECONDS + target.size["weight_bytes"] / READ_GB_S / 1e9
+    memory = target.size["weight_bytes"] + 4 * shape.parameters + 12 * shape.read_parameters
+    memory += tokens * (34 * shape.hidden_size * shape.layers + 12 * shape.vocabulary)
+    return Job(draft.name, "training", memory, (start + max(arithmetic, launches) + judged) / 3600)
+
+
+def trainings(study: Study, on: Machine) -> list[Job]:
+    """The drafts a study trains, with what each takes."""
+    known = models(study)
+    return [training(draft_config(study, name), known, on) for name in study.drafts]
 
 
 # ------------------------------------------------------------------------------------------------- seconds of each kind

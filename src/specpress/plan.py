@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from specpress import estimates
-from specpress.estimates import Job, Machine, Model, jobs, models
+from specpress.estimates import Job, Machine, Model, jobs, models, trainings
 from specpress.memory import gigabytes
 from specpress.study import Study
 
@@ -13,13 +13,13 @@ RESULTS_BYTES = 200e6  # metrics, figures, paper
 
 def report(study: Study, on: Machine) -> str:
     """The plan as text: models, jobs, totals, and what does not fit."""
-    known, planned = models(study), jobs(study, on)
+    known, trained, planned = models(study), trainings(study, on), jobs(study, on)
     sections = [
         f"Study {study.name} on one {on.name}: {on.memory_bytes / 1e9:.0f} GB, {on.gb_s} GB/s, {on.tflops} TFLOP/s",
         _table(["model", "parameters", "weights", "KV cache a token", "download"], _model_rows(study, known)),
         _table(["data", "download"], [[name, _download(entry)] for name, entry in study.data.items()]),
-        _table(["experiment", "kind", "GPU memory", "hours", "fits"], [_job_row(job, on) for job in planned]),
-        _totals(study, known, planned, on),
+        _table(["job", "kind", "GPU memory", "hours", "fits"], [_job_row(job, on) for job in [*trained, *planned]]),
+        _totals(study, known, trained, planned, on),
     ]
     return "\n\n".join(sections)
 
@@ -51,27 +51,41 @@ def _job_row(job: Job, on: Machine) -> list[str]:
     return [job.name, job.kind, gigabytes(job.memory_bytes), f"{job.hours:.2f}", fits]
 
 
-def _totals(study: Study, known: Mapping[str, Model | None], planned: list[Job], on: Machine) -> str:
+def _totals(
+    study: Study, known: Mapping[str, Model | None], trained: list[Job], planned: list[Job], on: Machine
+) -> str:
     entries = [*study.models.values(), *study.data.values()]
     download = sum(entry.get("download_mb", 0) for entry in entries) * 1e6
     stored = sum(model.size["weight_bytes"] for model in known.values() if model)
-    told = [job for job in planned if job.hours is not None]
+    told = [job for job in [*trained, *planned] if job.hours is not None]
     largest = max((job.memory_bytes for job in told), default=0)
     outside = [job.name for job in told if job.memory_bytes > on.memory_bytes]
+    unknown = len(trained) + len(planned) - len(told)
     lines = [
-        f"jobs: {len(entries)} to prepare models and data, {len(study.drafts)} drafts to train, "
+        f"jobs: {len(entries)} to prepare models and data, {_count(trained)} to train, "
         f"{len(planned)} experiments; then the analysis and the paper",
         f"download: {gigabytes(download)}, {download / DOWNLOAD_MB_S / 3.6e9:.2f} hours at {DOWNLOAD_MB_S} MB/s",
         f"disk: {gigabytes(download + stored + RESULTS_BYTES)} (downloads, the models as stored here, results)",
         f"GPU memory: {gigabytes(largest)} at most",
-        f"time: {sum(job.hours for job in told):.1f} hours for the experiments, one at a time",
+        f"time: {_hours(planned)} for the experiments, one at a time; {_training_time(trained)}",
         f"fits: {'everything' if not outside else 'all but ' + ', '.join(outside)}",
         f"assumed: {estimates.BANDWIDTH_SHARE:.0%} of the bandwidth and {estimates.COMPUTE_SHARE:.0%} of the compute, "
         f"{estimates.LAYER_MS} ms a layer, {estimates.ACCEPTANCE:.0%} of drafted tokens accepted; "
-        "training drafts is not counted",
+        "training: 6 operations a trained parameter and token",
     ]
-    unknown = len(planned) - len(told)
-    return "\n".join(lines + ([f"unknown: {unknown} experiments, whose models state no shape"] if unknown else []))
+    return "\n".join(lines + ([f"unknown: {unknown} jobs, whose models state no shape"] if unknown else []))
+
+
+def _hours(jobs: list[Job]) -> str:
+    return f"{sum(job.hours or 0 for job in jobs):.1f} hours"
+
+
+def _training_time(trained: list[Job]) -> str:
+    return f"{_hours(trained)} before that to train drafts" if trained else "none for training"
+
+
+def _count(drafts: list[Job]) -> str:
+    return f"{len(drafts) or 'no'} draft{'s' if len(drafts) > 1 else ''}"
 
 
 def _table(heading: list[str], rows: list[list[str]]) -> str:

@@ -101,6 +101,7 @@ def fed(model, tokens, script, *, capacity=300, batch=1):
         (5, 252, 512, (5, 512)),
         (MAX_QUERIES, 10, 256, (MAX_QUERIES, 256)),
         (MAX_QUERIES + 1, 10, 256, None),  # a long block
+        (5, 251, 256, (5, 256)),  # the buffers are just full
         (5, 0, 256, None),  # a prompt
         (5, 252, 256, None),  # the buffers must grow first
     ],
@@ -235,6 +236,21 @@ def test_two_caches_at_once_do_not_share_buffers():
         for a, b in zip(logits(), eager, strict=True):
             torch.testing.assert_close(a, b, **CLOSE)
     assert len(model.static_steps.arenas) == 2
+
+
+def test_an_arena_holds_all_layers_of_a_cache_or_does_not_hold_it():
+    model = tiny.llama()
+    static(model)
+    with decode_attention(model):
+        cached = CachedModel(model, 100)
+        cached.feed(tiny.prompt(20))
+        cached.feed(tiny.prompt(1, seed=1))
+    (arena,) = model.static_steps.arenas
+    assert arena.holds(cached.cache)
+    first = cached.cache.layers[0]
+    first.evict(torch.arange(21).expand(1, first.keys.shape[1], -1))  # as many slots, in buffers of its own
+    assert not arena.holds(cached.cache)
+    assert not arena.free  # the other layers are still here
 
 
 def test_arenas_of_one_batch_size_are_kept():

@@ -5,7 +5,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from specpress.estimates import BANDWIDTH_SHARE, COMPUTE_SHARE, GPUS, LAYER_MS, Machine, jobs, machine, models, step_ms
+from specpress.estimates import (
+    BANDWIDTH_SHARE,
+    COMPUTE_SHARE,
+    GPUS,
+    LAYER_MS,
+    START_SECONDS,
+    Machine,
+    jobs,
+    machine,
+    models,
+    step_ms,
+    trainings,
+)
 from specpress.models import random_model, save_model
 from specpress.plan import report
 from specpress.study import load_study, models_of
@@ -47,6 +59,42 @@ def test_every_experiment_of_every_study_is_planned(pythia):
         assert all(0 < job.hours < 24 and job.memory_bytes > 0 for job in planned)
 
 
+@pytest.fixture
+def with_draft():
+    """The Pythia study with a draft trained from its target: 3 layers, 8000 tokens in its head."""
+    text = {"source": {"kind": "path", "path": "prose.txt"}, "reader": "text", "test_fraction": 0.5}
+    drafts = {"trained": {"target": "target", "data": ["prose"], "tokens": 10**9, "sequence": 1000, "batch": 100}}
+    return load_study({**PYTHIA, "data": {**PYTHIA["data"], "prose": text}, "drafts": drafts})
+
+
+def test_training_a_draft_takes_six_operations_a_trained_parameter_and_token(with_draft):
+    (job,) = trainings(with_draft, ONE)
+    trained = 3 * (12 * 2560**2 + 13 * 2560) + 8000 * 2560
+    arithmetic = 6 * trained * 1e9 / (100e12 * COMPUTE_SHARE)
+    seconds = job.hours * 3600 - START_SECONDS - 2 * 2_775_208_960 / 1e9
+    assert arithmetic < seconds < 1.01 * arithmetic  # the rest: it is judged
+    embeddings = 50304 * 2560
+    assert job.memory_bytes > 2 * 2_775_208_960 + 16 * trained + 4 * embeddings
+
+
+def test_short_steps_of_training_wait_for_their_kernels(with_draft):
+    with_draft.drafts["trained"] |= {"tokens": 10**6, "sequence": 10, "batch": 1}
+    (job,) = trainings(with_draft, ONE)
+    assert job.hours * 3600 > 10**5 * 3 * 3 * LAYER_MS / 1e3
+
+
+def test_the_report_counts_the_drafts(with_draft, pythia):
+    text = report(with_draft, machine("a100-40gb"))
+    (row,) = (line for line in text.splitlines() if "training" in line.split())
+    hours = float(row.split()[-2])
+    assert hours > 0
+    assert f"{hours:.1f} hours before that to train drafts" in text
+    assert "1 draft to train" in text
+    text = report(pythia, machine("a100-40gb"))
+    assert "no draft to train" in text
+    assert "none for training" in text
+
+
 def test_the_report_says_what_fits(pythia):
     text = report(pythia, machine("a100-40gb"))
     assert "2775.2 M" in text
@@ -64,7 +112,7 @@ def test_an_unknown_shape_is_said_and_not_guessed():
     assert "unknown: state its shape" in text
     assert "unknown: state download_mb" in text
     with_draft = sum("draft" in models_of(spec) for spec in load_study(study).experiments.values())
-    assert f"unknown: {with_draft} experiments" in text
+    assert f"unknown: {with_draft} jobs" in text
 
 
 def test_a_models_own_folder_states_its_shape(tmp_path):

@@ -87,7 +87,6 @@ def scaled_down() -> dict:
     return study
 
 
-@pytest.mark.slow
 def test_the_pythia_study_runs_to_its_paper_from_a_hub(tmp_path, monkeypatch):
     tree = Tree(tmp_path / "tree")
     with serve() as hub:
@@ -100,7 +99,7 @@ def test_the_pythia_study_runs_to_its_paper_from_a_hub(tmp_path, monkeypatch):
         for (file, content), entry in zip(texts().items(), PYTHIA["data"].values(), strict=True):
             hub.repositories["datasets", entry["source"]["repo"]] = {file: content}
         tree.write_study(scaled_down(), "config/small.yaml")
-        tree.snakemake("--cores", "1", "--configfile", "config/small.yaml", "--", "paper/main.pdf")
+        tree.snakemake("--cores", "2", "--configfile", "config/small.yaml", "--", "paper/main.pdf")
     assert (tree.path / "paper" / "main.pdf").read_bytes().startswith(b"%PDF")
     manifest = json.loads((tree.path / "resources/pythia/models/target/manifest.json").read_text())
     assert manifest["architecture"] == "gpt_neox"

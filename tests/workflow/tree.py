@@ -48,6 +48,8 @@ mkdir -p "$folder" && echo > "$folder/main.pdf"
 class Tree:
     """A copy of the working tree at `path`, and the commands a user would type there."""
 
+    timeout: float | None = None  # seconds of a snakemake, after which it is killed and the test fails
+
     def __init__(self, path: Path):
         self.path = path
         for part in PARTS:
@@ -68,9 +70,11 @@ class Tree:
     def snakemake(self, *arguments: str, check: bool = True) -> str:
         """Run snakemake; its output, both streams together."""
         command = [sys.executable, "-m", "snakemake", *arguments]
-        done = subprocess.run(
-            command, cwd=self.path, env=self.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        streams = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        try:
+            done = subprocess.run(command, cwd=self.path, env=self.environment(), timeout=self.timeout, **streams)
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"{' '.join(command[2:])} took {late.timeout} s:\n{late.stdout}") from late
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command[2:])} exited with {done.returncode}:\n{done.stdout}")
         return done.stdout

@@ -45,16 +45,24 @@ known_sizes = estimates.models(study)
 cautious = estimates.machine("t4")
 
 
-def experiment_mb(name):
-    """Megabytes of an experiment: Python and torch, and what its models need. Without shapes, a guess."""
-    needed = estimates.job(study.experiments[name], known_sizes, cautious).memory_bytes
-    return 3000 + (needed or 0) // 10**6
+def job_of(experiment):
+    """What an experiment takes, on a slow GPU."""
+    return estimates.job(study.experiments[experiment], known_sizes, cautious)
 
 
-def experiment_minutes(name):
-    """Minutes to ask a cluster for: four times the estimate on a slow GPU, and never less than an hour."""
-    hours = estimates.job(study.experiments[name], known_sizes, cautious).hours
-    return max(60, int(4 * 60 * (hours or 0)))
+def training_of(draft):
+    """What training a draft takes, on a slow GPU."""
+    return estimates.training(estimates.draft_config(study, draft), known_sizes, cautious)
+
+
+def job_mb(job):
+    """Megabytes of a job: Python and torch, and what its models need. Without shapes, a guess."""
+    return 3000 + (job.memory_bytes or 0) // 10**6
+
+
+def job_minutes(job):
+    """Minutes to ask a cluster for: four times the estimate, and never less than an hour."""
+    return max(60, int(4 * 60 * (job.hours or 0)))
 
 
 def model_mb(name):

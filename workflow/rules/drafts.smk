@@ -12,8 +12,8 @@ rule train_draft:
         f"{LOGS}/train_draft/{{draft}}.log",
     threads: workflow.cores
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=lambda w: job_mb(training_of(w.draft)),
+        runtime=lambda w: job_minutes(training_of(w.draft)),
     params:
         spec=lambda w: canonical({"name": w.draft, **study.drafts[w.draft]}),
         target=lambda w: model_dir(study.drafts[w.draft]["target"]),

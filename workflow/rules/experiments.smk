@@ -14,8 +14,8 @@ rule run_experiment:
         f"{LOGS}/run_experiment/{{experiment}}.log",
     threads: lambda w: workflow.cores if is_timed(study.experiments[w.experiment]) else 1
     resources:
-        mem_mb=lambda w: experiment_mb(w.experiment),
-        runtime=lambda w: experiment_minutes(w.experiment),
+        mem_mb=lambda w: job_mb(job_of(w.experiment)),
+        runtime=lambda w: job_minutes(job_of(w.experiment)),
     params:
         spec=lambda w: canonical(study.experiments[w.experiment]),
         models=lambda w: named("--model", models_of(study.experiments[w.experiment]), model_dir),
