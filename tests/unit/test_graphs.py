@@ -262,6 +262,19 @@ def test_arenas_of_one_batch_size_are_kept():
     assert [tuple(arena.shape[:3]) for arena in model.static_steps.arenas] == [(3, 2, 512)]
 
 
+def test_an_arena_in_use_is_kept_whatever_its_batch_size():
+    model = tiny.llama()
+    counted = static(model)
+    with decode_attention(model):
+        caches = []
+        for batch in (1, 3):
+            caches.append(CachedModel(model, 100))
+            caches[-1].feed(tiny.prompt(20, batch=batch))
+            caches[-1].feed(tiny.prompt(1, batch=batch))
+        caches[0].feed(tiny.prompt(1, seed=1))
+    assert counted.captured == 2
+
+
 def observed(model):
     cached = CachedModel(model, 300)
     cached.observations = Observations(model)
