@@ -45,7 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--gamma", type=int, metavar="N", help="drafted tokens a round, with the constant schedule (default: 4)"
     )
-    generate.add_argument("--schedule", choices=sorted(SCHEDULES), default="constant", help="default: %(default)s")
+    generate.add_argument(
+        "--schedule",
+        choices=sorted(SCHEDULES),
+        help="default: confidence, which stops when the draft model is unsure; constant with --gamma or --prompt-lookup",
+    )
     generate.add_argument("--verification", choices=("token", "block"), default="token", help="default: %(default)s")
     generate.add_argument("--temperature", type=float, default=0.85, help="0 is greedy (default: %(default)s)")
     generate.add_argument("--top-k", type=int, default=0, metavar="K", help="0 keeps all tokens (default: %(default)s)")
@@ -108,13 +112,13 @@ def _drafter(args: argparse.Namespace):
 
 
 def _schedule(args: argparse.Namespace):
-    schedule = resolve(SCHEDULES, args.schedule, "schedule")
-    if args.schedule == "constant":
+    unsaid = "constant" if args.prompt_lookup or args.gamma is not None else "confidence"
+    name = args.schedule or unsaid
+    schedule = resolve(SCHEDULES, name, "schedule")
+    if name == "constant":
         return schedule(4 if args.gamma is None else args.gamma)
     if args.gamma is not None:
-        raise ValueError(
-            f"--gamma is for the constant schedule; {args.schedule} chooses its own: leave one of them out"
-        )
+        raise ValueError(f"--gamma is for the constant schedule; {name} chooses its own: leave one of them out")
     return schedule()
 
 
