@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--schedule",
         choices=sorted(SCHEDULES),
-        help="default: confidence, which stops when the draft model is unsure; constant with --gamma or --prompt-lookup",
+        help="default: confidence, which stops once the draft is unsure; constant with --gamma or --prompt-lookup",
     )
     generate.add_argument("--verification", choices=("token", "block"), default="token", help="default: %(default)s")
     generate.add_argument("--temperature", type=float, default=0.85, help="0 is greedy (default: %(default)s)")
