@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+import yaml
+
 from specpress.archive import open_results
 from specpress.numbers import read_numbers
 from specpress.report_pages import environment_page, numbers_page, study_page, table_page
@@ -15,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="the results of the study")
     parser.add_argument("--texts", nargs="+", type=Path, required=True, metavar="TEX", help="where the captions are")
+    parser.add_argument("--contents", type=Path, required=True, metavar="YAML", help="what the paper is made of")
     parser.add_argument("--tables", nargs="*", default=[], metavar="NAME", help="tables of the paper")
     parser.add_argument("--study", type=Path, required=True, metavar="YAML", help="the study file")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
@@ -22,6 +25,9 @@ def main() -> None:
     stored = open_results(arguments.results)
     printed = printed_numbers(stored.text("numbers.tex"))
     found = captions(path.read_text(encoding="utf-8") for path in arguments.texts)
+    of_report = yaml.safe_load(arguments.contents.read_text(encoding="utf-8"))["report"]
+    for kind, items in of_report.items():
+        found |= {f"{kind}/{name}": item["caption"] for name, item in items.items()}
     pages = {
         "captions.json": json.dumps(
             {name: " ".join(html(tex, printed).split()) for name, tex in found.items()}, indent=1

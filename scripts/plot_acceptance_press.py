@@ -20,7 +20,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     presses = list(rows[rows.ratio == ratio].groupby("press").estimate.mean().sort_values().index)
     presses = [press for press in rows.press.unique() if press not in presses] + presses
     groups = list(rows.groupby(["data", "context"]))
-    size = (3.8 if len(groups) == 1 else 6.3, 0.75 + 0.16 * len(presses))
+    size = (3.2 * min(2, len(groups)), 2.3)
     figure, axes = panels(len(groups), figsize=size)
     ratios = sorted(rows.ratio.unique())
     for axis, ((data, context), panel) in zip(axes, groups, strict=True):

@@ -18,12 +18,15 @@ def draw(summary: pd.DataFrame) -> Figure:
         return empty_sheet("This study has no experiment with a drafter.")
     names = rows.groupby("name").estimate.max().sort_values().index
     samplings = list(dict.fromkeys(rows.sort_values("temperature", ascending=False).sampling))
-    labels = [fill(name, 26) for name in names]
-    figure, (axis,) = panels(1, figsize=(3.1, 0.7 + 0.11 * sum(2 + label.count("\n") for label in labels)))
+    gammas = rows.groupby("name").gamma.first()
+    labels = [fill(name if pd.isna(gammas[name]) else f"{name}, γ = {gammas[name]:.0f}", 36) for name in names]
+    lines = [1 + 0.8 * label.count("\n") for label in labels]
+    places = {name: sum(lines[:i]) + lines[i] / 2 for i, name in enumerate(names)}
+    figure, (axis,) = panels(1, figsize=(3.2, 0.6 + 0.135 * sum(lines)))
     axis.axvline(1, color="black", linewidth=0.8)
     for position, sampling in enumerate(samplings):
         series = rows[rows.sampling == sampling]
-        y = series.name.map(list(names).index) + 0.16 * (position - (len(samplings) - 1) / 2)
+        y = series.name.map(places) + 0.16 * (position - (len(samplings) - 1) / 2)
         ends = [
             series.estimate - series.low.fillna(series.estimate),
             series.high.fillna(series.estimate) - series.estimate,
@@ -33,10 +36,10 @@ def draw(summary: pd.DataFrame) -> Figure:
             series.estimate, y, xerr=ends, fmt="os^D"[position % 4], color=PALETTE[position % len(PALETTE)],
             markerfacecolor=face, elinewidth=0.8, linestyle="none",
         )  # fmt: skip
-    axis.set_yticks(range(len(names)), labels)
+    axis.set_yticks(list(places.values()), labels, fontsize=6.2)
     axis.grid(axis="x")
     axis.grid(visible=False, axis="y")
-    axis.set_xlabel("tokens per iteration of the target")
+    axis.set_xlabel("tokens per iteration")
     titles = [sampling_name(rows[rows.sampling == sampling].iloc[0]) for sampling in samplings]
     if len(titles) > 1:
         handles = [
@@ -62,7 +65,7 @@ def accepted(summary: pd.DataFrame) -> pd.DataFrame:
 
 def name_of(row: pd.Series, summary: pd.DataFrame) -> str:
     """Who drafts, with its schedule unless constant, its verification unless by token, and its context if they vary."""
-    name = drafter_name(row).replace("Speculative", "Draft model")
+    name = drafter_name(row)
     if pd.isna(row.gamma):
         name += f", {schedule_name(row).split(' from')[0]}"
     if not pd.isna(row.verification) and row.verification != "token":

@@ -18,7 +18,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     rows = rows[(rows.batch == rows.batch.min()) & (rows.experiment == rows.experiment.iloc[0])]
     style = looks(CACHES)
     first = rows.iloc[0]
-    figure, axes = panels(2, figsize=(6.3, 1.9), sharey=False)
+    figure, axes = panels(2, figsize=(6.5, 1.6), sharey=False)
     draw_times(axes[0], rows, style)
     draw_bytes(axes[1], rows, style)
     axes[0].set_title(f"Batch {first.batch:.0f}, {press_name(first.press)}, {100 * first.ratio:.0f}% removed")
@@ -40,7 +40,7 @@ def draw_times(axis: Axes, rows: pd.DataFrame, style: dict[str, Look]) -> None:
             ends.append((last.context, last.estimate, name, look.color))
     axis.set(xlabel="context (tokens)", ylabel="time per token (ms)")
     axis.set_ylim(bottom=0)
-    label_line_ends(axis, ends, gap=0.1)
+    label_line_ends(axis, ends, gap=0.13)
 
 
 def draw_bytes(axis: Axes, rows: pd.DataFrame, style: dict[str, Look]) -> None:
@@ -49,13 +49,13 @@ def draw_bytes(axis: Axes, rows: pd.DataFrame, style: dict[str, Look]) -> None:
     for cache, name in CACHES.items():
         series = rows[rows.metric == f"kv_bytes_{cache}"]
         series = series.assign(estimate=series.estimate / 2**20)
-        draw_series(axis, series, "context", style[cache])
+        draw_series(axis, series, "context", Look(style[cache].color, style[cache].marker, "-"))
         if len(series):
             last = series.loc[series.context.idxmax()]
             ends.append((last.context, last.estimate, name, style[cache].color))
     axis.set(xlabel="context (tokens)", ylabel="KV cache (MiB)")
     axis.set_ylim(bottom=0)
-    label_line_ends(axis, ends, gap=0.1)
+    label_line_ends(axis, ends, gap=0.13)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def draw(observations: pd.DataFrame) -> Figure:
         return empty_sheet("This study has no schedule that changes the draft length.")
     rows = rows[rows.temperature == rows.temperature.max()]
     style = looks(rows.schedule)
-    figure, (axis,) = panels(1, figsize=(3.1, 1.9))
+    figure, (axis,) = panels(1, figsize=(3.2, 2.6))
     ends = []
     for schedule, series in rows.groupby("schedule", sort=False):
         for _, single in series.groupby(["experiment", "prompt"]):
@@ -28,7 +28,8 @@ def draw(observations: pd.DataFrame) -> Figure:
     axis.set_ylim(bottom=0)
     title = sampling_name(rows.iloc[0])
     axis.set_title(title[0].upper() + title[1:])
-    label_line_ends(axis, ends, gap=0.09)
+    last = max(x for x, *_ in ends)
+    label_line_ends(axis, [(last, *end[1:]) for end in ends], gap=0.07)
     return figure
 
 

@@ -24,13 +24,13 @@ def draw(summary: pd.DataFrame) -> Figure:
     if points.empty:
         return empty_sheet("This study has no speed-up to set against a perplexity.")
     style = looks(GROUPS)
-    figure, (axis,) = panels(1, figsize=(6.3, 2.5))
+    figure, (axis,) = panels(1, figsize=(3.2, 2.3))
     axis.axhline(1, color="black", linewidth=0.8)
     for group in GROUPS:
         if (points.group == group).any():
             draw_group(axis, points[points.group == group], style[group], group)
     draw_front(axis, points)
-    axis.set_ylabel("speed-up over baseline (×)")
+    axis.set_ylabel("speed-up (×)")
     axis.set_xlabel("increase in perplexity over the full cache")
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     if points.cost.max() > 0.5:
@@ -39,7 +39,7 @@ def draw(summary: pd.DataFrame) -> Figure:
         axis.set_xticks(ticks)
         axis.minorticks_off()
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.legend(loc="outside upper center", ncols=2, fontsize=6.2, handletextpad=0.2, columnspacing=0.8)
     return figure
 
 
@@ -90,17 +90,23 @@ def draw_group(axis: Axes, rows: pd.DataFrame, look: Look, label: str) -> None:
 
 
 def draw_front(axis: Axes, points: pd.DataFrame) -> None:
-    """The methods that none beats both ways, joined by steps; the fastest lossless and the fastest of all are named."""
+    """The methods that none beats both ways, joined by steps; the fastest of all, and of the lossless, are named."""
     front, best = [], -np.inf
     for row in points.sort_values(["cost", "speedup"], ascending=[True, False]).itertuples():
         if row.speedup > best:
             front.append(row)
             best = row.speedup
     axis.step([row.cost for row in front], [row.speedup for row in front], where="post", color="0.3", linewidth=0.8)
-    for row in {front[0].name: front[0], front[-1].name: front[-1]}.values():
+    lossless = points[points.group.str.contains("lossless")]
+    named = {front[-1].name: front[-1]}
+    if len(lossless):
+        fastest = lossless.loc[lossless.speedup.idxmax()]
+        named[fastest["name"]] = fastest
+    for name, row in named.items():
         axis.annotate(
-            row.name, (row.cost, row.speedup), xytext=(5, 4), textcoords="offset points", fontsize=6.5, color="0.2"
-        )
+            name, (row.cost, row.speedup), xytext=(6, 5), textcoords="offset points", fontsize=6.5, color="0.2",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8},
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ COLUMNS = 5
 
 
 def draw(summary: pd.DataFrame) -> Figure:
-    """Panels ordered by perplexity; a line a data set (model, context) and way of compressing."""
+    """Panels ordered by perplexity, rows scaled apart; a line a data set (model, context) and way of compressing."""
     rows = summary[(summary.kind == "perplexity") & (summary.metric == "ppl_ratio") & summary.estimate.notna()]
     if rows.empty:
         return empty_sheet("This study has no perplexity experiment with an uncompressed reference.")
@@ -23,8 +23,8 @@ def draw(summary: pd.DataFrame) -> Figure:
     presses = ordered(rows)
     columns = min(COLUMNS, len(presses))
     lines = int(np.ceil(len(presses) / columns))
-    size = (6.3 if columns > 2 else 3.8, 0.55 + 1.3 * lines)
-    figure, axes = plt.subplots(lines, columns, squeeze=False, sharex=True, sharey=True, figsize=size)
+    size = (6.5 if columns > 2 else 3.8, 0.5 + 0.95 * lines)
+    figure, axes = plt.subplots(lines, columns, squeeze=False, sharex=True, sharey="row", figsize=size)
     for axis, press in zip(axes.flat, presses, strict=False):
         draw_press(axis, rows[rows.press == press], style)
         axis.set_title(press_name(press), fontsize=7)
@@ -32,9 +32,15 @@ def draw(summary: pd.DataFrame) -> Figure:
         axis.set_axis_off()
     for axis in axes.flat:
         axis.label_outer()
+    for row in axes:
+        low, high = row[0].get_ylim()
+        ticks = (0.5, 0.8, 1, 1.2, 1.5, 2) if high < 3 else (0.5, 1, 2, 5, 10, 20, 50, 100, 1000)
+        row[0].set_yticks([tick for tick in ticks if low <= tick <= high])
     figure.supxlabel("share of the cache removed (%)", fontsize=8)
     figure.supylabel("relative perplexity (×)", fontsize=8)
-    figure.legend(handles=handles(rows, style), loc="outside upper center", ncols=4, columnspacing=1.2)
+    figure.legend(
+        handles=handles(rows, style), loc="outside upper center", ncols=columns, columnspacing=1.0, fontsize=6.5
+    )
     return figure
 
 
@@ -52,8 +58,6 @@ def draw_press(axis: plt.Axes, rows: pd.DataFrame, style: dict[str, Look]) -> No
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(ScalarFormatter())
     axis.yaxis.set_minor_formatter("")
-    low, high = axis.get_ylim()
-    axis.set_yticks([tick for tick in (1, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000) if low <= tick <= high])
     axis.set_xticks([ratio for ratio in sorted(rows.ratio.unique()) if ratio in (0, 0.3, 0.5, 0.7, 0.9)])
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     axis.tick_params(axis="x", labelsize=6)

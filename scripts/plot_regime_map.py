@@ -27,26 +27,28 @@ def draw(summary: pd.DataFrame) -> Figure:
     batches, contexts = sorted(rows.batch.unique(), reverse=True), sorted(rows.context.unique())
     widest = max(0.05, np.abs(np.log(rows.estimate)).max())
     norm = Normalize(-widest, widest)  # of the logarithm: no gain is the middle of the scale
-    size = (max(3.0, 0.3 + 1.5 * len(shown)), 0.75 + 0.24 * len(batches))
+    size = (max(3.0, 0.3 + 1.55 * len(shown)), 0.62 + 0.18 * len(batches))
     figure, axes = plt.subplots(1, len(shown), squeeze=False, sharey=True, figsize=size)
     for axis, metric in zip(axes[0], shown, strict=True):
-        table = rows[rows.metric == metric].pivot_table(index="batch", columns="context", values="estimate")
-        draw_map(axis, table.reindex(index=batches, columns=contexts), norm)
+        cells = rows[rows.metric == metric].set_index(["batch", "context"])
+        draw_map(axis, cells, batches, contexts, norm)
         axis.set_title(PANELS[metric])
     axes[0][0].set_ylabel("batch")
     figure.supxlabel("context (tokens)", fontsize=8)
     return figure
 
 
-def draw_map(axis: Axes, table: pd.DataFrame, norm: Normalize) -> None:
-    """Darker is faster; a cell that was not measured is blank. The numbers tell what grey cannot."""
+def draw_map(axis: Axes, cells: pd.DataFrame, batches: list, contexts: list, norm: Normalize) -> None:
+    """Darker is faster; a star marks an interval that excludes one; a cell that was not measured is blank."""
+    table = cells.estimate.unstack().reindex(index=batches, columns=contexts)
     axis.imshow(np.ma.masked_invalid(np.log(table.to_numpy(float))), cmap="cividis_r", norm=norm, aspect="auto")
-    for (y, x), value in np.ndenumerate(table.to_numpy(float)):
-        if np.isfinite(value):
-            color = "white" if norm(np.log(value)) > 0.6 else "black"
-            axis.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=6.5, color=color)
-    axis.set_xticks(range(len(table.columns)), [f"{context:.0f}" for context in table.columns])
-    axis.set_yticks(range(len(table.index)), [f"{batch:.0f}" for batch in table.index])
+    for (batch, context), cell in cells.iterrows():
+        color = "white" if norm(np.log(cell.estimate)) > 0.55 else "black"
+        star = "*" if cell.low > 1 or cell.high < 1 else ""
+        place = contexts.index(context), batches.index(batch)
+        axis.text(*place, f"{cell.estimate:.2f}{star}", ha="center", va="center", fontsize=6.5, color=color)
+    axis.set_xticks(range(len(contexts)), [f"{context:.0f}" for context in contexts])
+    axis.set_yticks(range(len(batches)), [f"{batch:.0f}" for batch in batches])
     axis.grid(visible=False)
     axis.tick_params(length=0)
     for spine in axis.spines.values():

@@ -13,21 +13,24 @@ PROMPTS = ["data", "baseline", "sampling", "batch", "prompt_tokens"]
 
 
 def draw(summary: pd.DataFrame) -> Figure:
-    """One panel for each combination of data, baseline and sampling; every panel has the same horizontal places."""
+    """One panel for each combination of data, baseline and sampling, as wide as what it shows."""
     speed = speculative(summary)
     if not (speed.metric == "speedup").any():
         return empty_sheet("This study has no speculative experiment.")
     gammas = [int(gamma) for gamma in speed[speed.swept].gamma]
     marks = list(dict.fromkeys(speed[~speed.swept].series))
     first = max(gammas, default=0) + 3.5  # leaves room for the labels of the lines
-    places = {name: first + 1.8 * i for i, name in enumerate(marks)}
     style = looks([*speed[speed.swept].series, *marks])
     groups = list(speed.groupby(["data", "baseline", "sampling"], dropna=False))
-    figure, axes = panels(len(groups))
-    for axis, (_, rows) in zip(axes, groups, strict=True):
-        draw_panel(axis, rows, places, style, sorted(set(gammas)))
+    places = [
+        {name: first + 1.8 * i for i, name in enumerate(dict.fromkeys(rows[~rows.swept].series))} for _, rows in groups
+    ]
+    widths = [max(8.0, first + 1.8 * len(found)) for found in places]
+    figure, axes = panels(len(groups), width_ratios=widths)
+    for axis, (_, rows), found in zip(axes, groups, places, strict=True):
+        draw_panel(axis, rows, found, style, sorted(set(gammas)))
         axis.set_title(panel_title(rows.iloc[0], [key for key in ("data", "baseline") if speed[key].nunique() > 1]))
-    axes[0].set_ylabel("speed-up over baseline (×)")
+    axes[0].set_ylabel("speed-up (×)")
     for axis, (_, rows) in zip(axes, groups, strict=True):  # once every panel has set the shared limits
         label_series(axis, rows)
     return figure
@@ -91,7 +94,9 @@ def draw_panel(axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: 
     axis.set_xlim(min([*gammas, *places.values()]) - 0.7, max([*gammas, *places.values()]) + 1.0)
     if gammas and places:
         axis.axvline(max(gammas) + 2.6, color="0.8", linewidth=0.6)
-    axis.set_xlabel("draft tokens per iteration, γ" if gammas else "")
+    if gammas:  # under their part of the axis
+        axis.set_xlabel("draft tokens per iteration, γ", ha="left")
+        axis.xaxis.set_label_coords(0, -0.17)
 
 
 def label_series(axis: Axes, rows: pd.DataFrame) -> None:
@@ -104,7 +109,7 @@ def label_series(axis: Axes, rows: pd.DataFrame) -> None:
         what = "measured" if metric == "speedup" else "predicted"
         color = "black" if metric == "speedup" else PREDICTED
         labels.append((last.gamma, last.estimate, f"{name}, {what}" if several else what, color))
-    label_line_ends(axis, labels)
+    label_line_ends(axis, labels, gap=0.13)
 
 
 if __name__ == "__main__":

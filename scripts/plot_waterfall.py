@@ -23,7 +23,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     links = rows[~rows.step_number.isin(anchors.index)].drop_duplicates("step_number").sort_values("step_number")
     titles = list(links.step_title)
     places = {number: place for place, number in enumerate(links.step_number)}
-    figure, (axis,) = panels(1, figsize=(6.3, 0.6 + 0.22 * len(titles)))
+    figure, (axis,) = panels(1, figsize=(6.5, 0.5 + 0.17 * len(titles)))
     before = 1.0
     axis.barh(0, 0.02, left=0.99, color=START)
     for number, total in totals.estimate.items():
@@ -64,7 +64,10 @@ def draw_step(axis: Axes, number: int, before: float, after: float, factor: pd.S
     text = f"×{factor.estimate:.2f}"
     if pd.notna(factor.low):
         text += f" [{factor.low:.2f}, {factor.high:.2f}]"
-    axis.annotate(text, (edge, number), xytext=(5, 0), textcoords="offset points", va="center", fontsize=6.5)
+    axis.annotate(
+        text, (edge, number), xytext=(6, 0), textcoords="offset points", va="center", fontsize=6.5,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

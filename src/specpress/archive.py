@@ -220,7 +220,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _required(study: Study) -> set[str]:
     results, resources = f"results/{study.name}", f"resources/{study.name}"
+    has_map = any(spec["kind"] == "regime" for spec in study.experiments.values())
     return {
+        *([f"{results}/machine.json"] if has_map else []),  # the map's roofline is computed from it
         *(f"{results}/metrics/{name}.json" for name in study.experiments),
         *(f"{results}/drafts/{name}/{file}.json" for name in study.drafts for file in ("metrics", "manifest")),
         *(f"{resources}/models/{name}/manifest.json" for name in study.models),

@@ -74,7 +74,7 @@ def save(figure: Figure, pdf: str | Path, svg: str | Path) -> None:
 def panels(count: int, **options) -> tuple[Figure, list[Axes]]:
     """A row of `count` panels that share the vertical axis unless told otherwise; a lone one is half as wide."""
     if count == 1:
-        options = {"figsize": (3.8, 2.5)} | options
+        options = {"figsize": (3.8, 2.1)} | options
     figure, axes = plt.subplots(1, count, squeeze=False, **({"sharey": True} | options))
     return figure, list(axes[0])
 
@@ -104,7 +104,7 @@ def draw_series(axes: Axes, rows: pd.DataFrame, x: str, look: Look, *, shift: fl
     axes.errorbar(rows[x], rows["estimate"], yerr=np.nan_to_num(ends), fmt="none", ecolor=look.color, elinewidth=0.8)
 
 
-def label_line_ends(axes: Axes, labels: list[tuple[float, float, str, str]], *, gap: float = 0.065) -> None:
+def label_line_ends(axes: Axes, labels: list[tuple[float, float, str, str]], *, gap: float = 0.09) -> None:
     """Write a label beside the right end of each line, moved apart vertically where two would collide.
 
     Parameters

@@ -154,7 +154,7 @@ def template_environment(folder: str | Path) -> jinja2.Environment:
     )
     environment.filters |= {
         "fixed": fixed, "significant": significant, "integer": integer, "percent": percent, "large": large,
-        "size": size,
+        "size": size, "side": lambda cell: cell.side(),
     }  # fmt: skip
     return environment
 

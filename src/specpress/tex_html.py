@@ -38,6 +38,9 @@ _PIECE = re.compile(
     r"(?P<text>[^\\^_${}~'`-]+|.)",
     re.DOTALL,
 )
+_SHOWN_OR_CAPTION = re.compile(
+    r"\\caption(?=[\[{])|\\(?:includegraphics|input)(?:\[[^]]*\])?\{(?P<name>(?:figures|tables)/[^}]+)\}"
+)
 _RULE = re.compile(r"\s*\\(toprule|midrule|bottomrule|hline|addlinespace|specialrule|morecmidrules|cmidrule)\b")
 
 
@@ -91,15 +94,20 @@ def printed_numbers(numbers_tex: str) -> dict[str, str]:
 def captions(texts: Iterable[str]) -> dict[str, str]:
     """The captions of the paper, in LaTeX, by what their figure or table shows, such as "figures/draft-loss".
 
-    Of a float that shows several, each has the caption.
+    A float may hold several figures or tables, each with its own caption, all of them below or, if a caption comes
+    first, above what they describe.
     """
     found = {}
     for text in map(_without_comments, texts):
         for body in re.findall(r"\\begin\{(?:figure|table)\*?\}(.*?)\\end\{(?:figure|table)\*?\}", text, re.DOTALL):
-            if caption := re.search(r"\\caption(?=[\[{])", body):
-                shown = re.findall(r"\\(?:includegraphics|input)(?:\[[^]]*\])?\{((?:figures|tables)/[^}]+)\}", body)
-                argument = _argument(body, caption.end())[0]
-                found |= dict.fromkeys((name.removesuffix(".pdf") for name in shown), argument)
+            pieces = list(_SHOWN_OR_CAPTION.finditer(body))
+            above = pieces and not pieces[0]["name"]
+            caption = None
+            for piece in pieces if above else reversed(pieces):
+                if not piece["name"]:
+                    caption = _argument(body, piece.end())[0]
+                elif caption is not None:
+                    found[piece["name"].removesuffix(".pdf")] = caption
     return found
 
 

@@ -4,7 +4,7 @@ Plain text, not LaTeX: the figures use it as it is, the tables escape it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -24,7 +24,7 @@ PRESSES = {
 DATA = {"wikipedia": "Wikipedia", "bible": "King James Bible", "wikitext": "WikiText-2", "pg19": "PG-19"}
 ARTICLES = {"bible": "the "}  # names that prose does not use without an article
 DRAFTERS = {
-    "draft_model": "Speculative",
+    "draft_model": "Draft model",
     "prompt_lookup": "Prompt lookup",
     "compressed_target": "Self-speculation",
     "cascade": "Cascade",
@@ -55,7 +55,7 @@ def method_name(row: Mapping) -> str:
     """The method of a speed experiment: who drafts and how much, what compresses.
 
     >>> method_name({"drafter": "draft_model", "schedule": "constant", "gamma": 4})
-    'Speculative, γ = 4'
+    'Draft model, γ = 4'
     """
     if not _given(row, "drafter"):
         if _given(row, "press"):
@@ -145,6 +145,16 @@ def sampling_prose(row: Mapping) -> str:
         if name.startswith("temperature")
         else f"with {name.removesuffix(' sampling')} decoding"
     )
+
+
+def is_sampling(row: Mapping) -> bool:
+    """Whether tokens are drawn, and not chosen greedily."""
+    return not _given(row, "temperature") or row["temperature"] != 0
+
+
+def is_only_sampling(rows: Iterable[Mapping]) -> bool:
+    """Whether these rows are drawn in one way at most, so that prose need not say in which."""
+    return len({sampling_name(row) for row in rows if is_sampling(row)}) < 2
 
 
 def _given(row: Mapping, key: str) -> bool:

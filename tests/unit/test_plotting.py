@@ -17,6 +17,7 @@ from specpress.wording import method_name, press_name, sampling_name, sampling_p
 
 ROOT = Path(__file__).parents[2]
 CONTENTS = yaml.safe_load((ROOT / "paper/contents.yaml").read_text())
+FIGURES = CONTENTS["figures"] | CONTENTS["report"]["figures"]
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +92,9 @@ def test_ten_presses_are_ten_panels_from_the_best_to_the_worst(whole):
 def test_the_regime_map_shows_every_measured_cell_and_leaves_the_others_blank(whole):
     axis = draw("plot_regime_map.py", whole[0]).axes[0]
     rows = whole[0][(whole[0].metric == "press_speedup") & whole[0].estimate.notna()]
-    assert sorted(text.get_text() for text in axis.texts) == sorted(f"{value:.2f}" for value in rows.estimate)
+    stars = ["*" if low > 1 or high < 1 else "" for low, high in zip(rows.low, rows.high, strict=True)]
+    shown = [f"{value:.2f}{star}" for value, star in zip(rows.estimate, stars, strict=True)]
+    assert sorted(text.get_text() for text in axis.texts) == sorted(shown)
     assert len(rows) == 5
     assert [label.get_text() for label in axis.get_yticklabels()] == ["8", "4", "1"]
 
@@ -155,10 +158,10 @@ def test_the_loss_curve_has_units(embedded):
     assert len(axis.lines) == 2
 
 
-@pytest.mark.parametrize("figure", CONTENTS["figures"])
+@pytest.mark.parametrize("figure", FIGURES)
 def test_a_study_without_the_rows_gets_a_sheet_that_says_so(figure):
     nothing = dict(zip(("summary", "observations"), tables([synthetic.machine()]), strict=True))
-    figure = CONTENTS["figures"][figure]
+    figure = FIGURES[figure]
     drawn = draw(Path(figure["script"]).name, nothing[figure["reads"]])
     assert drawn.axes[0].texts[0].get_text().startswith("This study")
 
@@ -189,14 +192,14 @@ def test_the_same_table_gives_the_same_bytes(embedded, script, table, tmp_path):
     [
         ({"baseline": "t", "model": "t"}, "Baseline against itself"),
         ({"baseline": "t", "model": "draft"}, "Draft alone"),
-        ({"drafter": "draft_model", "schedule": "constant", "gamma": 4.0}, "Speculative, γ = 4"),
+        ({"drafter": "draft_model", "schedule": "constant", "gamma": 4.0}, "Draft model, γ = 4"),
         (
             {"drafter": "draft_model", "schedule": "aimd", "schedule_parameters": '{"initial": 4}'},
-            "Speculative, AIMD from γ = 4",
+            "Draft model, AIMD from γ = 4",
         ),
         (
             {"drafter": "draft_model", "gamma": 2, "verification": "block", "press": "streaming_llm", "ratio": 0.5},
-            "Speculative, γ = 2, block verification + StreamingLLM 50%",
+            "Draft model, γ = 2, block verification + StreamingLLM 50%",
         ),
         (
             {"drafter": "compressed_target", "drafter_press": "snapkv", "drafter_ratio": 0.7, "gamma": 4},
@@ -207,7 +210,7 @@ def test_the_same_table_gives_the_same_bytes(embedded, script, table, tmp_path):
             "Cascade on prompt lookup, γ = 4",
         ),
         ({"press": "tova", "ratio": 0.5, "cache_budget": 512}, "TOVA 50% (budget 512), no drafter"),
-        ({"drafter": "draft_model", "draft_model": "intermediate", "gamma": 2}, "Speculative (intermediate), γ = 2"),
+        ({"drafter": "draft_model", "draft_model": "intermediate", "gamma": 2}, "Draft model (intermediate), γ = 2"),
         ({"drafter": "new_thing", "schedule": float("nan")}, "New thing, default γ"),
     ],
 )

@@ -89,3 +89,16 @@ def test_captions_are_found_by_what_they_describe():
     found = captions([text])
     assert re.sub(r"\s+", " ", found.pop("figures/loss")) == r"Loss of the \emph{draft}; in nats."
     assert found == {"tables/a": "Two.", "tables/b": "Two."}
+
+
+def test_figures_and_tables_that_share_a_float_have_their_own_captions():
+    text = r"""
+    \begin{figure}
+      \begin{minipage}{0.5\linewidth}\includegraphics{figures/a}\caption{Left.}\label{fig:a}\end{minipage}
+      \begin{minipage}{0.5\linewidth}\includegraphics{figures/b}\caption{Right.}\end{minipage}
+    \end{figure}
+    \begin{table}\caption{First.}\input{tables/a}\caption{Second.}\input{tables/b}\end{table}
+    """
+    assert captions([text]) == {
+        "figures/a": "Left.", "figures/b": "Right.", "tables/a": "First.", "tables/b": "Second.",
+    }  # fmt: skip

@@ -32,9 +32,9 @@ rule collect_results:
 
 rule plot_figure:
     input:
-        table=lambda w: f"{RESULTS}/analysis/{contents['figures'][w.figure]['reads']}.csv",
+        table=lambda w: f"{RESULTS}/analysis/{figures[w.figure]['reads']}.csv",
         style="paper/style.mplstyle",
-        sources=lambda w: sources(contents["figures"][w.figure]["script"]),
+        sources=lambda w: sources(figures[w.figure]["script"]),
     output:
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
         svg=report(
@@ -49,8 +49,8 @@ rule plot_figure:
         mem_mb=1000,
         runtime=10,
     params:
-        script=lambda w: contents["figures"][w.figure]["script"],
-        reads=lambda w: contents["figures"][w.figure]["reads"],
+        script=lambda w: figures[w.figure]["script"],
+        reads=lambda w: figures[w.figure]["reads"],
     shell:
         "python {params.script} --{params.reads} {input.table} --style {input.style} "
         "--output-pdf {output.pdf} --output-svg {output.svg} > {log} 2>&1"

@@ -33,12 +33,15 @@ wheels = {
     for entry in [*study.models.values(), *study.data.values()]
     if resources.download_name(entry["source"])
 }
-# Every generated piece of LaTeX and its template, by path below the results.
-fragments = {
+figures = {**contents["figures"], **contents["report"]["figures"]}
+tables = {**contents["tables"], **contents["report"]["tables"]}
+# Every generated piece of LaTeX and its template, by path below the results: those of the paper, and all.
+paper_fragments = {
     **{f"tables/{name}": table["template"] for name, table in contents["tables"].items()},
     **{f"text/{name}": text["template"] for name, text in contents["texts"].items()},
     "numbers": contents["numbers"]["template"],
 }
+fragments = paper_fragments | {f"tables/{name}": table["template"] for name, table in tables.items()}
 
 
 known_sizes = estimates.models(study)
@@ -82,7 +85,7 @@ wildcard_constraints:
     data=one_of(study.data),
     draft=one_of(study.drafts),
     experiment=one_of(study.experiments),
-    figure=one_of(contents["figures"]),
+    figure=one_of(figures),
     fragment=one_of(fragments),
 
 

@@ -12,10 +12,11 @@ rule make_report_pages:
         summary=f"{RESULTS}/analysis/summary.csv",
         environment=f"{RESULTS}/analysis/environment.json",
         study=os.path.relpath(workflow.configfiles[0]),
+        contents="paper/contents.yaml",
         sources=sources("scripts/make_report_pages.py"),
     output:
         captions=str(captions_file),
-        tables=[page_of_report(f"tables/{name}", "Tables", table=name) for name in contents["tables"]],
+        tables=[page_of_report(f"tables/{name}", "Tables", table=name) for name in tables],
         numbers=page_of_report("numbers", "Numbers", page="every number, by name"),
         environment=page_of_report("environment", "Set-up", page="machine, versions, models and data"),
         study=page_of_report("study", "Set-up", page="study file"),
@@ -26,13 +27,14 @@ rule make_report_pages:
         runtime=10,
     params:
         results=lambda w: RESULTS,
-        tables=" ".join(contents["tables"]),
+        tables=" ".join(tables),
     shell:
         "python scripts/make_report_pages.py --results {params.results} --texts {input.texts} {input.fragments} "
-        "--tables {params.tables} --study {input.study} --output {params.results}/report > {log} 2>&1"
+        "--contents {input.contents} --tables {params.tables} --study {input.study} --output {params.results}/report > {log} 2>&1"
 
 
 rule report_pages:
     input:
         "paper/main.pdf",
+        expand(f"{RESULTS}/figures/{{figure}}.svg", figure=contents["report"]["figures"]),
         rules.make_report_pages.output,

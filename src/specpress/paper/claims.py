@@ -3,7 +3,7 @@
 The verdict itself is `specpress.paper.verdicts`; this module finds the intervals and writes down what they were.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import ABOVE
@@ -54,8 +54,8 @@ def _speculative(results, claim: Mapping) -> tuple[Verdict, Tex]:
     if not found:
         return unmeasured("a draft model against the cached baseline"), Tex("")
     verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
-    best = results.best_of("constant", "dynamic", "block")
-    told = "; ".join(_cited(block, speed, speed["speedup"]) for block, speed in best)
+    block, best = max(found, key=lambda item: item[1]["speedup"].value)
+    told = _cited(block, best, best["speedup"])
     return verdict, Tex(f"Speed-up over the cached baseline of the fastest of {len(found)}: {told}.")
 
 
@@ -140,6 +140,16 @@ def _fusion(results, claim: Mapping) -> tuple[Verdict, Tex]:
         if total.defined:
             told.append(f"Against ``{escape(links[0].title)}'' instead, the chain ends at {total.cited}.")
     return verdict, Tex(" ".join(told))
+
+
+def claims_by_verdict(claims: Sequence[Mapping]) -> list[dict]:
+    """The claims that share a verdict, with the verdict as a predicate: `holds here`, `is not decidable here`."""
+    groups = {verdict: [claim for claim in claims if claim["verdict"] == verdict] for verdict in (HOLDS, FAILS, OPEN)}
+    return [
+        {"verb": Tex(rf"{'is ' if verdict == OPEN else ''}\textbf{{{verdict}}}"), "claims": same}
+        for verdict, same in groups.items()
+        if same
+    ]
 
 
 def verdict_counts(claims: Iterable[Mapping]) -> Tex:

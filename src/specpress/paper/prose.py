@@ -23,6 +23,16 @@ def listed(items: Iterable[str]) -> Tex:
     return Tex(" and ".join(items) if len(items) < 3 else ", ".join(items[:-1]) + " and " + items[-1])
 
 
+def upper_first(text: str) -> str:
+    """The text with a capital first letter, and otherwise as it is."""
+    return type(text)(text[:1].upper() + text[1:])
+
+
+def lower_first(text: str) -> str:
+    """The text with a small first letter, and otherwise as it is: the name of a method inside a sentence."""
+    return type(text)(text[:1].lower() + text[1:])
+
+
 def origin(source: Mapping) -> Tex:
     """Where a model or a text comes from, as the end of a noun phrase."""
     kinds = {

@@ -9,14 +9,14 @@ import pandas as pd
 from specpress.kinds import LOSSLESS
 from specpress.paper import tables
 from specpress.paper.cells import Cell
-from specpress.paper.claims import judged_claims, verdict_counts
+from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
 from specpress.paper.decisions import ABOVE, BELOW, perplexity_phrase, relative_phrase, speed_phrase
 from specpress.paper.points import PressPoint, RegimeCell, Step, chains_of, links_of, press_points, regime_cells
-from specpress.paper.prose import counted, described, listed, tally
+from specpress.paper.prose import counted, described, listed, lower_first, tally, upper_first
 from specpress.paper.setup import Setup
 from specpress.paper.speeds import Block, Speed, blocks_of, fastest
 from specpress.rendering import Tex, is_missing
-from specpress.wording import data_name, data_prose, press_name
+from specpress.wording import data_name, data_prose, press_name, schedule_name
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,11 @@ class Results:
         """The names of the templates."""
         named: list[Callable] = [
             speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, data_name,
-            press_name, verdict_counts, links_of, Tex,
+            press_name, schedule_name, verdict_counts, claims_by_verdict, links_of, lower_first, upper_first, Tex,
         ]  # fmt: skip
-        of_study = [tables.speed_table, tables.press_table, tables.full_press_table, tables.chain_table]
+        of_study = [
+            tables.speed_table, tables.press_table, tables.full_press_table, tables.chain_table, tables.lossless_table,
+        ]  # fmt: skip
         return {
             "results": self, "setup": self.setup, "environment": self.environment, "original": self.original,
             "sources": self.sources, **{function.__name__: function for function in named},
@@ -129,9 +131,9 @@ class Results:
         """Whether a perplexity can be set against that of the full cache."""
         return any(point.cell("ppl_ratio").defined for point in self.points)
 
-    def press_sides(self, metric: str, mode: str = "once") -> dict[str, int]:
-        """How many compressed points lie entirely above one, entirely below, or neither, by one metric."""
-        cells = [p.cell(metric, mode) for p in self.points if p.ratio]
+    def press_sides(self, metric: str, ratio: float | None = None) -> dict[str, int]:
+        """How many points compressed once (all, or of one ratio) lie above one, below it, or neither, by a metric."""
+        cells = [p.cell(metric) for p in self.points if p.ratio and ratio in (None, p.ratio)]
         sides = [cell.side() for cell in cells if cell.defined]
         counts = {name: sides.count(name) for name in (ABOVE, BELOW)}
         return counts | {"open": len(sides) - sum(counts.values()), "all": len(sides)}

@@ -7,8 +7,9 @@ import pandas as pd
 
 from specpress.paper.prose import counted, listed
 from specpress.rendering import Tex, escape, large, number
-from specpress.wording import data_prose, sampling_name
+from specpress.wording import data_prose, is_only_sampling, is_sampling, sampling_name
 
+TIMED = ("tpot_ms", "step_speedup", "press_speedup", "factor_total")  # metrics of what was timed
 PROTOCOLS = {
     "speed": ["data", "prompts", "prompt_tokens", "max_new_tokens", "repeats"],
     "perplexity": ["data", "passages", "context", "score"],
@@ -60,10 +61,28 @@ class Setup:
         grouped = rows.groupby(keys[1:], dropna=False).data.apply(lambda names: [data_prose(name) for name in names])
         return [row | {"data": listed(row["data"])} for row in grouped.reset_index().to_dict("records")]
 
-    def samplings(self) -> list[str]:
-        """The ways of sampling, in words."""
-        rows = self.summary[self.summary.kind == "speed"].drop_duplicates("sampling")
-        return [sampling_name(row) for row in rows.to_dict("records")]
+    def speed_protocols(self) -> list[dict]:
+        """The protocols of speed experiments, one for each data list and number of runs, `sizes` as a phrase."""
+        grouped: dict[tuple, list[str]] = {}
+        for found in self.protocols("speed"):
+            prompts = f"{counted(found['prompts'], 'prompt')} of {found['prompt_tokens']} tokens"
+            size = f"{prompts} and up to {found['max_new_tokens']} new ones"
+            grouped.setdefault((found["data"], found["repeats"]), []).append(size)
+        return [
+            {"data": data, "repeats": repeats, "sizes": Tex("; ".join(sizes))}
+            for (data, repeats), sizes in grouped.items()
+        ]
+
+    def timed_alike(self) -> bool:
+        """Whether all experiments that time anything ran in one environment, whatever the others did."""
+        timed = set(self.summary[self.summary.metric.isin(TIMED) & self.summary.estimate.notna()].experiment)
+        different = self.environment["different"].values()
+        return all(sum(bool(timed & set(each["experiments"])) for each in found) <= 1 for found in different)
+
+    def samplings(self) -> list[dict]:
+        """The ways of sampling: `name`, and whether prose calls it `short`, just sampling, there being no other."""
+        rows = self.summary[self.summary.kind == "speed"].drop_duplicates("sampling").to_dict("records")
+        return [{"name": sampling_name(row), "short": is_sampling(row) and is_only_sampling(rows)} for row in rows]
 
     def source_kinds(self) -> set[str]:
         """Kinds of the sources of models: wheel, hub, path, random."""

@@ -9,7 +9,15 @@ from specpress.kinds import KINDS, kind_of
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import ABOVE, BELOW, UNDECIDED, UNDEFINED
 from specpress.rendering import is_missing
-from specpress.wording import data_name, data_prose, method_name, sampling_name, sampling_prose
+from specpress.wording import (
+    data_name,
+    data_prose,
+    is_only_sampling,
+    is_sampling,
+    method_name,
+    sampling_name,
+    sampling_prose,
+)
 
 GROUPS = ("data", "baseline", "sampling", "batch", "prompt_tokens")
 
@@ -78,18 +86,19 @@ def blocks_of(summary: pd.DataFrame) -> list[Block]:
     """Every block of a summary, titled by what differs between blocks."""
     rows = summary[summary.kind == "speed"]
     varied = {key for key in GROUPS if rows[key].nunique(dropna=False) > 1}
+    only = is_only_sampling(rows.drop_duplicates("sampling").to_dict("records"))
     blocks = []
     for _, group in rows.groupby(list(GROUPS), dropna=False, sort=True):
         first = group.iloc[0]
         title = ", ".join([sampling_name(first), *_what_varies(first, varied)])
-        prose = sampling_prose(first)
+        prose = "when sampling" if only and is_sampling(first) else sampling_prose(first)
         if "data" in varied:
             prose += f" on {data_prose(first.data)}"
         if "prompt_tokens" in varied:
-            prose += f" with prompts of {first.prompt_tokens:g} tokens"
+            prose += f" for prompts of {first.prompt_tokens:g} tokens"
         if "batch" in varied and not is_missing(first.batch):
             prose += f" at batch {first.batch:g}"
-        prose += f" for {first.baseline}" if "baseline" in varied else ""
+        prose += f" with {first.baseline} as target" if "baseline" in varied else ""
         blocks.append(Block(first.sampling, first.data, title, prose, speeds_of(group)))
     return blocks
 

@@ -2,31 +2,49 @@
 
 from math import exp, log
 
+from specpress.kinds import KINDS
 from specpress.paper.cells import Cell, Notes
+from specpress.paper.decisions import ABOVE, BELOW
 from specpress.paper.points import PressPoint, block_titles
-from specpress.paper.speeds import Speed
+from specpress.paper.speeds import Speed, fastest
 from specpress.rendering import DASH, Tex, fixed, is_missing, percent, unit_of_sizes
+from specpress.wording import drafter_name, press_name
 
+LOSSLESS_PARTS = ("compared", "equal", "near_ties", "different")
 CONTRASTS = ("speedup_over_reference", "speedup_over_plain", "speedup_over_token")
 
 
-def speed_table(results, *kinds: str) -> dict:
-    """Blocks of (title, rows) of the experiments of these kinds, and the notes under the table.
+def speed_table(results, *kinds: str, every: bool = False, predicted: bool = True) -> dict:
+    """Blocks of (title, rows) of the experiments of these kinds (all, if none is named), and the notes under the table.
 
-    `empty` where there is none.
+    Of the constant lengths of a draft model only the fastest and the original study's, unless `every` one is asked for.
+    `predicted`: whether the table shows the predicted speed-up. `empty` where there is none.
     """
     notes, blocks = Notes(), []
+    kinds = kinds or KINDS
     sizes = [s["kv_bytes"].value for b in results.blocks for s in b.speeds if s.kind in kinds]
     unit, scale = unit_of_sizes(sizes)
     for block in results.blocks:
         speeds = [speed for speed in block.speeds if speed.kind in kinds]
+        speeds = speeds if every else _without_other_lengths(speeds, results.original["draft_length"])
         if speeds:
-            rows = [_speed_row(results, speed, notes, scale) for speed in speeds]
+            rows = [_speed_row(results, speed, notes, scale, predicted) for speed in speeds]
             blocks.append({"title": block.title, "rows": rows})
     return {"blocks": blocks, "notes": notes.lines(), "unit": unit, "empty": not blocks}
 
 
-def _speed_row(results, speed: Speed, notes: Notes, scale: int) -> dict[str, Tex | str]:
+def _without_other_lengths(speeds: list[Speed], length: int) -> list[Speed]:
+    """The experiments without the constant lengths of a draft model that are neither `length` nor the fastest."""
+    constant = [speed for speed in speeds if speed.kind == "constant"]
+    by_model: dict[str, list[Speed]] = {}
+    for speed in constant:
+        by_model.setdefault(drafter_name(speed.row), []).append(speed)
+    kept = [fastest([s for s in of_model if s["speedup"].defined]) for of_model in by_model.values()]
+    kept += [speed for speed in constant if speed.row["gamma"] == length]
+    return [speed for speed in speeds if speed not in constant or speed in kept]
+
+
+def _speed_row(results, speed: Speed, notes: Notes, scale: int, predicted: bool) -> dict[str, Tex | str]:
     """One line of a speed table; the acceptance of a method without a drafter is blank rather than missing."""
     no_drafter = is_missing(speed.row["drafter"])
     row: dict[str, Tex | str] = {"label": speed.label}
@@ -34,7 +52,7 @@ def _speed_row(results, speed: Speed, notes: Notes, scale: int) -> dict[str, Tex
         row[metric] = notes.show(speed[metric])
     row["speedup"] = notes.show(speed["speedup"], with_interval=True)
     row["interval"] = speed["speedup"].interval
-    for metric in ("acceptance_rate", "tokens_per_iteration", "predicted_speedup"):
+    for metric in ("acceptance_rate", "tokens_per_iteration") + predicted * ("predicted_speedup",):
         row[metric] = Tex("") if no_drafter else notes.show(speed[metric])
     kv = speed["kv_bytes"]
     row["kv"] = fixed(kv.value / scale) if kv.defined else Tex(DASH)
@@ -48,30 +66,53 @@ def _speed_row(results, speed: Speed, notes: Notes, scale: int) -> dict[str, Tex
 
 
 def press_table(results) -> dict:
-    """One row a press, the main ratios side by side: throughput gain and relative perplexity, once and decoding.
+    """One row a press, one column group a text: throughput gain and relative perplexity, once and while decoding.
 
-    Blocks of (title, sizes, rows), rows in one order everywhere: by the mean perplexity ratio at the highest main
-    ratio. `ratios` are the main ones that were measured; without any of them, all that were (two at most).
+    `groups`: texts that fit beside each other, each with `columns` (title, whether anything was timed or measured while
+    decoding) and `blocks`, one a main ratio (the two lowest where none was measured), with the bytes of the caches and
+    the rows. Rows are in one order everywhere: by the mean perplexity ratio at the highest main ratio.
     """
     measured = sorted({point.ratio for point in results.points if point.ratio})
     ratios = [ratio for ratio in results.original["table_ratios"] if ratio in measured] or measured[:2]
-    titles = block_titles(results.points)
     order = _press_order(results.points, ratios[-1]) if ratios else []
-    blocks = []
-    for block, title in titles.items():
+    columns = []
+    for block, title in block_titles(results.points).items():
         points = {(p.press, p.ratio): p for p in results.points if p.block == block}
-        presses = [press for press in order if any((press, ratio) in points for ratio in ratios)]
+        timed = any(p.cell("step_speedup").defined for p in points.values())
+        decoding = any(p.decoding for p in points.values())
+        columns.append({"title": title, "timed": timed, "decoding": decoding, "points": points})
+    groups = [{"columns": part, "blocks": _press_blocks(part, ratios, order)} for part in _side_by_side(columns)]
+    return {"groups": [group for group in groups if group["blocks"]]}
+
+
+def _side_by_side(columns: list[dict]) -> list[list[dict]]:
+    """Columns of the table of presses in parts that are no wider than a page."""
+    parts, room = [], 0
+    for column in columns:
+        wide = 3 + column["timed"] + 3 * column["decoding"]  # in widths of a number; an interval has two
+        if room < wide:
+            parts.append([])
+            room = 18
+        parts[-1].append(column)
+        room -= wide
+    return parts
+
+
+def _press_blocks(columns: list[dict], ratios: list[float], order: list[str]) -> list[dict]:
+    blocks = []
+    for ratio in ratios:
+        presses = [press for press in order if any((press, ratio) in column["points"] for column in columns)]
         rows = [
             {
-                "press": points[next(key for key in points if key[0] == press)].name,
-                "cells": [_press_cells(points.get((press, ratio))) for ratio in ratios],
+                "press": press_name(press),
+                "cells": [_press_cells(column["points"].get((press, ratio))) for column in columns],
             }
             for press in presses
         ]
-        sizes = [_size([p for p in points.values() if p.ratio == ratio]) for ratio in (0, *ratios)]
+        sizes = [tuple(_size([p for p in c["points"].values() if p.ratio == r]) for r in (0, ratio)) for c in columns]
         if rows:
-            blocks.append({"title": title, "rows": rows, "sizes": sizes})
-    return {"ratios": [percent(ratio) for ratio in ratios], "blocks": blocks}
+            blocks.append({"removed": percent(ratio), "rows": rows, "sizes": sizes})
+    return blocks
 
 
 def _press_order(points: list[PressPoint], ratio: float) -> list[str]:
@@ -86,13 +127,16 @@ def _press_order(points: list[PressPoint], ratio: float) -> list[str]:
 
 
 def _press_cells(point: PressPoint | None) -> dict[str, Tex]:
-    """The cells of a press at one ratio: gain, and relative perplexity with interval for both modes."""
+    """The cells of a press at one ratio: gain, starred if its interval excludes one, and relative perplexities."""
     if point is None:
         return dict.fromkeys(("gain", "once", "once_interval", "decoding", "decoding_interval"), Tex(""))
-    cells = {"gain": point.cell("step_speedup")}
-    cells |= {mode: point.cell("ppl_ratio", mode) for mode in ("once", "decoding")}
-    shown = {name: fixed(cell.value) for name, cell in cells.items()}
-    return shown | {f"{mode}_interval": short_interval(cells[mode]) for mode in ("once", "decoding")}
+    gain, shown = point.cell("step_speedup"), {}
+    star = Tex(r"\rlap{*}") if gain.side() in (ABOVE, BELOW) else Tex("")
+    shown["gain"] = Tex(fixed(gain.value) + star)
+    for mode in ("once", "decoding"):
+        cell = point.cell("ppl_ratio", mode)
+        shown |= {mode: fixed(cell.value), f"{mode}_interval": short_interval(cell)}
+    return shown
 
 
 def short_interval(cell: Cell) -> Tex:
@@ -114,7 +158,7 @@ def _bytes(point: PressPoint) -> float:
 
 
 def full_press_table(results) -> dict:
-    """Every point, for the appendix: blocks of (title, rows), the full cache once a block, and the notes."""
+    """Every point, for the report: blocks of (title, rows), the full cache once a block, and the notes."""
     notes, blocks = Notes(), []
     unit, scale = unit_of_sizes(point.cell("kv_bytes").value for point in results.points)
     for block, title in block_titles(results.points).items():
@@ -166,3 +210,18 @@ def chain_table(results) -> dict:
             rows.append(row)
         chains.append(rows)
     return {"chains": chains, "notes": notes.lines()}
+
+
+def lossless_table(results) -> list[dict]:
+    """What became of the greedy texts, one row a drafter: its label, the block's title, and the counts."""
+    groups: dict[tuple, list[Speed]] = {}
+    for block in results.blocks:
+        for speed in block.speeds:
+            if speed in results.compared:
+                groups.setdefault((block.title, drafter_name(speed.row)), []).append(speed)
+    rows = []
+    for (title, drafter), speeds in groups.items():
+        label = speeds[0].label if len(speeds) == 1 else f"{drafter}, {len(speeds)} settings"
+        counts = {part: sum(int(s[f"lossless_{part}"].value or 0) for s in speeds) for part in LOSSLESS_PARTS}
+        rows.append({"label": label, "title": title} | counts)
+    return rows

@@ -68,11 +68,11 @@ def best_of_all(ratios: Iterable[Interval], names: Iterable[str]) -> Verdict:
     sides = {name: side(*interval) for name, interval in zip(names, ratios, strict=True)}
     better = [name for name, found in sides.items() if found == BELOW]
     if better:
-        return Verdict(FAILS, f"better: {', '.join(better)}")
+        return Verdict(FAILS, f"better: {' and '.join(better)}")
     if all(found == ABOVE for found in sides.values()):
         return Verdict(HOLDS, "every other interval lies entirely above one")
     level = [name for name, found in sides.items() if found != ABOVE]
-    return Verdict(OPEN, f"not told apart from {', '.join(level)}")
+    return Verdict(OPEN, f"not told apart from {' and '.join(level)}")
 
 
 def both(first: Verdict, second: Verdict) -> Verdict:
