@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from specpress.attention import ATTENTION, grouped_mask
 from specpress.cache import PreallocatedCache
 from specpress.forward import forward_of
+from specpress.presses.compression import compress
 from specpress.presses.observation import Observations, observed_attention
 
 
@@ -81,6 +82,10 @@ class CachedModel:
         expanded = copy.copy(self)
         expanded.cache = self.cache.expanded(rows)
         return expanded
+
+    def compress(self, press, budget: int | None = None, decoding: bool = False) -> None:
+        """Compress the cache by what was observed; see `specpress.presses.compression.compress`."""
+        compress(self.cache, press, self.observations, budget, decoding)
 
     def rollback_to(self, length: int) -> None:
         """Take back tokens until at most `length` remain."""

@@ -14,7 +14,6 @@ from specpress.drafters.base import Drafter, Proposal
 from specpress.inputs import check_context, check_family, check_prompt, token_set
 from specpress.laws import Laws, draw
 from specpress.prefill import prefill
-from specpress.presses.compression import compress
 from specpress.presses.settings import Compression
 from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams
@@ -53,7 +52,7 @@ def generate(
     compression_interval: int | None = None,
     eos_token_id: int | Iterable[int] | None = None,
     attention_mask: Tensor | None = None,
-    on_tokens: Callable[[Tensor], None] | None = None,
+    on_tokens: Callable[[Tensor | list[Tensor]], None] | None = None,
 ) -> Generation:
     """Generate up to `max_new_tokens` tokens after the prompt.
 
@@ -74,8 +73,8 @@ def generate(
         every `compression_interval` tokens (64 by default); see `specpress.presses.Compression`
     eos_token_id : end-of-text token(s) to stop after; None never stops
     attention_mask : Tensor (batch, prompt_len), 0 where a row is padded on the left
-    on_tokens : called with each batch of new tokens, LongTensor (batch, n), as they are committed; not for a batch with
-        a drafter, whose rows are committed one by one
+    on_tokens : called with the new tokens of each round as they are committed, LongTensor (batch, n); for a batch with
+        a drafter, whose rows accept tokens of their own, a list of LongTensor (n,), one a row, empty once it has ended
 
     Returns
     -------
@@ -92,22 +91,28 @@ def generate(
     padding = attention_mask if attention_mask is not None and not attention_mask.all() else None
     if press is not None:
         check_family(model)
-        compression.check_prompt(input_ids.shape[1])
-    if press is not None and padding is not None:
-        raise ValueError("a press takes rows of equal length: left padding would be compressed as if it were text")
+        compression.check_prompt(int(padding.sum(1).min()) if padding is not None else input_ids.shape[1])
+    if press is not None and padding is not None and drafter is None:
+        raise ValueError(
+            "without a drafter a press takes rows of equal length: left padding would be compressed as if it were "
+            "text; with a drafter every row is compressed on its own"
+        )
     stop_tokens = token_set(eos_token_id)
     if drafter is not None and (len(input_ids) > 1 or padding is not None):
-        if cache_budget is not None:
-            raise ValueError("a batch with a drafter is compressed once, after the prompt: leave out cache_budget")
-        prompts = _rows(input_ids, padding, drafter, on_tokens)
+        prompts = _rows(input_ids, padding)
         settings = {"sampling": sampling, "schedule": schedule or Constant(4), "verification": verification}
-        batch = BatchLoop(model, prompts, max_new_tokens, drafter.rows(len(prompts)), press, stop_tokens, **settings)
+        rows = drafter.rows(len(prompts))
+        batch = BatchLoop(model, prompts, max_new_tokens, rows, compression, stop_tokens, **settings)
         with decode_attention(model, *drafter.models()):
-            return Generation(*batch.run())
+            return Generation(*batch.run(on_tokens or _nobody))
     loop = _Loop(model, input_ids, max_new_tokens, sampling, drafter, schedule or Constant(4), verification)
     loop.stop_tokens, loop.padding, loop.compression = stop_tokens, padding, compression
     with decode_attention(model, *(drafter.models() if drafter else ())):
-        return loop.run(on_tokens or (lambda tokens: None))
+        return loop.run(on_tokens or _nobody)
+
+
+def _nobody(tokens: Tensor | list[Tensor]) -> None:
+    """Follows nothing."""
 
 
 class _Loop:
@@ -154,8 +159,7 @@ class _Loop:
         """One round: draft up to gamma tokens, verify them in one forward, commit what stands."""
         started = clock(self.device)
         if self.compression.due(self.target.length, self.prompt_length):
-            press, budget = self.compression.press, self.compression.cache_budget
-            compress(self.target.cache, press, self.target.observations, budget, decoding=True)
+            self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True)
         gamma = self._gamma() if self.drafter else 0
         proposal = None
         if gamma:
@@ -228,14 +232,10 @@ class _Loop:
         return self.context[:, self.prompt_length : self.length].clone()
 
 
-def _rows(input_ids: Tensor, padding: Tensor | None, drafter: Drafter, on_tokens) -> list[Tensor]:
+def _rows(input_ids: Tensor, padding: Tensor | None) -> list[Tensor]:
     """The prompts of a batch without their padding, LongTensor (n,) each."""
-    if on_tokens is not None:
-        raise ValueError("on_tokens follows one sequence, or a batch without a drafter; leave it out")
     if padding is None:
         return list(input_ids)
-    if getattr(drafter, "press", None) is not None:
-        raise ValueError("the drafter's press takes rows of equal length: leave out the padding or the press")
     prompts = [row[mask.bool()] for row, mask in zip(input_ids, padding, strict=True)]
     if not all(map(len, prompts)):
         raise ValueError("a prompt of the batch is empty: attention_mask hides a whole row")

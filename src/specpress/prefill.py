@@ -9,12 +9,12 @@ from torch import Tensor
 
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
-from specpress.presses.compression import compress
 from specpress.presses.observation import Observations
 from specpress.presses.settings import needs_attention_weights, recent_tokens
 
 if TYPE_CHECKING:  # drafters prefill too
     from specpress.drafters.base import Drafter
+    from specpress.ragged import RaggedModel
 
 
 def prefill(
@@ -24,23 +24,37 @@ def prefill(
     press=None,
     budget: int | None = None,
     drafter: Drafter | None = None,
-    keep: int = 1,
 ) -> Tensor:
-    """Feed a prompt, LongTensor (batch, n), to an empty cache; returns the last logits, (batch, keep, vocabulary).
+    """Feed a prompt, LongTensor (batch, n), to an empty cache; returns the logits after it, (batch, 1, vocabulary).
 
     The drafter sees the cache before `press` compresses it: a drafter's own compression removes a fraction of the
     prompt, whatever the target's removes. `cached` goes on being observed if press or drafter will compress again.
     """
-    drafting = drafter.press if drafter is not None and drafter.observes else None
+    logits = read_observed(cached, prompt, press, drafter)
+    settle(cached, press, budget, drafter)
+    return logits
+
+
+def read_observed(cached: CachedModel, prompt: Tensor, press, drafter: Drafter | None, keep: int = 1) -> Tensor:
+    """The first half of `prefill`: read the prompt, and note what press and drafter will need."""
+    drafting = _observing_press(drafter)
     if press is not None or drafting is not None:
         cached.observations = Observations(cached.model)
-    logits = read(cached, prompt, press, drafting, keep=keep)
+    return read(cached, prompt, press, drafting, keep=keep)
+
+
+def settle(cached: CachedModel | RaggedModel, press, budget: int | None, drafter: Drafter | None) -> None:
+    """The second half of `prefill`: show the cache to the drafter, compress it, keep what later compressions need."""
+    drafting = _observing_press(drafter)
     if drafter is not None:
         drafter.prefilled(cached, cached.observations)
     if press is not None:
-        compress(cached.cache, press, cached.observations, budget)
+        cached.compress(press, budget)
     keep_observing(cached, press if budget is not None else None, drafting if drafting and drafter.interval else None)
-    return logits
+
+
+def _observing_press(drafter: Drafter | None):
+    return drafter.press if drafter is not None and drafter.observes else None
 
 
 def read(cached: CachedModel, prompt: Tensor, *presses, keep: int = 1) -> Tensor:
@@ -50,7 +64,7 @@ def read(cached: CachedModel, prompt: Tensor, *presses, keep: int = 1) -> Tensor
         return cached.feed(prompt, keep)
 
 
-def keep_observing(cached: CachedModel, *presses) -> None:
+def keep_observing(cached: CachedModel | RaggedModel, *presses) -> None:
     """From now on keep as many hidden states as the presses need while decoding; None of them observes no more."""
     tokens = max((recent_tokens(press) for press in presses if press is not None), default=0)
     if tokens:

@@ -1,16 +1,19 @@
 """One round of speculation: feed a proposal to the model that verifies it, keep what stands, roll back the rest.
 
-The decoding loop and the cascade drafter are both made of these rounds.
+The decoding loops and the cascade drafter are made of these rounds, of one sequence or of the rows of a batch.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from specpress.cached_model import CachedModel
-from specpress.drafters.base import Drafter, Proposal
+from specpress.drafters.base import Drafter, Proposal, RowByRow
 from specpress.laws import Law, Laws, draw, head_tokens
+from specpress.ragged import RaggedModel
 from specpress.sampling import Randomness, SamplingParams
 from specpress.verification import verify
 
@@ -42,10 +45,40 @@ def speculate(
         return Round(0, context.new_tensor(draw(laws, randomness)), laws[:])
     drafted = proposal.tokens
     logits = verifier.feed(torch.cat([fresh, drafted])[None], keep=len(drafted) + 1)[0]
-    laws = Laws(logits, sampling, head_tokens(verifier.model))
-    known = drafted.tolist()
-    accepted, token = verify(verification, laws, proposal.laws, known, randomness)
-    standing = len(context) + accepted
+    round_ = _judge(Laws(logits, sampling, head_tokens(verifier.model)), proposal, randomness, verification)
+    standing = len(context) + round_.accepted
     verifier.rollback_to(standing)
     drafter.rollback(standing)
-    return Round(accepted, context.new_tensor([*known[:accepted], token]), laws[: accepted + 1])
+    return round_
+
+
+def speculate_rows(
+    verifier: RaggedModel,
+    drafter: RowByRow,
+    contexts: Sequence[Tensor],
+    proposals: Sequence[Proposal],
+    rows: Sequence[int],
+    sampling: SamplingParams,
+    randomness: Randomness,
+    verification: str,
+) -> list[Round]:
+    """`speculate` for each of `rows` in one forward; returns their rounds. Other rows' caches stay as they are."""
+    fed = [context[:0] for context in contexts]
+    for r in rows:
+        fed[r] = torch.cat([contexts[r][verifier.lengths[r] :], proposals[r].tokens])
+    counts, standing, rounds = [len(tokens) for tokens in fed], [len(context) for context in contexts], []
+    logits, head = verifier.feed(pad_sequence(fed, batch_first=True), counts), head_tokens(verifier.model)
+    for r in rows:
+        laws = Laws(logits[r, counts[r] - len(proposals[r].tokens) - 1 : counts[r]], sampling, head)
+        rounds.append(_judge(laws, proposals[r], randomness, verification))
+        standing[r] += rounds[-1].accepted
+    verifier.rollback_to(standing)
+    drafter.rollback(standing)
+    return rounds
+
+
+def _judge(laws: Laws, proposal: Proposal, randomness: Randomness, verification: str) -> Round:
+    """What stands of a proposal under the verifier's laws of its tokens and of the one after."""
+    drafted = proposal.tokens.tolist()
+    accepted, token = verify(verification, laws, proposal.laws, drafted, randomness)
+    return Round(accepted, proposal.tokens.new_tensor([*drafted[:accepted], token]), laws[: accepted + 1])

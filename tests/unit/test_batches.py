@@ -7,6 +7,7 @@ import torch
 from specpress import SamplingParams, generate
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.presses import get_press
+from specpress.presses.survey import example
 from specpress.schedules import AIMD, Confidence, Constant
 
 GREEDY = SamplingParams(temperature=0)
@@ -22,6 +23,9 @@ DRAFTERS = {
     "compressed draft": lambda make: DraftModel(make(1, seed=5), press=knorm()),
     "prompt lookup": lambda make: PromptLookup(max_ngram=2),
     "compressed target": lambda make: CompressedTarget(knorm()),
+    "refreshed target": lambda make: CompressedTarget(knorm(), interval=3),
+    "cascade": lambda make: Cascade(make(1, seed=0), DraftModel(make(1, seed=5)), gamma=2, rounds=3),
+    "cascade of a refreshed target": lambda make: Cascade(make(2), CompressedTarget(knorm(), interval=3), gamma=2),
 }
 
 
@@ -51,18 +55,51 @@ def test_under_a_press_a_batch_equals_its_rows_alone(family, kind):
     assert together.trace.iterations[0].slots <= 12 + 5
 
 
-@pytest.mark.parametrize("kind", ["weak draft", "prompt lookup"])
+def padded(rows):
+    """Rows of different lengths as a batch padded on the left, and its mask."""
+    longest = max(map(len, rows))
+    tokens, mask = (torch.zeros(len(rows), longest, dtype=torch.long) for _ in range(2))
+    for i, row in enumerate(rows):
+        tokens[i, -len(row) :], mask[i, -len(row) :] = row, 1
+    return tokens, mask
+
+
+@pytest.mark.parametrize("kind", DRAFTERS)
 @pytest.mark.parametrize("lengths", [(12, 5, 9), (1, 12, 12), (7,)])
 def test_padded_rows_equal_themselves_alone(kind, lengths):
     model, rows = tiny.llama(), [tiny.prompt(n, seed=n)[0] for n in lengths]
-    tokens, mask = torch.zeros(len(rows), 12, dtype=torch.long), torch.zeros(len(rows), 12, dtype=torch.long)
-    for i, row in enumerate(rows):
-        tokens[i, -len(row) :], mask[i, -len(row) :] = row, 1
+    tokens, mask = padded(rows)
     settings = {"max_new_tokens": 20, "sampling": GREEDY}
     drafter = DRAFTERS[kind](tiny.llama)
     together = generate(model, tokens, attention_mask=mask, drafter=drafter, **settings).tokens
     for got, row in zip(together, rows, strict=True):
         assert torch.equal(got[None], generate(model, row[None], **settings).tokens)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("kind", DRAFTERS)
+@pytest.mark.parametrize("name", ["snapkv", "observed_attention"])
+def test_a_press_sees_nothing_of_the_padding(family, kind, name):
+    make = tiny.FAMILIES[family]
+    model, rows = make(), [tiny.prompt(n, seed=n)[0] for n in (30, 12, 23)]
+    tokens, mask = padded(rows)
+    settings = {"max_new_tokens": 15, "sampling": GREEDY, "press": example(name, 0.6)}
+    together = generate(model, tokens, attention_mask=mask, drafter=DRAFTERS[kind](make), **settings).tokens
+    for got, row in zip(together, rows, strict=True):
+        assert torch.equal(got[None], generate(model, row[None], **settings).tokens)
+
+
+@pytest.mark.parametrize("kind", ["weak draft", "cascade"])
+def test_every_row_is_followed_as_it_grows(kind):
+    model, tokens, rounds = tiny.llama(), tiny.prompt(10, batch=3), []
+    stop = int(generate(model, tokens, max_new_tokens=20, sampling=GREEDY).tokens[0, 4])
+    settings = {"max_new_tokens": 20, "sampling": GREEDY, "eos_token_id": stop}
+    result = generate(model, tokens, drafter=DRAFTERS[kind](tiny.llama), on_tokens=rounds.append, **settings)
+    assert len(rounds) == 1 + len(result.trace.iterations)
+    assert sum(map(len, rounds[1])) == result.trace.iterations[0].committed
+    for row, parts in zip(result.tokens.tolist(), zip(*rounds, strict=True), strict=True):
+        followed = torch.cat(parts).tolist()
+        assert row == followed + [stop] * (20 - len(followed))
 
 
 def test_rows_end_on_their_own():
@@ -121,16 +158,10 @@ def test_growing_past_the_allocated_slots_changes_nothing(monkeypatch):
     ("arguments", "said"),
     [
         (
-            {"drafter": Cascade(tiny.llama(), PromptLookup())},
-            "a cascade drafts for one sequence at a time, got a batch",
+            {"press": knorm(), "attention_mask": torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])},
+            "takes rows of equal length",
         ),
-        ({"drafter": CompressedTarget(knorm(), interval=8)}, "leave out the interval"),
-        ({"drafter": PromptLookup(), "on_tokens": print}, "on_tokens follows one sequence"),
-        ({"drafter": PromptLookup(), "press": knorm(), "cache_budget": 3}, "leave out cache_budget"),
-        (
-            {"drafter": CompressedTarget(knorm()), "attention_mask": torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])},
-            "the drafter's press takes rows of equal length",
-        ),
+        ({"drafter": PromptLookup(), "press": example("adakv", 0.5)}, "same number of slots in every layer"),
         (
             {"drafter": PromptLookup(), "attention_mask": torch.tensor([[0, 0, 0, 0], [1, 1, 1, 1]])},
             "attention_mask hides a whole row",

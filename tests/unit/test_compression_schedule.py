@@ -5,8 +5,9 @@ import tiny
 import torch
 
 from specpress import SamplingParams, generate, perplexity
+from specpress.batches import BatchLoop
 from specpress.decoding import _Loop
-from specpress.drafters import CompressedTarget, DraftModel, PromptLookup
+from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.presses import Compression, get_press
 from specpress.presses.survey import example
 from specpress.schedules import AIMD, Constant
@@ -65,6 +66,56 @@ def test_rows_of_a_batch_are_what_they_are_alone(family, name):
     together = generate(model, prompts, **settings(name), **GREEDY).tokens
     alone = [generate(model, row[None], **settings(name), **GREEDY).tokens for row in prompts]
     assert torch.equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("name", PRESSES)
+def test_rows_of_a_drafted_batch_are_compressed_each_on_its_own_schedule(family, name):
+    make = tiny.FAMILIES[family]
+    model, prompts = make(), tiny.prompt(40, batch=3)
+    alone = torch.cat([generate(model, row[None], **settings(name), **GREEDY).tokens for row in prompts])
+    for verification, drafter in DRAFTERS.items():
+        drafted = generate(model, prompts, drafter=drafter(make), verification=verification, **settings(name), **GREEDY)
+        assert torch.equal(drafted.tokens, alone)
+        assert max(iteration.slots for iteration in drafted.trace.iterations) <= BUDGET + INTERVAL
+
+
+@pytest.mark.parametrize(
+    "drafter",
+    [
+        PromptLookup,
+        lambda: CompressedTarget(example("snapkv"), interval=5),
+        lambda: Cascade(tiny.llama(2), CompressedTarget(example("snapkv"), interval=5), gamma=2),
+    ],
+)
+def test_other_drafters_of_a_batch_obey_it_too(drafter):
+    model, prompts = tiny.llama(), tiny.prompt(40, batch=3)
+    alone = torch.cat([generate(model, row[None], **settings("snapkv"), **GREEDY).tokens for row in prompts])
+    drafted = generate(model, prompts, drafter=drafter(), schedule=AIMD(8), **settings("snapkv"), **GREEDY)
+    assert torch.equal(drafted.tokens, alone)
+
+
+def _compress_all_when_one_is_due(loop, rows):
+    if any(loop.compression.due(loop.target.lengths[r], loop.prompt_lengths[r]) for r in rows):
+        loop.target.compress(loop.compression.press, loop.compression.cache_budget, decoding=True, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "draft"),
+    [
+        ("_gamma", lambda loop, r: min(loop.schedule.gamma, loop.limits[r] - len(loop.contexts[r]) - 1), tiny.llama()),
+        ("_compress", _compress_all_when_one_is_due, tiny.llama(1)),
+    ],
+    ids=["no cap on gamma", "one schedule for all rows"],
+)
+@pytest.mark.parametrize("name", ["snapkv", "streaming_llm"])
+def test_otherwise_the_rows_of_a_batch_would_differ(monkeypatch, name, method, wrong, draft):
+    """Negative control."""
+    model, prompts = tiny.llama(), tiny.prompt(40, batch=3)
+    alone = torch.cat([generate(model, row[None], **settings(name), **GREEDY).tokens for row in prompts])
+    monkeypatch.setattr(BatchLoop, method, wrong)
+    drafted = generate(model, prompts, drafter=DraftModel(draft), **settings(name), **GREEDY)
+    assert not torch.equal(drafted.tokens, alone)
 
 
 def test_after_the_prompt_the_smaller_of_ratio_and_budget_counts_and_later_the_budget_alone():

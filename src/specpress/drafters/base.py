@@ -64,7 +64,10 @@ class Drafter:
         return ()
 
     def rows(self, batch: int) -> "RowByRow":
-        """What drafts for a batch of sequences: a copy of this drafter for each, unless a drafter knows better."""
+        """What drafts for a batch of sequences: a copy of this drafter for each, unless a drafter knows better.
+
+        Its `prefilled` is given the target on a ragged cache (`specpress.ragged.RaggedModel`).
+        """
         return RowByRow(self, batch)
 
 
@@ -74,7 +77,7 @@ class RowByRow:
     Raises
     ------
     ValueError
-        If the drafter reads the target's cache: its copies cannot share the cache of a batch.
+        If the drafter reads the target's cache: that of a batch is another, which the drafter's own `rows` has to read.
     """
 
     observes = False
@@ -83,7 +86,7 @@ class RowByRow:
         if type(drafter).prefilled is not Drafter.prefilled:
             raise ValueError(
                 f"{type(drafter).__name__} reads the target's cache and drafts for one sequence at a time, got a batch "
-                f"of {batch}; decode the sequences one by one"
+                f"of {batch}; decode the sequences one by one, or give it a method `rows` that drafts for a batch"
             )
         self._drafters = [copy.copy(drafter) for _ in range(batch)]
 

@@ -5,7 +5,7 @@ al., 2024) has the same two levels. When the intermediate model rejects, it samp
 the proposal follows the intermediate model's own law exactly: that law is what the target verifies against.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
 from specpress.prefill import prefill
-from specpress.rounds import Round, speculate
+from specpress.ragged import RaggedModel, read_rows
+from specpress.rounds import Round, speculate, speculate_rows
 from specpress.sampling import Randomness, SamplingParams
 
 
@@ -50,9 +51,9 @@ class Cascade(Drafter):
         """See `Drafter.models`."""
         return (self.model, *self.drafter.models())
 
-    def rows(self, batch: int) -> Drafter:
-        """Refused: the inner rounds are those of one sequence."""
-        raise ValueError(f"a cascade drafts for one sequence at a time, got a batch of {batch}; take another drafter")
+    def rows(self, batch: int) -> "CascadeRows":
+        """See `Drafter.rows`: one forward of the intermediate model serves the whole batch."""
+        return CascadeRows(self, batch)
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """Inner rounds until `gamma` tokens, `rounds` rounds or `stop`; the laws are the intermediate model's."""
@@ -68,7 +69,7 @@ class Cascade(Drafter):
             )
             context = torch.cat([context, round_.tokens])
             laws += round_.laws
-            if len(context) == start + gamma or any(map(stop, _probabilities(round_))):
+            if len(context) == start + gamma or _stops(round_, stop):
                 break
         return Proposal(context[start:], laws)
 
@@ -78,9 +79,51 @@ class Cascade(Drafter):
         self.drafter.rollback(length)
 
 
+class CascadeRows(Cascade):
+    """A cascade for the rows of a batch: in an inner round each row accepts its own tokens (see `RowByRow`)."""
+
+    def __init__(self, cascade: Cascade, batch: int):
+        super().__init__(cascade.model, cascade.drafter.rows(batch), cascade.gamma, cascade.rounds)
+        self._ragged: RaggedModel | None = None
+
+    def propose(
+        self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]
+    ) -> list[Proposal]:
+        """`Cascade.propose` for up to gammas[r] tokens after contexts[r], LongTensor (n,), of each row r."""
+        grown, laws = list(contexts), [[] for _ in contexts]
+        ends = [len(context) + gamma for context, gamma in zip(contexts, gammas, strict=True)]
+        rows = [r for r, gamma in enumerate(gammas) if gamma]
+        if rows and self._ragged is None:
+            self._ragged, _ = read_rows(self._cached, [context[:-1] for context in contexts], drafter=self.drafter)
+        for _ in range(self.rounds if rows else 0):
+            for r, round_ in zip(rows, self._inner_round(grown, ends, rows), strict=True):
+                grown[r] = torch.cat([grown[r], round_.tokens])
+                laws[r] += round_.laws
+                if len(grown[r]) == ends[r] or _stops(round_, stop):
+                    rows = [other for other in rows if other != r]
+            if not rows:
+                break
+        return [Proposal(g[len(c) :], law) for g, c, law in zip(grown, contexts, laws, strict=True)]
+
+    def _inner_round(self, contexts: list[Tensor], ends: list[int], rows: list[int]) -> list[Round]:
+        """One round of the intermediate model for `rows`, whose contexts go no further than to their ends."""
+        gammas = [min(self.gamma, ends[r] - len(context) - 1) if r in rows else 0 for r, context in enumerate(contexts)]
+        proposals = self.drafter.propose(contexts, gammas, _never)
+        return speculate_rows(
+            self._ragged, self.drafter, contexts, proposals, rows, self._sampling, self._randomness, "token"
+        )
+
+    def rollback(self, lengths: Sequence[int]) -> None:
+        """Of each row r the first lengths[r] tokens stand."""
+        if self._ragged is not None:
+            self._ragged.rollback_to(lengths)
+            self.drafter.rollback(lengths)
+
+
 def _never(probability: float) -> bool:
     return False
 
 
-def _probabilities(round_: Round) -> list[float]:
-    return [law.probability(token) for law, token in zip(round_.laws, round_.tokens.tolist(), strict=True)]
+def _stops(round_: Round, stop: Callable[[float], bool]) -> bool:
+    """Whether drafting ends after a round: at a token of such a probability under the intermediate model's law."""
+    return any(stop(law.probability(token)) for law, token in zip(round_.laws, round_.tokens.tolist(), strict=True))

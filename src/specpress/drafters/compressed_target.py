@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from specpress.cached_model import CachedModel
 from specpress.drafters.autoregressive import draft
 from specpress.drafters.base import Drafter, Proposal
-from specpress.drafters.rows import ModelRows
+from specpress.drafters.rows import TargetRows
 from specpress.presses.compression import compress
 from specpress.presses.observation import Observations
 from specpress.presses.settings import check_repeatable
@@ -56,11 +56,9 @@ class CompressedTarget(Drafter):
         compress(self._cached.cache, self.press, self._observations)
         self._refreshed = self._target.length
 
-    def rows(self, batch: int) -> ModelRows:
-        """See `Drafter.rows`: one forward serves the whole batch. The copy is made once, after the prompt."""
-        if self.interval is not None:
-            raise ValueError("for a batch CompressedTarget compresses once, after the prompt: leave out the interval")
-        return ModelRows(None, self.press)
+    def rows(self, batch: int) -> TargetRows:
+        """See `Drafter.rows`: one forward serves the whole batch; each row is copied and compressed on its own."""
+        return TargetRows(self.press, self.interval)
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """Sample up to `gamma` tokens from the target's law under the compressed cache."""

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Proposal, check_same_vocabulary
 from specpress.laws import Law, Laws, draw, head_tokens
-from specpress.presses.compression import compress
 from specpress.ragged import RaggedModel, read_rows
 from specpress.sampling import Randomness, SamplingParams
 
@@ -18,44 +17,40 @@ class ModelRows:
 
     Parameters
     ----------
-    model : causal LM; None: the target itself, on a copy of its cache
+    model : causal LM
     press : compresses the draft's cache once, after the prompt; None keeps all slots
     """
 
-    interval = None
+    observes = False
 
-    def __init__(self, model: nn.Module | None, press=None):
+    def __init__(self, model: nn.Module, press=None):
         self.model, self.press = model, press
-        self.observes = model is None
         self._ragged: RaggedModel | None = None
 
     def models(self) -> tuple[nn.Module, ...]:
         """See `Drafter.models`."""
-        return () if self.model is None else (self.model,)
+        return (self.model,)
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
-        if self.model is not None:
-            check_same_vocabulary(target, self.model)
+        check_same_vocabulary(target, self.model)
         self._sampling, self._randomness = sampling, randomness
-        self._cached = CachedModel(target if self.model is None else self.model, capacity)
-        self._head = head_tokens(self._cached.model)
+        self._cached = CachedModel(self.model, capacity)
+        self._head = head_tokens(self.model)
 
-    def prefilled(self, target: CachedModel, observations) -> None:
+    def prefilled(self, target: RaggedModel, observations) -> None:
         """See `Drafter.prefilled`."""
-        if self.model is None:
-            self._cached.cache = target.cache.clone()
-            compress(self._cached.cache, self.press, observations)
-            self._ragged = RaggedModel(self._cached, [0] * len(target.cache.layers[0].keys))
 
-    def propose(self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]):
-        """Draft up to gammas[r] tokens after contexts[r], LongTensor (n,), for each row r: a list of `Proposal`s."""
-        if self._ragged is None:
-            self._ragged, _ = read_rows(self._cached, [context[:-1] for context in contexts], press=self.press)
+    def propose(
+        self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]
+    ) -> list[Proposal]:
+        """Draft up to gammas[r] tokens after contexts[r], LongTensor (n,), for each row r."""
         open_rows = [r for r, gamma in enumerate(gammas) if gamma]
+        if open_rows and self._ragged is None:
+            self._ragged, _ = read_rows(self._cached, [context[:-1] for context in contexts], press=self.press)
         drafts: list[list[int]] = [[] for _ in gammas]
         laws: list[list[Law]] = [[] for _ in gammas]
-        logits = self._feed_fresh(contexts, open_rows)
+        logits = self._feed_fresh(contexts, open_rows) if open_rows else None
         while open_rows:
             found = Laws(logits[open_rows], self._sampling, self._head)
             tokens = draw(found, self._randomness)
@@ -73,18 +68,61 @@ class ModelRows:
 
     def _feed_fresh(self, contexts: Sequence[Tensor], open_rows: list[int]) -> Tensor:
         """Feed what the drafting rows have committed since; returns the logits after it, (batch, head size)."""
-        fresh = [contexts[r][length:] if r in open_rows else contexts[r][:0] for r, length in enumerate(self.lengths)]
+        lengths = self._ragged.lengths
+        fresh = [contexts[r][length:] if r in open_rows else contexts[r][:0] for r, length in enumerate(lengths)]
         counts = [len(row) for row in fresh]
         logits = self._ragged.feed(torch.nn.utils.rnn.pad_sequence(fresh, batch_first=True), counts)
         last = torch.tensor([max(count - 1, 0) for count in counts], device=logits.device)
         return logits[torch.arange(len(counts), device=logits.device), last]
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each row that the draft has read."""
-        return self._ragged.lengths
-
     def rollback(self, lengths: Sequence[int]) -> None:
         """Of each row r the first lengths[r] tokens stand."""
         if self._ragged is not None:
-            self._ragged.rollback([max(0, a - b) for a, b in zip(self.lengths, lengths, strict=True)])
+            self._ragged.rollback_to(lengths)
+
+
+class TargetRows(ModelRows):
+    """Draft with the target itself, each row on a compressed copy of its cache.
+
+    Parameters
+    ----------
+    press : compresses the copies
+    interval : copy and compress a row's cache anew once it has committed this many tokens; None does it only once
+    """
+
+    observes = True
+
+    def __init__(self, press, interval: int | None = None):
+        super().__init__(None, press)
+        self.interval = interval
+
+    def models(self) -> tuple[()]:
+        """See `Drafter.models`."""
+        return ()
+
+    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
+        """See `Drafter.start`."""
+        self.model = target
+        super().start(target, sampling, randomness, capacity)
+
+    def prefilled(self, target: RaggedModel, observations) -> None:
+        """See `Drafter.prefilled`."""
+        self._target, self._ragged = target, target.clone()
+        self._ragged.observations = None
+        self._refreshed = list(target.lengths)
+        for r in range(len(target.lengths)):
+            self._refresh(r)
+
+    def _refresh(self, r: int) -> None:
+        """Replace row r of the draft's cache by a compressed copy of the target's."""
+        self._ragged.put(r, self._target.compressed(r, self.press))
+        self._refreshed[r] = self._target.lengths[r]
+
+    def propose(
+        self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]
+    ) -> list[Proposal]:
+        """See `ModelRows.propose`."""
+        for r, gamma in enumerate(gammas):
+            if gamma and self.interval and self._target.lengths[r] >= self._refreshed[r] + self.interval:
+                self._refresh(r)
+        return super().propose(contexts, gammas, stop)

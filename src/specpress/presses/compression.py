@@ -157,5 +157,7 @@ def _keeping(scorer, kept: int, slots: int):
 def _seeded(seen: int):
     """Presses that draw random numbers draw the same ones whenever the cache has seen as many tokens."""
     with torch.random.fork_rng():
-        torch.manual_seed(seen)
+        torch.default_generator.manual_seed(seen)  # torch.manual_seed spends a millisecond on absent devices
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(seen)
         yield

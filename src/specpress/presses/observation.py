@@ -4,7 +4,7 @@ Hidden states are kept by reference, as the forwards pass them, and joined only 
 entry a layer and forward. What a rollback takes back is dropped when other tokens come in its place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 
@@ -57,6 +57,14 @@ class LayerObservation:
         other._pieces = list(self._pieces)
         return other
 
+    def row(self, r: int, length: int) -> "LayerObservation":
+        """What was noted of the first `length` tokens of row r, from the first token on."""
+        other = copy(self)
+        other._pieces, other.end = [self.hidden_states[r : r + 1, :length]], length
+        if self.attentions is not None:
+            other.attentions = self.attentions[r : r + 1, :, :length, :length]
+        return other
+
 
 class Observations:
     """One `LayerObservation` for each attention layer of a Llama or GPT-NeoX causal LM, in layer order."""
@@ -75,6 +83,36 @@ class Observations:
         other = copy(self)
         other.layers = [layer.copied() for layer in self.layers]
         return other
+
+    def row(self, r: int, length: int) -> "Observations":
+        """See `LayerObservation.row`."""
+        other = copy(self)
+        other.layers = [layer.row(r, length) for layer in self.layers]
+        return other
+
+
+class RowObservations:
+    """`Observations` of each row of a ragged cache, in `rows`: rows take tokens, and take them back, on their own.
+
+    Parameters
+    ----------
+    prompts : what was noted of the prompts, padded on the right
+    lengths : tokens of each prompt
+    """
+
+    def __init__(self, prompts: Observations, lengths: Sequence[int]):
+        self.rows = [prompts.row(r, length) for r, length in enumerate(lengths)]
+
+    def append(self, seen: Observations, starts: Sequence[int], counts: Sequence[int]) -> None:
+        """Add what one forward of all rows was given: of row r counts[r] tokens, its own from starts[r] on."""
+        for r, (row, start, count) in enumerate(zip(self.rows, starts, counts, strict=True)):
+            for layer, new in zip(row.layers, seen.layers if count else (), strict=bool(count)):
+                layer.append(new.hidden_states[r : r + 1, :count], start)
+
+    def keep_last(self, tokens: int) -> None:
+        """See `Observations.keep_last`."""
+        for row in self.rows:
+            row.keep_last(tokens)
 
 
 @contextmanager
