@@ -88,6 +88,7 @@ def scaled_down() -> dict:
 
 
 def test_the_pythia_study_runs_to_its_paper_from_a_hub(tmp_path, monkeypatch):
+    """All of config/pythia.yaml, one experiment of each entry, on models of a few thousand weights: two minutes."""
     tree = Tree(tmp_path / "tree")
     with serve() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
@@ -99,7 +100,10 @@ def test_the_pythia_study_runs_to_its_paper_from_a_hub(tmp_path, monkeypatch):
         for (file, content), entry in zip(texts().items(), PYTHIA["data"].values(), strict=True):
             hub.repositories["datasets", entry["source"]["repo"]] = {file: content}
         tree.write_study(scaled_down(), "config/small.yaml")
-        tree.snakemake("--cores", "2", "--configfile", "config/small.yaml", "--", "paper/main.pdf")
+        output = tree.snakemake("--cores", "2", "--configfile", "config/small.yaml", "--", "paper/main.pdf")
+    # a source that is not to be had shows before anything long has begun
+    begun = re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE)
+    assert begun[:5] == [*["prepare_data"] * 2, *["prepare_model"] * 3]
     assert (tree.path / "paper" / "main.pdf").read_bytes().startswith(b"%PDF")
     manifest = json.loads((tree.path / "resources/pythia/models/target/manifest.json").read_text())
     assert manifest["architecture"] == "gpt_neox"

