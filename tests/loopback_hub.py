@@ -32,6 +32,8 @@ class Hub:
     token: str | None = None  # asked for by every repository, if set
     errors: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # file or "tree": statuses to give
     cuts: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # file: bytes before the line breaks
+    stalls: dict[str, int] = field(default_factory=dict)  # file: bytes before the line goes quiet, once
+    quiet: threading.Event = field(default_factory=threading.Event)  # it has
     lies: dict[str, bytes] = field(default_factory=dict)  # file: content sent in place of the announced one
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # (method, path, range)
 
@@ -125,18 +127,25 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
             content = content[first:]
         cut = self.hub.cuts[file].pop(0) if body and self.hub.cuts[file] else None
-        self._send(206 if start and body else 200, content, body=body, cut=cut, **headers)
+        stall = body and self.hub.stalls.pop(file, None)
+        self._send(206 if start and body else 200, content, body=body, cut=cut or stall or None, stall=stall, **headers)
 
     def _refuse(self, status: int, **headers: str) -> None:
         self._send(status, b"{}", **headers)
 
-    def _send(self, status: int, content: bytes, *, body: bool = True, cut: int | None = None, **headers: str) -> None:
+    def _send(
+        self, status: int, content: bytes, *, body=True, cut: int | None = None, stall=None, **headers: str
+    ) -> None:
         self.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if body and self.command != "HEAD":
             self.wfile.write(content[:cut])
+        if stall:
+            self.wfile.flush()
+            self.hub.quiet.set()
+            self.connection.recv(1)  # until the client is gone
         if cut is not None:
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -4,6 +4,7 @@ The environment decides as everywhere: HF_ENDPOINT is the hub, HF_HOME the cache
 uses the cache alone. Nothing here imports torch.
 """
 
+import fcntl
 import hashlib
 import os
 import sys
@@ -11,7 +12,17 @@ import time
 from pathlib import Path
 
 import httpx
-from huggingface_hub import constants, errors, hf_hub_download, snapshot_download
+from huggingface_hub import (
+    constants,
+    errors,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.utils import build_hf_headers
 
 from specpress.files import sha256
 from specpress.resources import SourceError
@@ -42,8 +53,12 @@ def download_model(repo: str, revision: str | None = None, **patience) -> Path:
     """
 
     def fetch() -> Path:
-        folder = snapshot_download(repo, revision=revision, allow_patterns=MODEL_FILES, ignore_patterns=_IN_FOLDERS)
-        return Path(folder)
+        wanted = {"revision": revision, "allow_patterns": MODEL_FILES, "ignore_patterns": _IN_FOLDERS}
+        if not constants.HF_HUB_OFFLINE:
+            for file in snapshot_download(repo, **wanted, dry_run=True):
+                if file.will_download:
+                    _fetch_content(repo, revision, file.filename, "model")
+        return Path(snapshot_download(repo, **wanted))
 
     folder = _persist(fetch, repo, revision, **patience)
     if not any(folder.glob("*.safetensors")):
@@ -63,12 +78,40 @@ def download_file(repo: str, revision: str, file: str, **patience) -> Path:
     SourceError
         If the file cannot be had.
     """
-    return _persist(
-        lambda: Path(hf_hub_download(repo, file, revision=revision, repo_type="dataset")),
-        *(repo, revision),
-        file=file,
-        **patience,
-    )
+
+    def fetch() -> Path:
+        cached = try_to_load_from_cache(repo, file, revision=revision, repo_type="dataset")
+        if not constants.HF_HUB_OFFLINE and not isinstance(cached, str):
+            _fetch_content(repo, revision, file, "dataset")
+        return Path(hf_hub_download(repo, file, revision=revision, repo_type="dataset"))
+
+    return _persist(fetch, repo, revision, file=file, **patience)
+
+
+def _fetch_content(repo: str, revision: str | None, file: str, kind: str) -> None:
+    """Fetch a large file's content into the cache, going on where a process that was killed left off.
+
+    huggingface_hub does so within one process only: what is unfinished has another name each time
+    (`file_download._download_to_tmp_and_move`). Content that is there under its hash it only links. Small files, which
+    a hub may send compressed, are left to it.
+    """
+    url = hf_hub_url(repo, file, revision=revision, repo_type=kind)
+    known = get_hf_file_metadata(url)
+    if len(known.etag or "") != 64:  # not a SHA-256: a small file
+        return
+    blob = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type=kind), "blobs", known.etag)
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    partial = blob.with_name(f"{blob.name}.partial")
+    partial.touch()
+    with partial.open("r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        size = stream.seek(0, os.SEEK_END)
+        if size > (known.size or 0):
+            size = stream.truncate(stream.seek(0))
+        http_get(url, stream, resume_size=size, headers=build_hf_headers(), expected_size=known.size)
+        if not blob.exists():
+            partial.replace(blob)
+    partial.unlink(missing_ok=True)
 
 
 def files(path: Path) -> dict[str, dict]:

@@ -1,10 +1,12 @@
 """The hub source, against a hub on the loopback interface that speaks huggingface_hub's protocol."""
 
+import hashlib
 import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import huggingface_hub
@@ -103,6 +105,64 @@ def test_a_cut_connection_goes_on_where_it_was_cut(hub, monkeypatch):
     assert len(resumed) == 2
     starts = [int(part.removeprefix("bytes=").removesuffix("-")) for part in resumed]
     assert 0 < starts[0] < starts[1] <= 300_000
+
+
+def kill_in_the_middle(hub, call: str, tmp_path) -> None:
+    """Run a download in a process of its own and kill it where the line goes quiet."""
+    chunks = "from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 1000"
+    code = f"{chunks}\nfrom specpress.hub import download_file, download_model\n{call}"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    own = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
+    process = subprocess.Popen([sys.executable, "-c", code], env={**clean, **own})
+    try:
+        assert hub.quiet.wait(60)
+        partials = wait_for(lambda: [p for p in (tmp_path / "cache").rglob("*.partial") if p.stat().st_size])
+        assert len(partials) == 1
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(found, attempts: int = 600):
+    """What `found` finds, tried every tenth of a second."""
+    for _ in range(attempts):
+        if result := found():
+            return result
+        threading.Event().wait(0.1)
+    raise AssertionError("waited too long")
+
+
+@pytest.mark.parametrize("kind", ["model", "data"])
+def test_a_killed_process_is_followed_by_one_that_asks_for_the_rest_only(hub, kind, tmp_path):
+    content = hub.repositories["models", MODEL]["model.safetensors"]
+    hub.repositories["datasets", DATA][FILE] = content
+    file = "model.safetensors" if kind == "model" else FILE
+    call = (
+        f"download_model({MODEL!r}, {REVISION!r})"
+        if kind == "model"
+        else f"download_file({DATA!r}, {REVISION!r}, {FILE!r})"
+    )
+    hub.stalls[file] = 300_000
+    kill_in_the_middle(hub, call, tmp_path)
+    hub.requests.clear()
+    if kind == "model":
+        path = download_model(MODEL, REVISION) / "model.safetensors"
+    else:
+        path = download_file(DATA, REVISION, FILE)
+    assert path.read_bytes() == content
+    (part,) = hub.asked("GET", file)
+    assert 200_000 < int(part.removeprefix("bytes=").removesuffix("-")) <= 300_000
+    assert not list((tmp_path / "cache").rglob("*.partial"))
+
+
+@pytest.mark.parametrize(("left", "ranges"), [(1000, ["bytes=1000-", None]), (len(WEIGHTS) + 1, [None])])
+def test_what_a_killed_process_left_may_be_something_else(hub, left, ranges, tmp_path):
+    """The hash of the whole, or its length, gives it away: all of it is fetched."""
+    folder = tmp_path / "cache" / "models--owner--tiny" / "blobs"
+    folder.mkdir(parents=True)
+    (folder / f"{hashlib.sha256(WEIGHTS).hexdigest()}.partial").write_bytes(b"x" * left)
+    assert (download_model(MODEL, REVISION) / "model.safetensors").read_bytes() == WEIGHTS
+    assert hub.asked("GET", "model.safetensors") == ranges
 
 
 @pytest.mark.parametrize(("file", "fetching"), [("model.safetensors", download_model), (FILE, None)])
