@@ -20,9 +20,9 @@ def draw(summary: pd.DataFrame) -> Figure:
     samplings = list(dict.fromkeys(rows.sort_values("temperature", ascending=False).sampling))
     gammas = rows.groupby("name").gamma.first()
     labels = [fill(name if pd.isna(gammas[name]) else f"{name}, γ = {gammas[name]:.0f}", 36) for name in names]
-    lines = [1 + 0.8 * label.count("\n") for label in labels]
+    lines = [1 + 0.9 * label.count("\n") for label in labels]
     places = {name: sum(lines[:i]) + lines[i] / 2 for i, name in enumerate(names)}
-    figure, (axis,) = panels(1, figsize=(3.2, 0.6 + 0.135 * sum(lines)))
+    figure, (axis,) = panels(1, figsize=(3.2, 0.6 + 0.14 * sum(lines)))
     axis.axvline(1, color="black", linewidth=0.8)
     for position, sampling in enumerate(samplings):
         series = rows[rows.sampling == sampling]

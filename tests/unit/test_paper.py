@@ -16,7 +16,7 @@ from specpress.analysis import environment, summary
 from specpress.paper import Cell, Notes, Results
 from specpress.paper.claims import verdict_counts
 from specpress.paper.decisions import side, speed_phrase
-from specpress.paper.prose import counted, described, listed, tally
+from specpress.paper.prose import counted, described, listed, share, tally
 from specpress.paper.verdicts import Verdict, adds_about, everywhere, reaches
 from specpress.rendering import escape, render
 
@@ -133,6 +133,7 @@ def test_the_phrase_follows_the_interval_not_the_estimate(low, high, words):
 
 def test_counts_and_lists_read_as_prose():
     assert [counted(n, "prompt") for n in (0, 1, 12)] == ["no prompts", "one prompt", "12 prompts"]
+    assert [share(n, 9) for n in (0, 4, 9)] == ["none of 9", "4 of 9", "all 9"]
     assert [tally(n, "lies", "lie") for n in (0, 1, 2)] == ["none lies", "one lies", "2 lie"]
     assert [listed(x) for x in (["a"], ["a", "b_c"], ["a", "b", "c"])] == ["a", r"a and b\_c", "a, b and c"]
 
@@ -457,6 +458,7 @@ def test_the_paper_builds_without_warnings_or_wide_boxes(name, tmp_path):
     wide = [float(width) for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)]
     assert [width for width in wide if width > 2] == []
     assert "undefined" not in log
+    assert int(re.search(r"Output written on .*?\((\d+) pages", log, flags=re.DOTALL)[1]) <= 12
     first = (tmp_path / "paper/main.pdf").read_bytes()
     assert latexmk(tmp_path, "-g").returncode == 0
     assert (tmp_path / "paper/main.pdf").read_bytes() == first  # byte for byte, whenever it is built

@@ -23,6 +23,13 @@ def listed(items: Iterable[str]) -> Tex:
     return Tex(" and ".join(items) if len(items) < 3 else ", ".join(items[:-1]) + " and " + items[-1])
 
 
+def share(count: int, total: int) -> Tex:
+    """A part of a total, before its noun: `none of 9`, `4 of 9`, `all 9`."""
+    if count == total:
+        return Tex(f"all {total}")
+    return Tex(f"{count or 'none'} of {total}")
+
+
 def upper_first(text: str) -> str:
     """The text with a capital first letter, and otherwise as it is."""
     return type(text)(text[:1].upper() + text[1:])

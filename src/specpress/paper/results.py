@@ -12,7 +12,7 @@ from specpress.paper.cells import Cell
 from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
 from specpress.paper.decisions import ABOVE, BELOW, perplexity_phrase, relative_phrase, speed_phrase
 from specpress.paper.points import PressPoint, RegimeCell, Step, chains_of, links_of, press_points, regime_cells
-from specpress.paper.prose import counted, described, listed, lower_first, tally, upper_first
+from specpress.paper.prose import counted, described, listed, lower_first, share, tally, upper_first
 from specpress.paper.setup import Setup
 from specpress.paper.speeds import Block, Speed, blocks_of, fastest
 from specpress.rendering import Tex, is_missing
@@ -32,7 +32,8 @@ class Results:
         """The names of the templates."""
         named: list[Callable] = [
             speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, data_name,
-            press_name, schedule_name, verdict_counts, claims_by_verdict, links_of, lower_first, upper_first, Tex,
+            press_name, schedule_name, verdict_counts, claims_by_verdict, links_of, lower_first, share, upper_first,
+            Tex,
         ]  # fmt: skip
         of_study = [
             tables.speed_table, tables.press_table, tables.full_press_table, tables.chain_table, tables.lossless_table,
