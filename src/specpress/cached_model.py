@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from specpress.attention import ATTENTION, grouped_mask
 from specpress.cache import PreallocatedCache
 from specpress.forward import forward_of
+from specpress.laws import head_tokens
 from specpress.presses.compression import compress
 from specpress.presses.observation import Observations, observed_attention
 
@@ -24,6 +25,7 @@ class CachedModel:
     padding : Tensor (batch, prompt_len) or None
         1 for real tokens, 0 for left padding; None when no row is padded.
 
+    `head_tokens` : see `specpress.laws`
     `observations` : set them to have every forward noted for the presses; None notes nothing.
     """
 
@@ -32,6 +34,7 @@ class CachedModel:
         self.forward = forward_of(model)  # None: only the model's own modules can run it
         self.cache = PreallocatedCache(model.config.num_hidden_layers, capacity)
         self.observations: Observations | None = None
+        self.head_tokens = head_tokens(model)
         self._padding = padding
 
     @property

@@ -28,12 +28,15 @@ class Law(NamedTuple):
     tokens: np.ndarray
     mass: np.ndarray
 
-    def draw(self, uniform: float) -> int:
-        """The token where the cumulative law passes `uniform`, in [0, 1). A token of zero mass is never drawn."""
-        cumulative = self.mass.cumsum()
-        total = float(cumulative[-1])
-        level = min(uniform * total, nextafter(total, 0.0))  # rounding may have reached the total
-        return int(self.tokens[cumulative.searchsorted(level, side="right")])
+    def draw(self, uniform: float) -> tuple[int, float]:
+        """The token where the cumulative law passes `uniform`, in [0, 1), and its mass, never zero."""
+        place = 0
+        if len(self.mass) > 1:
+            cumulative = self.mass.cumsum()
+            total = float(cumulative[-1])
+            level = min(uniform * total, nextafter(total, 0.0))  # rounding may have reached the total
+            place = cumulative.searchsorted(level, side="right")
+        return int(self.tokens[place]), float(self.mass[place])
 
     def probability(self, token: int) -> float:
         """The mass of a token."""
@@ -42,7 +45,7 @@ class Law(NamedTuple):
 
     def at(self, tokens: np.ndarray) -> np.ndarray:
         """The mass of each of `tokens`, int64 (m,): float64 (m,)."""
-        return self.dense(1 + max(int(self.tokens.max()), int(tokens.max())))[tokens]
+        return self.dense(1 + max(np.maximum.reduce(self.tokens), np.maximum.reduce(tokens)))[tokens]
 
     def dense(self, vocabulary: int) -> np.ndarray:
         """The law over the whole vocabulary, float64 (vocabulary,)."""
@@ -100,7 +103,7 @@ def point(token: int) -> Law:
 
 def draw(laws: Iterable[Law], randomness: Randomness) -> list[int]:
     """A token from each law."""
-    return [law.draw(randomness.uniform()) for law in laws]
+    return [law.draw(randomness.uniform())[0] for law in laws]
 
 
 def _most_likely(logits: Tensor) -> int:
@@ -113,34 +116,34 @@ def _sampled(logits: Tensor, sampling: SamplingParams) -> Law:
     law = torch.softmax(logits.float() / sampling.temperature, -1)
     if 0 < sampling.top_k < len(law):
         tokens = law.topk(sampling.top_k).indices.sort().values.cpu().numpy()
-        mass = _normalised(law.cpu().numpy()[tokens])
-    else:
-        mass = law.cpu().numpy()
-        tokens = _candidates(mass, sampling.top_p) if sampling.top_p < 1 else np.arange(len(mass))
-        mass = mass[tokens].astype(np.float64)
-    return _nucleus(tokens, mass, sampling.top_p) if sampling.top_p < 1 else Law(tokens, _normalised(mass))
+        return _nucleus(tokens, _normalised(law.cpu().numpy()[tokens]), sampling.top_p)
+    law = law.cpu().numpy()
+    if sampling.top_p < 1:
+        return _nucleus(*_candidates(law, sampling.top_p), sampling.top_p)
+    return Law(np.arange(len(law)), _normalised(law))
 
 
 def _normalised(mass: np.ndarray) -> np.ndarray:
-    return mass / mass.sum(dtype=np.float64)
+    return mass / np.add.reduce(mass, dtype=np.float64)
 
 
-def _candidates(law: np.ndarray, top_p: float) -> np.ndarray:
-    """Tokens among which the nucleus lies, ascending: those over some floor that have top_p between them.
+def _candidates(law: np.ndarray, top_p: float) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens among which the nucleus lies, ascending, and their mass: over some floor, and with top_p between them.
 
     law : float32 (vocabulary,). Sorting a few hundred tokens costs next to nothing, all of them more than the rest.
     """
     for floor in _FLOORS:
-        tokens = np.flatnonzero(law >= floor)
-        if law[tokens].sum(dtype=np.float64) >= top_p:
+        tokens = (law >= floor).nonzero()[0]
+        mass = law[tokens]
+        if np.add.reduce(mass, dtype=np.float64) >= top_p:
             break
-    return tokens
+    return tokens, mass
 
 
 def _nucleus(tokens: np.ndarray, mass: np.ndarray, top_p: float) -> Law:
     """The smallest set of most likely tokens whose mass reaches top_p; of equals, those that come first."""
     order = (-mass).argsort(kind="stable")
     mass = mass[order]
-    cumulative = mass.cumsum()
-    kept = min(1 + int(cumulative.searchsorted(top_p)), len(mass))
+    cumulative = mass.cumsum(dtype=np.float64)
+    kept = len(mass) if top_p == 1 else min(1 + int(cumulative.searchsorted(top_p)), len(mass))
     return Law(tokens[order[:kept]], mass[:kept] / cumulative[kept - 1])

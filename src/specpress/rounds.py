@@ -41,11 +41,11 @@ def speculate(
     """
     fresh = context[verifier.length :]
     if proposal is None or not len(proposal.tokens):
-        laws = Laws(verifier.feed(fresh[None])[0, -1:], sampling, head_tokens(verifier.model))
+        laws = Laws(verifier.feed(fresh[None])[0, -1:], sampling, verifier.head_tokens)
         return Round(0, context.new_tensor(draw(laws, randomness)), laws[:])
     drafted = proposal.tokens
     logits = verifier.feed(torch.cat([fresh, drafted])[None], keep=len(drafted) + 1)[0]
-    round_ = _judge(Laws(logits, sampling, head_tokens(verifier.model)), proposal, randomness, verification)
+    round_ = _judge(Laws(logits, sampling, verifier.head_tokens), proposal, randomness, verification)
     standing = len(context) + round_.accepted
     verifier.rollback_to(standing)
     drafter.rollback(standing)

@@ -16,7 +16,7 @@ from specpress.cached_model import CachedModel
 from specpress.decoding import Generation
 from specpress.drafters.base import check_same_vocabulary
 from specpress.inputs import check_prompt, token_set
-from specpress.laws import Law, Laws, draw, head_tokens, law_of
+from specpress.laws import Law, Laws, draw, law_of
 from specpress.sampling import Randomness, SamplingParams
 from specpress.trace import Iteration, Trace, clock
 from specpress.verification import verify
@@ -101,14 +101,14 @@ def _draft(find_laws: Callable, text: Tensor, gamma: int, randomness: Randomness
 
 def _laws_of(model: nn.Module, longest: int, sampling: SamplingParams, normalise_prefix: bool) -> Callable:
     """A function (text (n,), k) -> the laws after each of its last k tokens; n up to `longest`."""
-    head, forward = head_tokens(model), CachedModel(model, longest)
+    forward = CachedModel(model, longest)
 
     def laws(text: Tensor, k: int) -> Sequence[Law]:
         forward.rollback_to(0)
         logits = forward.feed(text[None], keep=len(text) if normalise_prefix else k)[0]
         if normalise_prefix:
-            return [_sorted_law(row, sampling, head) for row in logits][-k:]
-        return Laws(logits, sampling, head)
+            return [_sorted_law(row, sampling, forward.head_tokens) for row in logits][-k:]
+        return Laws(logits, sampling, forward.head_tokens)
 
     return laws
 

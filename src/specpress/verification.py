@@ -43,11 +43,11 @@ def verify(
     """
     gamma = len(drafted)
     if gamma == 0:
-        return Verdict(0, target[0].draw(randomness.uniform()))
+        return Verdict(0, target[0].draw(randomness.uniform())[0])
     plan = _RULES[method](target, draft, drafted)
     accepted = plan.accepted(randomness.uniforms(gamma))
     law = target[gamma] if accepted == gamma else residual(target[accepted], draft[accepted], plan.weight(accepted))
-    return Verdict(accepted, law.draw(randomness.uniform()))
+    return Verdict(accepted, law.draw(randomness.uniform())[0])
 
 
 def residual(target: Law, draft: Law, weight: float = 1.0) -> Law:
@@ -61,6 +61,8 @@ def residual(target: Law, draft: Law, weight: float = 1.0) -> Law:
     target, draft : Law
     weight : float in (0, 1], the probability p_tau of block verification; 1 for token verification
     """
+    if len(target.tokens) == 1:  # whatever is left of it, it is left on the one token
+        return target
     mass = _excess(target, draft, weight)
     return Law(target.tokens, mass) if mass.any() else target
 

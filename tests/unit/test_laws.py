@@ -58,13 +58,14 @@ def test_draw_never_takes_a_token_of_zero_mass(uniform, seed):
     mass = generator.random(20) * (generator.random(20) < 0.3)
     mass[7] += 0.1
     law = Law(generator.permutation(100)[:20], mass)
-    assert law.probability(law.draw(uniform)) > 0
+    token, mass = law.draw(uniform)
+    assert law.probability(token) == mass > 0
 
 
 def test_draw_inverts_the_cumulative_law():
     law = Law(np.array([9, 4, 6, 2]), np.array([0.0, 0.25, 0.0, 0.75]))
-    assert [law.draw(uniform) for uniform in (0.0, 0.2499, 0.25, 0.999)] == [4, 4, 2, 2]
-    assert law.draw(1 - 2**-53) == 2
+    assert [law.draw(uniform)[0] for uniform in (0.0, 0.2499, 0.25, 0.999)] == [4, 4, 2, 2]
+    assert law.draw(1 - 2**-53) == (2, 0.75)
 
 
 def test_the_mass_of_tokens_in_and_outside_the_support():
@@ -83,7 +84,7 @@ def test_each_law_gets_a_uniform_of_its_own():
 
 def test_laws_are_a_sequence():
     laws = Laws(torch.eye(4), SamplingParams(temperature=0))
-    assert (len(laws), laws[2].draw(0.5), laws[-1].draw(0.5)) == (4, 2, 3)
-    assert [law.draw(0.5) for law in laws[1:3]] == [1, 2]
+    assert (len(laws), laws[2].draw(0.5)[0], laws[-1].draw(0.5)[0]) == (4, 2, 3)
+    assert [law.draw(0.5)[0] for law in laws[1:3]] == [1, 2]
     with pytest.raises(IndexError):
         laws[4]

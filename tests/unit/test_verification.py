@@ -130,7 +130,7 @@ def test_the_drawn_verdicts_follow_the_enumerated_law(rule):
     for _ in range(rounds):
         x = ()
         for _ in range(2):
-            x = (*x, draft[x].draw(randomness.uniform()))
+            x = (*x, draft[x].draw(randomness.uniform())[0])
         accepted, token = verify(
             rule, [target[x[:i]] for i in range(3)], [draft[x[:i]] for i in range(2)], x, randomness
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 from torch import Tensor
 
 from specpress.cached_model import CachedModel
@@ -18,17 +17,18 @@ def draft(
     stop: Callable[[float], bool],
     sampling: SamplingParams,
     randomness: Randomness,
-    head: np.ndarray | None = None,
 ) -> Proposal:
     """Sample up to `gamma` tokens after `context`, LongTensor (n,); `stop` ends drafting after an included token.
 
-    The cache takes in what it lacks of the context, and all tokens drafted but the last. `head`: see `law_of`.
+    The cache takes in what it lacks of the context, and all tokens drafted but the last.
     """
     tokens, laws = [], []
     fed = context[cached.length :]
     while True:
-        laws.append(law_of(cached.feed(fed[None])[0, -1], sampling, head))
-        tokens.append(laws[-1].draw(randomness.uniform()))
-        if len(tokens) == gamma or stop(laws[-1].probability(tokens[-1])):
+        law = law_of(cached.feed(fed[None])[0, -1], sampling, cached.head_tokens)
+        token, probability = law.draw(randomness.uniform())
+        tokens.append(token)
+        laws.append(law)
+        if len(tokens) == gamma or stop(probability):
             return Proposal(context.new_tensor(tokens), laws)
-        fed = context.new_tensor(tokens[-1:])
+        fed = context.new_tensor([token])

@@ -8,7 +8,6 @@ from specpress.cached_model import CachedModel
 from specpress.drafters.autoregressive import draft
 from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
 from specpress.drafters.rows import ModelRows
-from specpress.laws import head_tokens
 from specpress.prefill import prefill
 from specpress.sampling import Randomness, SamplingParams
 
@@ -27,7 +26,6 @@ class DraftModel(Drafter):
 
     def __init__(self, model: nn.Module, press=None):
         self.model, self.press = model, press
-        self._head = head_tokens(model)
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
@@ -47,7 +45,7 @@ class DraftModel(Drafter):
         """Sample up to `gamma` tokens from the draft model's own law."""
         if self.press is not None and not self._cached.length:
             prefill(self._cached, context[None, :-1], press=self.press)
-        return draft(self._cached, context, gamma, stop, self._sampling, self._randomness, self._head)
+        return draft(self._cached, context, gamma, stop, self._sampling, self._randomness)
 
     def rollback(self, length: int) -> None:
         """See `Drafter.rollback`."""
