@@ -6,6 +6,7 @@ tested against is `specpress.sampling.probabilities`.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import nextafter
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from specpress.sampling import Randomness, SamplingParams
 
 _ONE = np.ones(1)
-_FLOORS = (1e-4, 2e-5, 4e-6, 0.0)  # a nucleus is looked for among tokens as likely as these, in turn
+_BANDS = tuple(pairwise((2.0, 3e-4, 1e-4, 3e-5, 1e-5, 0.0)))  # of a token's mass
 
 
 class Law(NamedTuple):
@@ -114,36 +115,38 @@ def _most_likely(logits: Tensor) -> int:
 
 def _sampled(logits: Tensor, sampling: SamplingParams) -> Law:
     law = torch.softmax(logits.float() / sampling.temperature, -1)
-    if 0 < sampling.top_k < len(law):
-        tokens = law.topk(sampling.top_k).indices.sort().values.cpu().numpy()
-        return _nucleus(tokens, _normalised(law.cpu().numpy()[tokens]), sampling.top_p)
-    law = law.cpu().numpy()
-    if sampling.top_p < 1:
-        return _nucleus(*_candidates(law, sampling.top_p), sampling.top_p)
-    return Law(np.arange(len(law)), _normalised(law))
+    if not 0 < sampling.top_k < len(law):
+        return _truncated(law.cpu().numpy(), sampling.top_p)
+    chosen = law.topk(sampling.top_k).indices.sort().values
+    kept = _truncated(_normalised(law[chosen].cpu().numpy()), sampling.top_p)
+    return Law(chosen.cpu().numpy()[kept.tokens], kept.mass)
+
+
+def _truncated(mass: np.ndarray, top_p: float) -> Law:
+    kept = _nucleus(mass, top_p) if top_p < 1 else np.arange(len(mass))
+    return Law(kept, _normalised(mass[kept]))
 
 
 def _normalised(mass: np.ndarray) -> np.ndarray:
     return mass / np.add.reduce(mass, dtype=np.float64)
 
 
-def _candidates(law: np.ndarray, top_p: float) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens among which the nucleus lies, ascending, and their mass: over some floor, and with top_p between them.
+def _nucleus(mass: np.ndarray, top_p: float) -> np.ndarray:
+    """The smallest set of most likely places whose mass reaches top_p; of equals, those that come first.
 
-    law : float32 (vocabulary,). Sorting a few hundred tokens costs next to nothing, all of them more than the rest.
+    Taken in bands of mass, from the top: only the last band has to be sorted.
+
+    mass : (n,), normalised
     """
-    for floor in _FLOORS:
-        tokens = (law >= floor).nonzero()[0]
-        mass = law[tokens]
-        if np.add.reduce(mass, dtype=np.float64) >= top_p:
+    whole, reached = [], 0.0
+    for ceiling, floor in _BANDS:
+        band = ((mass >= floor) & (mass < ceiling)).nonzero()[0]
+        within = mass[band]
+        total = reached + float(np.add.reduce(within, dtype=np.float64))
+        if total >= top_p or not floor:
             break
-    return tokens, mass
-
-
-def _nucleus(tokens: np.ndarray, mass: np.ndarray, top_p: float) -> Law:
-    """The smallest set of most likely tokens whose mass reaches top_p; of equals, those that come first."""
-    order = (-mass).argsort(kind="stable")
-    mass = mass[order]
-    cumulative = mass.cumsum(dtype=np.float64)
-    kept = len(mass) if top_p == 1 else min(1 + int(cumulative.searchsorted(top_p)), len(mass))
-    return Law(tokens[order[:kept]], mass[:kept] / cumulative[kept - 1])
+        whole.append(band)
+        reached = total
+    order = (-within).argsort(kind="stable")
+    missing = (within[order].cumsum(dtype=np.float64) + reached).searchsorted(top_p) + 1
+    return np.concatenate([*whole, band[order[:missing]]])
