@@ -88,3 +88,13 @@ def test_laws_are_a_sequence():
     assert [law.draw(0.5)[0] for law in laws[1:3]] == [1, 2]
     with pytest.raises(IndexError):
         laws[4]
+
+
+def test_a_nucleus_that_rounding_leaves_short_of_top_p_holds_every_token_once():
+    logits = next(x for x in map(seeded, range(100)) if float(x.softmax(-1).double().sum()) < 1 - 1e-9)
+    law = law_of(logits, SamplingParams(top_p=1 - 1e-12))
+    assert sorted(law.tokens.tolist()) == list(range(500))
+
+
+def seeded(seed):
+    return random_logits(500, 2.0, 0, seed)
