@@ -90,7 +90,7 @@ def running() -> Iterator[Path]:
         for name in ("state", "spool"):
             (folder / name).mkdir()
         for name in ("gpu0", "gpu1"):
-            (folder / name).touch()
+            (folder / name).symlink_to("/dev/null")  # SLURM wants a device
         _start_munge(folder, stack)
         CONF.mkdir(exist_ok=True)
         ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
