@@ -76,9 +76,19 @@ def _which(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 
 
+class NotUp(RuntimeError):
+    """The daemons start but do not become a cluster: in a sandbox that forbids what they need, for one."""
+
+
 @contextmanager
 def running() -> Iterator[Path]:
-    """The cluster; yields the folder of its files. A second run on the machine waits for the first to end."""
+    """The cluster; yields the folder of its files. A second run on the machine waits for the first to end.
+
+    Raises
+    ------
+    NotUp
+        With the daemons' logs.
+    """
     with ExitStack() as stack:
         # a killed test run takes the cluster with it
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)))
@@ -103,7 +113,7 @@ def running() -> Iterator[Path]:
             (CONF / name).write_text(text.format(**settings))
         for daemon, options in (("slurmctld", ["-D"]), ("slurmd", ["-D", "-N", "n1"])):
             _start(stack, [_which(daemon), *options], folder / f"{daemon}.out")
-        _wait(lambda: "idle" in _output("sinfo", "--noheader", "--format=%T"), folder)
+        _wait(lambda: "idle" in _output("sinfo", "--noheader", "--format=%T"), folder, NotUp)
         stack.callback(_cancel_all, folder)  # jobs outlive slurmd
         yield folder
 
@@ -127,7 +137,7 @@ def jobs() -> str:
 
 def _cancel_all(folder: Path) -> None:
     subprocess.run(["scancel", f"--user={os.getuid()}"], check=False, timeout=60)
-    _wait(lambda: not queue(), folder)
+    _wait(lambda: not queue(), folder, TimeoutError)
 
 
 def _start_munge(folder: Path, stack: ExitStack) -> None:
@@ -137,7 +147,7 @@ def _start_munge(folder: Path, stack: ExitStack) -> None:
     options = [f"--{name}{'' if name == 'socket' else '-file'}={path}" for name, path in files.items()]
     command = [_which("munged"), "--foreground", "--force", f"--key-file={folder / 'munge.key'}", *options]
     _start(stack, command, folder / "munged.out")
-    _wait(files["socket"].exists, folder)
+    _wait(files["socket"].exists, folder, NotUp)
 
 
 def _start(stack: ExitStack, command: list[str], log: Path) -> None:
@@ -185,9 +195,9 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait(condition, folder: Path, seconds: float = 60) -> None:
+def _wait(condition, folder: Path, error: type[Exception], seconds: float = 60) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > limit:
-            raise RuntimeError(f"the cluster did not come up, or does not empty its queue:\n{logs(folder)}")
+            raise error(logs(folder))
         time.sleep(0.2)

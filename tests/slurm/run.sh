@@ -41,4 +41,4 @@ if ! cmp -s "$lock" "$executor/.installed"; then
         not_run "Snakemake's executor for SLURM ($lock) could not be installed (pip's message is above)"
     cp "$lock" "$executor/.installed"
 fi
-PYTHONPATH=$(cd "$executor" && pwd) OMP_NUM_THREADS=1 "$python" -m pytest -m slurm tests/slurm
+PYTHONPATH=$(cd "$executor" && pwd) OMP_NUM_THREADS=1 "$python" -m pytest -rs -m slurm tests/slurm

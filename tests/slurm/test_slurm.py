@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import cluster
 import pytest
@@ -33,7 +34,11 @@ def slurm():
     if reason := cluster.why_not():
         pytest.skip(reason)
     pytest.importorskip("snakemake_executor_plugin_slurm")
-    with cluster.running() as folder:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(cluster.running())
+        except cluster.NotUp as error:
+            pytest.skip(f"SLURM's daemons do not come up on this machine:\n{error}")
         yield folder
 
 
