@@ -90,8 +90,12 @@ def free_memory(device: torch.device) -> int:
 
 
 def settings() -> dict:
-    """What decides whether two runs on one device give the same numbers, as a metrics file records it."""
+    """What decides whether two runs on one device give the same numbers, as a metrics file records it.
+
+    Decoding is eager unless an experiment says otherwise: `cuda_graphs` is its to set.
+    """
     return {
+        "cuda_graphs": False,
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
