@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import RowByRow
+from specpress.inputs import until_end
 from specpress.laws import Laws, draw
 from specpress.presses.settings import Compression
 from specpress.ragged import read_rows
@@ -119,14 +120,10 @@ class BatchLoop:
 
     def _commit(self, new: list[Tensor], on_tokens: Callable[[list[Tensor]], None]) -> list[int]:
         """Append tokens, (n,) a row, up to the end of text; returns how many of each row."""
-        new = [self._cut_at_end(tokens) for tokens in new]
+        new = [until_end(tokens, self.stop_tokens) for tokens in new]
         self.contexts = [torch.cat(parts) for parts in zip(self.contexts, new, strict=True)]
         on_tokens(new)
         return [len(tokens) for tokens in new]
-
-    def _cut_at_end(self, tokens: Tensor) -> Tensor:
-        ends = [i for i, token in enumerate(tokens.tolist()) if token in self.stop_tokens] if self.stop_tokens else []
-        return tokens[: ends[0] + 1] if ends else tokens
 
     def _note(self, rows: list[Iteration]) -> None:
         """Trace the round as sums over its rows; the schedule learns from one of them, each in its turn."""

@@ -53,10 +53,8 @@ class CachedModel:
         positions, mask = self._positions(tokens)
         if self.forward is not None and self.model.config._attn_implementation == ATTENTION:
             new, slots = tokens.shape[1], self.cache.get_seq_length()
-            mask = grouped_mask(
-                *(len(tokens), torch.arange(new, device=tokens.device), slots + new),
-                *(mask, self.model.dtype, self.model.config),
-            )
+            queries = torch.arange(new, device=tokens.device)
+            mask = grouped_mask(len(tokens), queries, slots + new, mask, self.model.dtype, self.model.config)
             seen = self.observations.layers if self.observations else None
             return self.forward(tokens, positions, self.cache.position + new, mask, self.cache, keep, seen)
         observing = observed_attention(self.model, self.observations) if self.observations else nullcontext()

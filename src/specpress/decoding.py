@@ -11,7 +11,7 @@ from specpress.batches import BatchLoop
 from specpress.cache import PreallocatedCache
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
-from specpress.inputs import check_context, check_family, check_prompt, token_set
+from specpress.inputs import check_context, check_family, check_prompt, token_set, until_end
 from specpress.laws import Laws, draw
 from specpress.prefill import prefill
 from specpress.presses.settings import Compression
@@ -213,8 +213,7 @@ class _Loop:
     def _cut_at_end(self, tokens: Tensor) -> Tensor:
         """A single row is cut after its end-of-text token; in a batch, rows that have ended repeat it."""
         if tokens.shape[0] == 1:
-            ends = [i for i, token in enumerate(tokens[0].tolist()) if token in self.stop_tokens]
-            return tokens[:, : ends[0] + 1] if ends else tokens
+            return until_end(tokens[0], self.stop_tokens)[None]
         if self.length > self.prompt_length:
             last = self.context[:, self.length - 1 : self.length]
             tokens = torch.where(self._is_stop(last), last, tokens)

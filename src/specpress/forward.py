@@ -61,7 +61,7 @@ class Rotary:
 
     def __init__(self, rotary: nn.Module, like: Tensor):
         self._rotary, self._like = rotary, like
-        self._tabled = "dynamic" not in rotary.rope_type and rotary.rope_type != "longrope"
+        self._tabled = not follows_length(rotary.rope_type)
         self._table = None
 
     def at(self, positions: Tensor, end: int) -> tuple[Tensor, Tensor]:
@@ -77,6 +77,11 @@ class Rotary:
         cos, sin = self._rotary(self._like, positions)
         half = sin.shape[-1] // 2
         return cos.unsqueeze(2), torch.cat([-sin[..., :half], sin[..., half:]], -1).unsqueeze(2)
+
+
+def follows_length(rope_type: str) -> bool:
+    """Whether rotary embeddings of this type take their frequencies from the length of the text."""
+    return "dynamic" in rope_type or rope_type == "longrope"
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

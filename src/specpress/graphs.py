@@ -20,6 +20,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from specpress.attention import ATTENTION
 from specpress.cache import PreallocatedCache, whole_blocks
+from specpress.forward import follows_length
 
 MAX_QUERIES = 17  # tokens of a step: a verification of 16 drafted ones
 _WARM_UP = 3  # steps before a capture, in which libraries choose kernels and allocate
@@ -51,7 +52,7 @@ def _why_eager(model: nn.Module) -> str | None:
     if model.device.type != "cuda":
         return f"there are no CUDA graphs on {model.device.type}: decoding stays eager"
     rotary = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if "dynamic" in rotary or rotary == "longrope":
+    if follows_length(rotary):
         return f"rotary embeddings of type {rotary} read positions on the host: decoding stays eager, without graphs"
     return None
 

@@ -48,3 +48,9 @@ def token_set(eos_token_id: int | Iterable[int] | None) -> frozenset[int]:
     if eos_token_id is None:
         return frozenset()
     return frozenset([eos_token_id] if isinstance(eos_token_id, int) else eos_token_id)
+
+
+def until_end(tokens: Tensor, stop_tokens: frozenset[int]) -> Tensor:
+    """Tokens, LongTensor (n,), up to and including the first end-of-text token."""
+    ends = [i for i, token in enumerate(tokens.tolist()) if token in stop_tokens]
+    return tokens[: ends[0] + 1] if ends else tokens

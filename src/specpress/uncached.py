@@ -15,7 +15,7 @@ from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
 from specpress.decoding import Generation
 from specpress.drafters.base import check_same_vocabulary
-from specpress.inputs import check_prompt, token_set
+from specpress.inputs import check_prompt, token_set, until_end
 from specpress.laws import Law, Laws, draw, law_of
 from specpress.sampling import Randomness, SamplingParams
 from specpress.trace import Iteration, Trace, clock
@@ -83,7 +83,7 @@ def generate_uncached(
             drafting = clock(text.device) - started
             laws = target_laws(torch.cat([text, drafted]), asked + 1)
             accepted, token = verify("token", laws, drafted_from, drafted.tolist(), randomness)
-            new = _until(stop, torch.cat([drafted[:accepted], drafted.new_tensor([token])]))
+            new = until_end(torch.cat([drafted[:accepted], drafted.new_tensor([token])]), stop)
             text = torch.cat([text, new])
             seconds = clock(text.device) - started
             trace.iterations.append(Iteration(asked, asked, accepted, len(new), seconds, drafting, slots=0))
@@ -117,9 +117,3 @@ def _sorted_law(logits: Tensor, sampling: SamplingParams, head: np.ndarray | Non
     """The law of one position, logits (head size,), after a sort of the whole vocabulary, for its cost."""
     logits.float().sort(descending=True)
     return law_of(logits, sampling, head)
-
-
-def _until(stop: frozenset[int], tokens: Tensor) -> Tensor:
-    """Tokens up to and including the first end-of-text token."""
-    ends = [i for i, token in enumerate(tokens.tolist()) if token in stop]
-    return tokens[: ends[0] + 1] if ends else tokens
