@@ -13,7 +13,7 @@ import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -145,8 +145,10 @@ class _Handler(BaseHTTPRequestHandler):
         if stall:
             self.wfile.flush()
             self.hub.quiet.set()
-            self.connection.recv(1)  # until the client is gone
+            with suppress(ConnectionError):  # until the client is gone, one way or another
+                self.connection.recv(1)
         if cut is not None:
             self.wfile.flush()
-            self.connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
