@@ -7,6 +7,7 @@ the process ID of the snakemake that started them.
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -53,9 +54,11 @@ def main() -> None:
     orphans = [process for process in here if is_left_behind(process)]
     for process in orphans:
         print(f"Ending a job that an interrupted run left behind (process {process.pid})", flush=True)
-        process.terminate()
+        with suppress(psutil.NoSuchProcess):  # the end of one ends another
+            process.terminate()
     for process in psutil.wait_procs(orphans, timeout=10)[1]:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     if locks:
         print("Removing the lock of an interrupted run; it goes on where it stopped", flush=True)
         subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", *sys.argv[1:]], check=True)

@@ -75,7 +75,7 @@ def probabilities(logits: Tensor, sampling: SamplingParams) -> Tensor:
         mass, tokens = law.sort(dim=-1, descending=True, stable=True)
         before = F.pad(mass.cumsum(-1)[..., :-1], (1, 0))
         law = _keep(law, mass * (before < sampling.top_p), tokens)
-    return law.float()
+    return (law / law.sum(-1, keepdim=True)).float()  # the softmax of thousands of tokens sums to one but roughly
 
 
 def _keep(law: Tensor, mass: Tensor, tokens: Tensor) -> Tensor:

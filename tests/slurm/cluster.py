@@ -113,7 +113,7 @@ def running() -> Iterator[Path]:
             (CONF / name).write_text(text.format(**settings))
         for daemon, options in (("slurmctld", ["-D"]), ("slurmd", ["-D", "-N", "n1"])):
             _start(stack, [_which(daemon), *options], folder / f"{daemon}.out")
-        _wait(lambda: "idle" in _output("sinfo", "--noheader", "--format=%T"), folder, NotUp)
+        _wait(_is_idle, folder, NotUp)
         stack.callback(_cancel_all, folder)  # jobs outlive slurmd
         yield folder
 
@@ -166,6 +166,13 @@ def _stop(process: subprocess.Popen) -> None:
         process.wait()
 
 
+def _is_idle() -> bool:
+    try:
+        return "idle" in _output("sinfo", "--noheader", "--format=%T")
+    except subprocess.TimeoutExpired:
+        return False
+
+
 def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
@@ -195,7 +202,7 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait(condition, folder: Path, error: type[Exception], seconds: float = 60) -> None:
+def _wait(condition, folder: Path, error: type[Exception], seconds: float = 180) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > limit:

@@ -61,7 +61,7 @@ LONG = {"id": "long", "kind": "speed", "sampling": "greedy", "max_new_tokens": 1
 class Submitting(Tree):
     """A tree whose snakemake also finds the executor, which is not installed beside it."""
 
-    timeout = 600
+    timeout = 1200
 
     def environment(self) -> dict[str, str]:
         own = super().environment()
@@ -80,7 +80,7 @@ def test_a_failing_job_shows_its_log_and_the_rest_finishes(tree):
     assert {path.stem for path in metrics.glob("*.json")} == {experiment["id"] for experiment in GOOD}, output[-4000:]
     assert "impossible: 1000 passages of 1900 tokens were asked for" in output
     assert not (tree.path / "paper" / "main.pdf").exists()
-    wait(lambda: not cluster.queue(), 60)
+    wait(lambda: not cluster.queue(), 300)
 
 
 def test_the_study_comes_to_its_paper(tree):
@@ -101,14 +101,14 @@ def test_ctrl_c_leaves_nothing_in_the_queue(tree):
         command, cwd=tree.path, env=tree.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        wait(lambda: cluster.queue() or process.poll() is not None, 120)
+        wait(lambda: cluster.queue() or process.poll() is not None, 300)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode != 0, output
     assert "run_experiment" in output
-    wait(lambda: not cluster.queue(), 60)
+    wait(lambda: not cluster.queue(), 300)
 
 
 def wait(condition, seconds: float) -> None:

@@ -42,7 +42,7 @@ steps = st.lists(
 
 
 @given(steps=steps, capacity=st.sampled_from([0, 10, 700]), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_interleaving_equals_the_naive_cache(steps, capacity, seed):
     generator = torch.Generator().manual_seed(seed)
     cache, naive = PreallocatedCache(1, capacity), NaiveCache()

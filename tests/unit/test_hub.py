@@ -113,9 +113,10 @@ def kill_in_the_middle(hub, call: str, tmp_path, written: int) -> None:
     code = f"{chunks}\nfrom specpress.hub import download_file, download_model\n{call}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     own = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
+    own["HF_HUB_DOWNLOAD_TIMEOUT"] = "600"  # the quiet line is waited on until the kill, however late that comes
     process = subprocess.Popen([sys.executable, "-c", code], env={**clean, **own})
     try:
-        assert hub.quiet.wait(60)
+        assert hub.quiet.wait(300)
         partials = wait_for(lambda: [p for p in (tmp_path / "cache").rglob("*.partial") if p.stat().st_size > written])
         assert len(partials) == 1
     finally:
@@ -123,7 +124,7 @@ def kill_in_the_middle(hub, call: str, tmp_path, written: int) -> None:
         process.wait()
 
 
-def wait_for(found, attempts: int = 600):
+def wait_for(found, attempts: int = 3000):
     """What `found` finds, tried every tenth of a second."""
     for _ in range(attempts):
         if result := found():

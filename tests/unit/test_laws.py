@@ -25,7 +25,7 @@ def random_logits(shape, scale, levels, seed):
     top_p=st.sampled_from([1.0, 1 - 1e-12, 0.99999, 0.9, 0.61803, 0.0123]),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equal_to_the_laws_over_the_vocabulary(vocabulary, scale, levels, temperature, top_k, top_p, seed):
     logits = random_logits((3, vocabulary), scale, levels, seed)
     sampling = SamplingParams(temperature, top_k, top_p)

@@ -47,7 +47,7 @@ def test_impossible_pairs_are_refused(baseline, method, message):
         paired_ratio(baseline, method)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs)
 def test_an_interval_contains_its_estimate_and_lies_within_the_data(log_ratios):
     estimate = geometric_mean_interval(log_ratios, resamples=FEW)
@@ -57,7 +57,7 @@ def test_an_interval_contains_its_estimate_and_lies_within_the_data(log_ratios):
     assert np.exp(min(log_ratios)) - tolerance <= estimate.low <= estimate.high <= np.exp(max(log_ratios)) + tolerance
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(logs, dyadic)
 def test_scaling_every_ratio_scales_the_interval(log_ratios, shift):
     plain = mean_interval(log_ratios, resamples=FEW)
@@ -66,7 +66,7 @@ def test_scaling_every_ratio_scales_the_interval(log_ratios, shift):
         assert (moved.low - shift, moved.high - shift) == pytest.approx((plain.low, plain.high), abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(logs)
 def test_more_confidence_never_gives_a_shorter_interval(log_ratios):
     narrow = mean_interval(log_ratios, confidence=0.8, resamples=FEW)
@@ -117,7 +117,7 @@ def test_perplexity_weighs_passages_by_their_tokens():
     assert longer.value == pytest.approx(np.exp(2.5))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.floats(1, 1000), st.integers(1, 300)), min_size=2, max_size=12), st.floats(0.5, 2))
 def test_a_perplexity_ratio_is_the_ratio_of_the_perplexities(passages, factor):
     nll, tokens = np.array(passages).T

@@ -82,7 +82,7 @@ def total_variation(a, b):
 
 @pytest.mark.parametrize("rule", ["token", "block"])
 @given(seed=st.integers(0, 10_000), shape=st.sampled_from([(2, 1), (2, 3), (3, 2)]), sharpness=st.floats(0.1, 5))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_output_law_is_the_targets(rule, seed, shape, sharpness):
     vocabulary, gamma = shape
     target, draft = random_tables(vocabulary, gamma, seed, sharpness)
@@ -103,7 +103,7 @@ def test_a_biased_residual_is_seen(rule):
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_block_accepts_at_least_as_much_as_token(seed):
     target, draft = random_tables(3, 2, seed)
     means = {rule: enumerate_law(rule, target, draft, 3, 2)[1] for rule in RULES}

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -12,7 +13,7 @@ import pytest
 SLEEPER = "import time\nfrom pathlib import Path\nPath('started').touch()\ntime.sleep(600)\n"
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=300):
     """Wait until `condition()` holds; fails if it does not within a generous time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -49,7 +50,8 @@ def running(tree, study):
     wait_for((tree.path / "started").exists)
     yield process
     for left in [process, *jobs_alive(tree)]:
-        left.kill()
+        with suppress(psutil.NoSuchProcess):  # one that was ended may be going just now
+            left.kill()
     process.wait()
 
 
