@@ -14,11 +14,15 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from specpress.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
-from specpress.presses.catalogue import ABILITIES, REFUSED
+from specpress.presses.catalogue import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFUSED, Ability
 from specpress.source_code import ROOT, class_parameters
 
 SCHEMA_FILE = ROOT / "workflow" / "schemas" / "study.schema.yaml"
 KINDS = ("speed", "chain", "perplexity", "regime")
+TYPES = {
+    **{"object": "a mapping (key: value)", "array": "a list", "string": "text", "boolean": "true or false"},
+    **{"integer": "a whole number", "number": "a number"},
+}
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
@@ -95,16 +99,43 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     if kind == "regime" and not _items(complete, "press", dict).get("compression_ratio"):
         yield f"{path}.press.compression_ratio: missing; the fraction removed, above 0 and below 1"
     yield from _method_problems(complete, path)
-    for index, step in enumerate(_items(complete, "steps", list)):
+    steps = _items(complete, "steps", list)
+    for index, step in enumerate(steps):
         yield from _method_problems(step, f"{path}.steps[{index}]")
+    yield from _chain_problems(steps, f"{path}.steps")
+
+
+def _chain_problems(steps: list, path: str) -> Iterator[str]:
+    """Steps of a chain that cannot be told apart."""
+    names = [_field(step, "name") for step in steps]
+    for index, name in enumerate(names):
+        if name is not None and name in names[:index]:
+            yield f"{path}[{index}].name: duplicate name {name!r}, already given by {path}[{names.index(name)}]"
+    anchors = [index for index, step in enumerate(steps) if _field(step, "anchor") is True]
+    for index in anchors[1:]:
+        yield f"{path}[{index}].anchor: {path}[{anchors[0]}] is the anchor already; a chain has one"
 
 
 def _method_problems(body: Any, path: str) -> Iterator[str]:
-    """A method that contradicts itself: the original protocol keeps no cache, so nothing that needs one goes along."""
+    """A method that contradicts itself.
+
+    The original protocol keeps no cache, so nothing that needs one goes along; some presses compress once only.
+    """
     if _field(body, "protocol") is not None:
         for key in ("drafter", "press"):
             if key in body:
                 yield f"{path}.{key}: does not go with a protocol, which has a loop of its own; remove one of them"
+
+    for key in ("cache_budget", "decoding_interval"):
+        presses = [part for _, what, part in parts({"press": _field(body, "press")}) if what == "press"]
+        for ability in (_ability(part) for part in presses if _field(body, key) is not None):
+            if ability.status in (PROMPT_ONLY, QUALITY_ONLY):
+                yield f"{path}.{key}: {presses[0].get('name')!r} cannot compress while decoding: it {ability.reason}"
+
+
+def _ability(press: dict) -> Ability:
+    """What the press of that name can do here; anything, if nothing is known of it."""
+    return ABILITIES.get(press.get("name"), Ability()) if isinstance(press.get("name"), str) else Ability()
 
 
 def _field(value: Any, key: str) -> Any:
@@ -153,14 +184,23 @@ def _part_problems(part: dict, what: str, path: str, models: list[str]) -> Itera
     yield from unknown
     for key in MODEL_KEYS:
         yield from _unknown(f"{path}.{key}", "model or draft", part.get(key), models)
+    if what == "press" and _ability(part).status == REFUSED:
+        yield f"{path}.name: press {name!r} cannot run here: it {_ability(part).reason}"
     options = class_parameters(TABLES[what][name]) if isinstance(name, str) and not unknown else None
-    if what == "press" and options is not None:
-        options = options | ({"compression_ratio"} if "press" in options else set())  # for the press inside
-        if name in ABILITIES and ABILITIES[name].status == REFUSED:
-            yield f"{path}.name: press {name!r} cannot run here: it {ABILITIES[name].reason}"
-    for key in part.keys() - {"name"} if options is not None else ():
-        if key not in options:
-            yield f"{path}.{key}: unknown option of the {what} {name!r}" + _known(key, options)
+    if options is not None:
+        yield from _option_problems(part, what, path, options)
+
+
+def _option_problems(part: dict, what: str, path: str, options: dict[str, bool]) -> Iterator[str]:
+    """Options that the class does not take, and those it cannot do without."""
+    known, needed = set(options), {key for key, required in options.items() if required}
+    if what == "press":  # get_press: a wrapper is told what it wraps, and hands the ratio to that
+        known |= {"compression_ratio"} if "press" in options else set()
+        needed = (needed | ({"press", "presses"} & set(options))) - {"compression_ratio"}
+    for key in part.keys() - {"name"} - known:
+        yield f"{path}.{key}: unknown option of the {what} {part['name']!r}" + _known(key, known)
+    for key in needed - part.keys():
+        yield f"{path}.{key}: missing; the {what} {part['name']!r} needs it"
 
 
 def _unknown(path: str, what: str, name: Any, known: Collection) -> Iterator[str]:
@@ -210,13 +250,13 @@ def _sentence(error: ValidationError) -> str:
     value, rule = error.instance, error.validator_value
     match error.validator:
         case "type":
-            return (
-                f"must be {rule if isinstance(rule, str) else ' or '.join(rule)}, found {value!r}{_hint(value, rule)}"
-            )
+            wanted = " or ".join(TYPES[name] for name in ([rule] if isinstance(rule, str) else rule))
+            return f"must be {wanted}, found {value!r}{_hint(value, rule)}"
         case "enum":
             return f"unknown value {value!r}" + _known(str(value), rule)
         case "pattern":
-            return f"{value!r} must match {rule}"
+            words = error.schema.get("description")
+            return f"{value!r} must match {rule}" + (f" ({words})" if words else "")
         case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
             return f"must be {BOUNDS[error.validator]} {rule}, found {value}"
         case _:

@@ -103,10 +103,16 @@ def _spec(config: dict, experiment_id: str, body: dict) -> dict:
 
 
 def parts(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str, dict]]:
-    """(path, "drafter" | "schedule" | "press" | "protocol", its mapping) for each such part of a spec, at any depth."""
+    """(path, "drafter" | "schedule" | "press" | "protocol", its mapping) for each such part of a spec, at any depth.
+
+    The presses inside a press may be a name alone, `press: snapkv`, or a list, `presses: [snapkv, {name: tova}]`.
+    """
     for key, item in _children(value):
-        if key in TABLES and isinstance(item, dict):
-            yield (*path, key), key, item
+        what = "press" if path[-1:] == ("presses",) else key
+        if what in TABLES and isinstance(item, dict):
+            yield (*path, key), what, item
+        elif what == "press" and isinstance(item, str):
+            yield (*path, key), what, {"name": item}
         yield from parts(item, (*path, key))
 
 

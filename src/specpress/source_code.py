@@ -135,8 +135,8 @@ def _lazy_names(init: Path) -> dict[str, str]:
     return {}
 
 
-def class_parameters(target: str, root: Path = ROOT) -> set[str] | None:
-    """Names of the parameters of a class, read from its source.
+def class_parameters(target: str, root: Path = ROOT) -> dict[str, bool] | None:
+    """The parameters of a class and whether each has to be given, read from its source.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def class_parameters(target: str, root: Path = ROOT) -> set[str] | None:
 
     Returns
     -------
-    set of str or None
+    dict of bool by name, or None
         The arguments of `__init__`, or the fields of a dataclass and its bases. None when they cannot be told: the
         source is not found, or `__init__` takes `**options`.
     """
@@ -165,19 +165,22 @@ def _find_class(module: str, name: str, root: Path) -> tuple[ast.ClassDef, str] 
     return _find_class(*origin, root) if origin else None
 
 
-def _parameters(node: ast.ClassDef, module: str, root: Path) -> set[str] | None:
+def _parameters(node: ast.ClassDef, module: str, root: Path) -> dict[str, bool] | None:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             arguments = item.args
             if arguments.kwarg:
                 return None
-            return {a.arg for a in arguments.posonlyargs + arguments.args + arguments.kwonlyargs} - {"self"}
-    names = set()
+            positional = arguments.posonlyargs + arguments.args
+            defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults + arguments.kw_defaults
+            every = zip(positional + arguments.kwonlyargs, defaults, strict=True)
+            return {argument.arg: default is None for argument, default in every if argument.arg != "self"}
+    names = {}
     for base in node.bases:
         found = _find_class(module, base.id, root) if isinstance(base, ast.Name) else None
-        names |= (found and _parameters(*found, root)) or set()
+        names |= (found and _parameters(*found, root)) or {}
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        names |= {i.target.id for i in node.body if isinstance(i, ast.AnnAssign) and _is_field(i)}
+        names |= {i.target.id: i.value is None for i in node.body if isinstance(i, ast.AnnAssign) and _is_field(i)}
     return names
 
 

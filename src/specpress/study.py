@@ -76,6 +76,8 @@ def load_study(config: dict) -> Study:
     StudyError
         With every problem at once, each led by the path of its key, such as `experiments[3].drafter.model`.
     """
+    if not isinstance(config, dict):
+        raise StudyError([f"the file holds no keys, but {type(config).__name__}; config/README.md explains a study"])
     found = list(dict.fromkeys(problems(config)))
     if found:
         raise StudyError(found)

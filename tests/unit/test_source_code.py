@@ -1,5 +1,8 @@
+import inspect
+
 import pytest
 
+from specpress.registry import DRAFTERS, PRESSES, SCHEDULES, resolve
 from specpress.source_code import class_parameters, sources
 
 
@@ -65,11 +68,11 @@ def test_missing_script_is_left_for_the_workflow_to_report(tree):
 @pytest.mark.parametrize(
     ("target", "parameters"),
     [
-        ("specpress.pack.one:One", {"m", "n"}),
-        ("specpress.pack:One", {"m", "n"}),
-        ("specpress.pack:Two", {"m", "n"}),
-        ("specpress.pack.base:Press", {"ratio", "window"}),
-        ("specpress.pack.base:Plain", {"ratio", "window"}),
+        ("specpress.pack.one:One", {"m": True, "n": False}),
+        ("specpress.pack:One", {"m": True, "n": False}),
+        ("specpress.pack:Two", {"m": True, "n": False}),
+        ("specpress.pack.base:Press", {"ratio": False, "window": False}),
+        ("specpress.pack.base:Plain", {"ratio": False, "window": False}),
         ("specpress.pack.base:Free", None),
         ("specpress.pack.base:Nobody", None),
         ("specpress.nowhere:Nobody", None),
@@ -79,9 +82,10 @@ def test_class_parameters(tree, target, parameters):
     assert class_parameters(target, tree) == parameters
 
 
-def test_class_parameters_of_an_installed_package_agree_with_python():
-    import inspect
-
-    from kvpress import SnapKVPress
-
-    assert class_parameters("kvpress:SnapKVPress") == set(inspect.signature(SnapKVPress).parameters)
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [(PRESSES, "snapkv"), (PRESSES, "adakv"), (DRAFTERS, "cascade"), (DRAFTERS, "draft_model"), (SCHEDULES, "aimd")],
+)
+def test_class_parameters_agree_with_python(table, name):
+    parameters = inspect.signature(resolve(table, name, "class")).parameters.values()
+    assert class_parameters(table[name]) == {p.name: p.default is inspect.Parameter.empty for p in parameters}

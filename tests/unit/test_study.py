@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from specpress.registry import PRESSES
 from specpress.study import StudyError, canonical, expand, load_study, models_of, modules_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,16 +206,16 @@ REFUSED = [
         r"models.target.source.revision: 'main' must match",
     ),
     ("device", "gpu", r"device: 'gpu' must match"),
-    ("cuda_graphs", "on", r"cuda_graphs: must be boolean, found 'on'"),
+    ("cuda_graphs", "on", r"cuda_graphs: must be true or false, found 'on'"),
     ("drafts.draft.target", "draft", r"drafts.draft.target: unknown model 'draft'; known: target"),
     ("drafts.draft.data", ["prose", "verse"], r"drafts.draft.data\[1\]: unknown data set 'verse'; known: prose"),
-    ("drafts.draft.learning_rate", "3e-4", r"drafts.draft.learning_rate: must be number, found '3e-4' \(text; as a"),
+    ("drafts.draft.learning_rate", "3e-4", r"drafts.draft.learning_rate: must be a number, found '3e-4' \(text; as a"),
     ("sampling.greedy.temperature", -1, r"sampling.greedy.temperature: must be at least 0, found -1"),
     ("sampling.greedy.top_p", 0, r"sampling.greedy.top_p: must be above 0, found 0"),
     ("defaults.speed.data", "verse", r"defaults.speed.data: unknown data set 'verse'; known: prose"),
     ("defaults.speed.ratios", [0], r"defaults.speed.ratios: unknown key"),
     ("experiments.0.data", "verse", r"experiments\[0\].data: unknown data set 'verse'; known: prose"),
-    ("experiments.0.prompts", True, r"experiments\[0\].prompts: must be integer, found True"),
+    ("experiments.0.prompts", True, r"experiments\[0\].prompts: must be a whole number, found True"),
     ("experiments.0.max_new_tokens", 1, r"experiments\[0\].max_new_tokens: must be at least 2"),
     ("experiments.0.kind", "sped", r"experiments\[0\].kind: unknown value 'sped'; .* did you mean 'speed'"),
     ("experiments.0.verification", "tokn", r"experiments\[0\].verification: unknown value 'tokn'; known: block, token"),
@@ -240,7 +241,7 @@ REFUSED = [
     ),
     ("experiments.1.grid.gamma", [0], r"experiments\[1\].schedule.gamma: must be at least 1, found 0"),
     ("experiments.1.grid.gamma", [], r"experiments\[1\].grid.gamma: \[\] should be non-empty"),
-    ("experiments.1.grid.gamma", 4, r"experiments\[1\].grid.gamma: must be array, found 4"),
+    ("experiments.1.grid.gamma", 4, r"experiments\[1\].grid.gamma: must be a list, found 4"),
     (
         "experiments.1.grid.sampling",
         ["gredy"],
@@ -282,9 +283,23 @@ REFUSED = [
     ("experiments.2.ratios", [0.5], r"experiments\[2\].ratios: must contain 0"),
     ("experiments.2.press.compression_ratio", 0.5, r"experiments\[2\].press.compression_ratio: `ratios` gives it"),
     ("experiments.2.prompts", 3, r"experiments\[2\].prompts: unknown key; known: .*ratios"),
+    ("experiments.0.press", {"name": "adakv"}, r"experiments\[0\].press.press: missing; the press 'adakv' needs it"),
+    ("experiments.0.press", {"name": "adakv", "press": "knrm"}, r"experiments\[0\].press.press.name: unknown press "),
+    (
+        "experiments.0.press",
+        {"name": "composed", "presses": ["knorm", "kvzip"]},
+        r"experiments\[0\].press.presses\[1\].name: press 'kvzip' cannot run here",
+    ),
+    ("experiments.1.drafter", {"name": "draft_model"}, r"experiments\[1\].drafter.model: missing; the drafter 'draft_"),
+    ("experiments.1.drafter", {"name": "cascade"}, r"experiments\[1\].drafter.drafter: missing; the drafter 'cascade'"),
+    (
+        "experiments.2",
+        {"id": "p", "kind": "perplexity", "press": {"name": "think"}, "ratios": [0, 0.5], "decoding_interval": 4},
+        r"experiments\[2\].decoding_interval: 'think' cannot compress while decoding: it sets key channels",
+    ),
     ("experiments", [], r"experiments: \[\] should be non-empty"),
-    ("experiments", "none", r"experiments: must be array, found 'none'"),
-    ("experiments.0", 7, r"experiments\[0\]: must be object, found 7"),
+    ("experiments", "none", r"experiments: must be a list, found 'none'"),
+    ("experiments.0", 7, r"experiments\[0\]: must be a mapping"),
 ]
 
 
@@ -292,6 +307,28 @@ REFUSED = [
 def test_refuses(study, path, value, problem):
     found = problems_of(changed(study, path, value))
     assert any(re.match(problem, line) for line in found), found
+
+
+def test_steps_of_a_chain_can_be_told_apart(study):
+    step = {"name": "one", "title": "one", "anchor": True}
+    study["experiments"][0] = {"id": "c", "kind": "chain", "steps": [step, step], **study["defaults"]["speed"]}
+    del study["experiments"][0]["verification"]
+    assert problems_of(study) == [
+        "experiments[0].steps[1].name: duplicate name 'one', already given by experiments[0].steps[0]",
+        "experiments[0].steps[1].anchor: experiments[0].steps[0] is the anchor already; a chain has one",
+    ]
+
+
+@pytest.mark.parametrize("inner", [{"press": "tova"}, {"press": {"name": "tova"}}, {"presses": ["knorm", "tova"]}])
+def test_modules_of_presses_inside_a_press(inner, monkeypatch):
+    monkeypatch.setitem(PRESSES, "tova", "specpress.own:Own")
+    spec = {"kind": "speed", "press": {"name": "criticalkv", **inner}}
+    assert modules_of(spec) == ["kvpress", "specpress.experiments.speed", "specpress.own"]
+
+
+@pytest.mark.parametrize("content", [None, [], "text"])
+def test_file_without_keys_is_refused(content):
+    assert "config/README.md" in problems_of(content)[0]
 
 
 @pytest.mark.parametrize("part", ["study", "baseline", "models", "data", "sampling", "experiments"])
