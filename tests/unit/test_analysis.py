@@ -65,17 +65,19 @@ def test_nothing_measured_is_no_number_and_says_why(tmp_path):
     result = synthetic.speed("a", prompts=2)
     for pair in result["pairs"]:
         pair["method"] |= {"tpot_ms": None, "why": "one token: the text ended at once"}
-    row = pick(summary(read_back([result], tmp_path)), metric="speedup")
+    table = summary(read_back([result], tmp_path))
+    row = pick(table, metric="speedup")
     assert pd.isna(row.estimate)
     assert pd.isna(row.low)
     assert row.note == "one token: the text ended at once"
+    assert pick(table, metric="acceptance_rate").note == "nothing was drafted"
 
 
 def test_a_missing_theory_and_a_missing_comparison_keep_their_reasons(tmp_path):
     table = summary(read_back([synthetic.speed("a", sampling="sampled")], tmp_path))
     assert "no drafter" in pick(table, metric="predicted_speedup").note
     assert "differ by design" in pick(table, metric="lossless_equal").note
-    assert pick(table, metric="acceptance_rate").note == "no drafter"
+    assert pick(table, metric="acceptance_rate").note == "nothing was drafted"
 
 
 def test_perplexity_and_its_ratio_come_from_token_weighted_sums(tmp_path):

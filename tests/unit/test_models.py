@@ -116,6 +116,43 @@ def test_a_directory_without_a_model_says_so(tmp_path):
         load_model(tmp_path)
 
 
+def _only_pickled(directory):
+    (directory / "model.safetensors").unlink()
+    (directory / "pytorch_model.bin").write_bytes(b"a pickle")
+
+
+def _cut(directory):
+    (directory / "model.safetensors").write_bytes((directory / "model.safetensors").read_bytes()[:-100])
+
+
+def _config(key, value):
+    def change(directory):
+        config = json.loads((directory / "config.json").read_text())
+        (directory / "config.json").write_text(json.dumps({**config, key: value}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (_only_pickled, r"no weights as \*\.safetensors"),
+        (_cut, "weights of .* cannot be read"),
+        (_config("num_hidden_layers", 3), r"weights are missing .*layers\.2\."),
+        (_config("intermediate_size", 8), "of another shape than config.json says, such as .*mlp"),
+        (_config("model_type", "own_code"), "family 'own_code' is not supported"),
+        (lambda directory: (directory / "config.json").write_text("{"), r"config\.json is not JSON"),
+        (lambda directory: (directory / "tokenizer.json").write_text("{"), "tokenizer of .* cannot be read"),
+    ],
+    ids=["pickled", "cut", "layer missing", "shape", "own code", "config", "tokenizer"],
+)
+def test_a_directory_that_is_not_one_whole_model_is_refused(saved, spoil, complaint):
+    """A weight that is missing would be drawn at random, and the study would measure that."""
+    spoil(saved[2])
+    with pytest.raises((ValueError, FileNotFoundError), match=complaint):
+        load_model(saved[2], device="cpu")
+
+
 def test_manifest_names_every_file_by_its_content_and_other_files_stay(saved):
     _, _, directory = saved
     manifest = json.loads((directory / "manifest.json").read_text())
@@ -233,6 +270,11 @@ def test_command_line_makes_a_model_and_reports_errors_in_one_line(tmp_path):
     manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
     assert manifest["architecture"] == "gpt_neox"
     assert manifest["dtype"] == "bfloat16"
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    (tmp_path / "model" / "tokenizer_config.json").unlink()
+    source = json.dumps({"kind": "path", "path": str(tmp_path / "model")})
+    failed = prepare_model("--source", source, "--output", str(tmp_path / "x"))
+    assert "error: a model without a tokenizer" in failed.stderr
     failed = prepare_model("--source", json.dumps({"kind": "path", "path": "nowhere"}), "--output", str(tmp_path / "x"))
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: source path nowhere does not exist")

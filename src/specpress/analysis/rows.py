@@ -99,8 +99,9 @@ def run_row(figures: list[tuple[tuple, Mapping]], metric: str, field: str) -> di
         if value is not None and (value > 0 or not on_log_scale):
             by_prompt[where].append(transform(value))
     values = {where: float(np.mean(found)) for where, found in by_prompt.items()}
-    why = next((run["why"] for _, run in figures if run.get(metric) is None and run.get("why")), "")
-    why = why or ("no drafter" if metric == "acceptance_rate" else "undefined")
+    # The reason that a run gives is for the time it lacks.
+    given = next((run["why"] for _, run in figures if run.get(metric) is None and run.get("why")), "undefined")
+    why = "nothing was drafted" if metric == "acceptance_rate" else given
     prompts = len(dict.fromkeys(where for where, _ in figures))
     return row(metric, unit, *over_units(values, interval, prompts, why), field)
 
