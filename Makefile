@@ -14,6 +14,8 @@ ARCHIVE ?=
 # A GPU for `make plan`.
 GPU ?=
 
+$(if $(STUDY),$(if $(wildcard $(STUDY)),,$(error there is no file $(STUDY): STUDY is the path of a study, such as config/config.yaml)))
+
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
 

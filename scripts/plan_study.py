@@ -4,11 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
 from specpress.estimates import GPUS, machine
 from specpress.plan import report
-from specpress.study import load_study
+from specpress.study import read_study
 
 
 def main() -> None:
@@ -18,8 +16,7 @@ def main() -> None:
     parser.add_argument("--gpu", default="a100-40gb", help=f"one of {', '.join(GPUS)} (default: %(default)s)")
     arguments = parser.parse_args()
     try:
-        study = load_study(yaml.safe_load(arguments.study.read_text(encoding="utf-8")))
-        print(report(study, machine(arguments.gpu)))
+        print(report(read_study(arguments.study), machine(arguments.gpu)))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -20,9 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import yaml
-
-from specpress.study import Study, load_study
+from specpress.study import Study, read_study
 
 SCHEMA = 1
 INDEX = "archive.json"
@@ -82,7 +80,7 @@ def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[s
         If the study has results that are missing.
     """
     root, output = Path(root), Path(output)
-    study, text = study_of(root / study_file), (root / study_file).read_bytes()
+    study, text = read_study(root / study_file), (root / study_file).read_bytes()
     paths = sorted(_members(root, study))
     if missing := sorted(_required(study) - {path.relative_to(root).as_posix() for path in paths}):
         raise ArchiveError(
@@ -100,11 +98,6 @@ def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[s
             tar.addfile(member, io.BytesIO(content))
     os.replace(partial, output)
     return list(files)
-
-
-def study_of(study_file: str | Path) -> Study:
-    """The study in a file."""
-    return load_study(yaml.safe_load(Path(study_file).read_text(encoding="utf-8")))
 
 
 def load(archive: str | Path) -> tuple[str, dict[str, bytes]]:
@@ -253,7 +246,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Archive the study whose results are in this directory."""
-    output = args.output or f"archives/{study_of(args.study).name}.tar"
+    output = args.output or f"archives/{read_study(args.study).name}.tar"
     names = pack(Path.cwd(), args.study, output)
     print(f"{output}: {len(names)} files, {Path(output).stat().st_size / 1e6:.1f} MB")
     return 0

@@ -4,12 +4,26 @@ The workflow calls this while it is parsed, so nothing here imports torch, panda
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
 
 from specpress.checks import problems
 from specpress.expansion import canonical, expand, is_timed, models_of, modules_of
 from specpress.source_code import sources
 
-__all__ = ["Study", "StudyError", "canonical", "expand", "is_timed", "load_study", "models_of", "modules_of", "sources"]
+__all__ = [
+    "Study",
+    "StudyError",
+    "canonical",
+    "expand",
+    "is_timed",
+    "load_study",
+    "models_of",
+    "modules_of",
+    "read_study",
+    "sources",
+]
 
 
 class StudyError(ValueError):
@@ -82,3 +96,20 @@ def load_study(config: dict) -> Study:
     if found:
         raise StudyError(found)
     return Study(config=config, experiments={spec["id"]: spec for spec in expand(config)})
+
+
+def read_study(path: str | Path) -> Study:
+    """The study in a file.
+
+    Raises
+    ------
+    StudyError
+        As `load_study`, or if the file is not YAML: with the line and column.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError([f"{path} is not YAML: {error}"]) from error
+    return load_study(config)

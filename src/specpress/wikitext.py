@@ -130,7 +130,8 @@ def _shown_quantity(values: list[str]) -> str:
 def _tidy(text: str) -> str:
     """Plain paragraphs: one space, one blank line at most, nothing left of what was taken out."""
     text = _TABLE_ROW.sub("", text)
-    text = _LEFTOVER_MARKUP.sub("", text)
+    while (stripped := _LEFTOVER_MARKUP.sub("", text)) != text:  # what is taken out may bring its neighbours together
+        text = stripped
     text = re.sub(r"[^\S\n]+", " ", text)
     text = _EMPTY_BRACKETS.sub("", text)
     text = re.sub(r"([(\[])[\s,;:]+", r"\1", text)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from specpress.registry import PRESSES
-from specpress.study import StudyError, canonical, expand, load_study, models_of, modules_of
+from specpress.study import StudyError, canonical, expand, load_study, models_of, modules_of, read_study
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = [*sorted((ROOT / "config").glob("*.yaml")), ROOT / "tests" / "study.yaml"]
@@ -324,6 +324,12 @@ def test_modules_of_presses_inside_a_press(inner, monkeypatch):
     monkeypatch.setitem(PRESSES, "tova", "specpress.own:Own")
     spec = {"kind": "speed", "press": {"name": "criticalkv", **inner}}
     assert modules_of(spec) == ["kvpress", "specpress.experiments.speed", "specpress.own"]
+
+
+def test_file_that_is_not_yaml_is_refused_with_the_line(tmp_path):
+    (tmp_path / "study.yaml").write_text("study: x\n  models: [\n")
+    with pytest.raises(StudyError, match=r"study.yaml is not YAML: (?s:.*)line 2"):
+        read_study(tmp_path / "study.yaml")
 
 
 @pytest.mark.parametrize("content", [None, [], "text"])

