@@ -118,17 +118,30 @@ def grouped_mask(
     `attention_mask` is transformers' padding mask (batch, slots), true where a token is real; `cache_position` only
     gives the number of queries and the device.
     """
-    queries, device = cache_position.shape[0], cache_position.device
+    queries = cache_position.shape[0]
     if attention_mask is None and queries in (1, kv_length):
         return None
-    last = torch.arange(kv_length - queries, kv_length, device=device).unsqueeze(-1)  # (queries, 1) a query's own slot
-    visible = (torch.arange(kv_length, device=device) <= last)[None, None]
-    if attention_mask is not None:
-        own = torch.arange(kv_length, device=device) == last  # a padding token sees itself, so no row is empty
-        visible = visible & (attention_mask[:, None, None, :kv_length].bool() | own)
-    mask = torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill_(~visible, torch.finfo(dtype).min)
-    groups = config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
-    return mask.repeat(1, 1, groups, 1)
+    places = torch.arange(kv_length - queries, kv_length, device=cache_position.device)[None]
+    return slot_mask(places, kv_length, config, dtype, attention_mask)
+
+
+def slot_mask(places: Tensor, slots: int, config, dtype: torch.dtype, real: Tensor | None = None) -> Tensor:
+    """Additive mask, (batch or 1, 1, groups * queries, slots): a query sees the slots up to its own.
+
+    Parameters
+    ----------
+    places : LongTensor (batch or 1, queries), the slot of each query
+    config : of a model, which says how many query heads are stacked for a KV head
+    real : Tensor (batch, slots) or None, 0 where a slot holds padding, which only its own query sees: no row is empty
+    """
+    slot, own = torch.arange(slots, device=places.device), places[:, None, :, None]
+    hidden = slot > own
+    if real is not None:
+        hidden = hidden | (real[:, None, None, :slots] == 0) & (slot != own)
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=places.device)
+    heads = config.num_attention_heads
+    groups = heads // (getattr(config, "num_key_value_heads", None) or heads)
+    return mask.masked_fill_(hidden, torch.finfo(dtype).min).repeat(1, 1, groups, 1)
 
 
 AttentionInterface.register(ATTENTION, grouped_attention)

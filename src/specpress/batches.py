@@ -68,10 +68,10 @@ class BatchLoop:
         self.trace.prefill_seconds = clock(self.device) - started
         while rows := [r for r in range(len(self.contexts)) if self._open(r)]:
             self._iterate(rows, on_tokens)
-        layers = len(self.target.cache.layers)
-        self.trace.kv_bytes = self.target.nbytes
-        self.trace.layer_slots = [max(self.target.slots)] * layers
-        self.trace.layer_kv_bytes = [self.target.nbytes // layers] * layers
+        cache = self.target.cache
+        self.trace.kv_bytes, layers = cache.nbytes, len(cache.layers)
+        self.trace.layer_slots = [max(cache.slots)] * layers
+        self.trace.layer_kv_bytes = [cache.nbytes // layers] * layers
         return self._output(), self.trace
 
     def _open(self, r: int) -> bool:
@@ -102,7 +102,7 @@ class BatchLoop:
                     committed=committed[r],
                     seconds=finished - started,
                     draft_seconds=drafted - started,
-                    slots=self.target.slots[r],
+                    slots=self.target.cache.slots[r],
                 )
                 for r, round_ in zip(rows, rounds, strict=True)
             ]
@@ -137,7 +137,7 @@ class BatchLoop:
                 gamma=max(row.gamma for row in rows),
                 seconds=rows[0].seconds,
                 draft_seconds=rows[0].draft_seconds,
-                slots=max(self.target.slots),
+                slots=max(self.target.cache.slots),
                 **sums,
             )
         )

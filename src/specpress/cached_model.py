@@ -5,10 +5,11 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import Cache
 
 from specpress.attention import ATTENTION, grouped_mask
 from specpress.cache import PreallocatedCache
-from specpress.forward import forward_of
+from specpress.forward import Forward, forward_of
 from specpress.laws import head_tokens
 from specpress.presses.compression import compress
 from specpress.presses.observation import Observations, observed_attention
@@ -51,22 +52,12 @@ class CachedModel:
         if static and self._padding is None and not self.observations and static.fit(self.model, self.cache, tokens):
             return static.feed(self.model, self.cache, tokens)[:, -keep:].clone()
         positions, mask = self._positions(tokens)
-        if self.forward is not None and self.model.config._attn_implementation == ATTENTION:
-            new, slots = tokens.shape[1], self.cache.get_seq_length()
+        new, slots = tokens.shape[1], self.cache.get_seq_length()
+        if self.model.config._attn_implementation == ATTENTION:
             queries = torch.arange(new, device=tokens.device)
             mask = grouped_mask(len(tokens), queries, slots + new, mask, self.model.dtype, self.model.config)
-            seen = self.observations.layers if self.observations else None
-            return self.forward(tokens, positions, self.cache.position + new, mask, self.cache, keep, seen)
-        observing = observed_attention(self.model, self.observations) if self.observations else nullcontext()
-        with torch.inference_mode(), observing:
-            return self.model(
-                tokens,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=keep,
-            ).logits
+        end = self.cache.position + new
+        return run(self.model, self.forward, tokens, positions, end, mask, self.cache, keep, self.observations)
 
     def _positions(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Position ids (batch or 1, n) of the tokens, and the padding mask over all slots (None without padding)."""
@@ -92,3 +83,37 @@ class CachedModel:
         """Take back tokens until at most `length` remain."""
         if length < self.length:
             self.cache.rollback(self.length - length)
+
+
+def run(
+    model: nn.Module,
+    forward: Forward | None,
+    tokens: Tensor,
+    positions: Tensor,
+    end: int,
+    mask: Tensor | None,
+    cache: Cache,
+    keep: int,
+    observations: Observations | None = None,
+) -> Tensor:
+    """One forward on a cache, by our own pass over the model's weights where there is one, else by its modules.
+
+    Parameters
+    ----------
+    forward : `forward_of` the model; it attends in one way only, so another way is left to the modules
+    mask : additive, as `specpress.attention` makes it; under another attention transformers' padding mask; or None
+    observations : what to note the forward in; None notes nothing
+
+    For the others and the result see `Forward`.
+    """
+    if forward is not None and model.config._attn_implementation == ATTENTION:
+        return forward(tokens, positions, end, mask, cache, keep, observations.layers if observations else None)
+    with torch.inference_mode(), observed_attention(model, observations) if observations else nullcontext():
+        return model(
+            tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        ).logits

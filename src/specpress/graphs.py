@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
-from specpress.attention import ATTENTION
+from specpress.attention import ATTENTION, slot_mask
 from specpress.cache import PreallocatedCache, whole_blocks
 from specpress.forward import follows_length
 
@@ -101,13 +101,6 @@ def key_of(queries: int, slots: int, capacity: int) -> Key | None:
     return Key(queries, whole_blocks(slots + queries))
 
 
-def step_mask(slots: Tensor, bucket: int, groups: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask, (1, 1, groups * queries, bucket): a query sees the slots up to its own; `slots`: (queries,)."""
-    hidden = torch.arange(bucket, device=slots.device) > slots[:, None]
-    mask = torch.zeros(hidden.shape, dtype=dtype, device=slots.device)
-    return mask.masked_fill(hidden, torch.finfo(dtype).min).repeat(groups, 1)[None, None]
-
-
 class StaticLayer(DynamicLayer):
     """A layer's buffers as a step sees them: new keys and values go to `slots`, (queries,); the bucket comes back."""
 
@@ -132,13 +125,11 @@ class Step:
     """One forward at a fixed shape on the buffers of an arena, captured when it is first called."""
 
     def __init__(self, model: nn.Module, buffers: list[list[Tensor]], key: Key, capture: Capture):
-        batch, heads = buffers[0][0].shape[:2]
         whole = {"dtype": torch.long, "device": buffers[0][0].device}
-        self.tokens = torch.zeros(batch, key.queries, **whole)
+        self.tokens = torch.zeros(len(buffers[0][0]), key.queries, **whole)
         self.positions = torch.zeros(1, key.queries, **whole)
         self.slots = torch.zeros(key.queries, **whole)
         self._model, self._key, self._capture = model, key, capture
-        self._groups = model.config.num_attention_heads // heads
         self._cache = Cache(layers=[StaticLayer(layer, self.slots, key.bucket) for layer in buffers])
         self._replay: Callable[[], Tensor] | None = None
 
@@ -152,7 +143,7 @@ class Step:
         return self._replay()
 
     def _run(self) -> Tensor:
-        mask = step_mask(self.slots, self._key.bucket, self._groups, self._model.dtype)
+        mask = slot_mask(self.slots[None], self._key.bucket, self._model.config, self._model.dtype)
         inputs = {"attention_mask": mask, "position_ids": self.positions, "past_key_values": self._cache}
         return self._model(self.tokens, **inputs, use_cache=True).logits
 

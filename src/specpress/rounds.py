@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal, RowByRow
-from specpress.laws import Law, Laws, draw, head_tokens
+from specpress.laws import Law, Laws, draw
 from specpress.ragged import RaggedModel
 from specpress.sampling import Randomness, SamplingParams
 from specpress.verification import verify
@@ -67,9 +67,9 @@ def speculate_rows(
     for r in rows:
         fed[r] = torch.cat([contexts[r][verifier.lengths[r] :], proposals[r].tokens])
     counts, standing, rounds = [len(tokens) for tokens in fed], [len(context) for context in contexts], []
-    logits, head = verifier.feed(pad_sequence(fed, batch_first=True), counts), head_tokens(verifier.model)
+    logits = verifier.feed(pad_sequence(fed, batch_first=True), counts)
     for r in rows:
-        laws = Laws(logits[r, counts[r] - len(proposals[r].tokens) - 1 : counts[r]], sampling, head)
+        laws = Laws(logits[r, counts[r] - len(proposals[r].tokens) - 1 : counts[r]], sampling, verifier.head_tokens)
         rounds.append(_judge(laws, proposals[r], randomness, verification))
         standing[r] += rounds[-1].accepted
     verifier.rollback_to(standing)

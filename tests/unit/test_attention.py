@@ -1,5 +1,7 @@
 """The cache and the attention against transformers' own, on real models of both families."""
 
+from types import SimpleNamespace
+
 import pytest
 import tiny
 import torch
@@ -102,3 +104,26 @@ def test_scores_ignore_what_the_unused_slots_hold(capacity):
     expected = torch.einsum("bhrd,bhsd->bhrs", query, key)
     torch.testing.assert_close(attention._scores(query, key), expected)
     torch.testing.assert_close(attention._scores(query[1:], key[1:]), expected[1:])
+
+
+def hidden(mask):
+    """Where an additive mask of one head hides, as 0 and 1."""
+    lowest = torch.finfo(mask.dtype).min
+    assert ((mask == 0) | (mask == lowest)).all()
+    return (mask == lowest).int()[:, 0].tolist()
+
+
+def test_a_query_sees_the_slots_up_to_its_own():
+    """Two query heads a KV head, stacked: the rows of the mask come twice."""
+    grouped = SimpleNamespace(num_attention_heads=6, num_key_value_heads=3)
+    mask = attention.slot_mask(torch.tensor([[2, 3], [0, 1]]), 5, grouped, torch.float16)
+    assert mask.dtype == torch.float16
+    assert hidden(mask) == [2 * [[0, 0, 0, 1, 1], [0, 0, 0, 0, 1]], 2 * [[0, 1, 1, 1, 1], [0, 0, 1, 1, 1]]]
+
+
+def test_only_a_padding_query_sees_padding_itself():
+    real = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    alone = SimpleNamespace(num_attention_heads=4, num_key_value_heads=None)
+    mask = attention.slot_mask(torch.arange(3)[None], 3, alone, torch.float32, real)
+    causal = [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    assert hidden(mask) == [[[0, 1, 1], [1, 0, 1], [1, 0, 0]], causal]

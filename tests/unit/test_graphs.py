@@ -16,7 +16,7 @@ from specpress import SamplingParams, generate, graphs
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
 from specpress.drafters import CompressedTarget, DraftModel
-from specpress.graphs import MAX_QUERIES, StaticSteps, has_graphs, key_of, step_mask, use_graphs
+from specpress.graphs import MAX_QUERIES, StaticSteps, has_graphs, key_of, use_graphs
 from specpress.presses import get_press
 from specpress.presses.compression import compress
 from specpress.presses.observation import Observations, observed_attention
@@ -108,13 +108,6 @@ def fed(model, tokens, script, *, capacity=300, batch=1):
 )
 def test_which_shape_a_step_has(queries, slots, capacity, key):
     assert key_of(queries, slots, capacity) == key
-
-
-def test_a_step_sees_the_slots_up_to_its_own():
-    mask = step_mask(torch.tensor([2, 3]), bucket=6, groups=2, dtype=torch.float16)
-    hidden = mask[0, 0] == torch.finfo(torch.float16).min
-    assert hidden.int().tolist() == 2 * [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1]]
-    assert (mask[0, 0][~hidden] == 0).all()
 
 
 @pytest.mark.parametrize("capture", [Again, Tape])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Proposal, check_same_vocabulary
-from specpress.laws import Law, Laws, draw, head_tokens
+from specpress.laws import Law, Laws, draw
 from specpress.ragged import RaggedModel, read_rows
 from specpress.sampling import Randomness, SamplingParams
 
@@ -36,7 +36,6 @@ class ModelRows:
         check_same_vocabulary(target, self.model)
         self._sampling, self._randomness = sampling, randomness
         self._cached = CachedModel(self.model, capacity)
-        self._head = head_tokens(self.model)
 
     def prefilled(self, target: RaggedModel, observations) -> None:
         """See `Drafter.prefilled`."""
@@ -52,7 +51,7 @@ class ModelRows:
         laws: list[list[Law]] = [[] for _ in gammas]
         logits = self._feed_fresh(contexts, open_rows) if open_rows else None
         while open_rows:
-            found = Laws(logits[open_rows], self._sampling, self._head)
+            found = Laws(logits[open_rows], self._sampling, self._ragged.head_tokens)
             tokens = draw(found, self._randomness)
             sure = [law.probability(token) for law, token in zip(found, tokens, strict=True)]
             for r, token, law in zip(open_rows, tokens, found, strict=True):
@@ -115,7 +114,7 @@ class TargetRows(ModelRows):
 
     def _refresh(self, r: int) -> None:
         """Replace row r of the draft's cache by a compressed copy of the target's."""
-        self._ragged.put(r, self._target.compressed(r, self.press))
+        self._ragged.cache.put(r, self._target.compressed(r, self.press))
         self._refreshed[r] = self._target.lengths[r]
 
     def propose(
