@@ -11,10 +11,10 @@ from specpress.batches import BatchLoop
 from specpress.cache import PreallocatedCache
 from specpress.cached_model import CachedModel
 from specpress.drafters.base import Drafter, Proposal
-from specpress.inputs import check_context, check_family, check_prompt, token_set, until_end
+from specpress.inputs import check_context, check_family, check_prompt, left_padding, token_set, until_end
 from specpress.laws import Laws, draw
 from specpress.prefill import prefill
-from specpress.presses.settings import Compression
+from specpress.presses.settings import Compression, check_even
 from specpress.rounds import speculate
 from specpress.sampling import Randomness, SamplingParams
 from specpress.schedules import Constant, Schedule
@@ -86,20 +86,18 @@ def generate(
         For input that cannot be decoded: an empty prompt, one longer than the model's context, vocabularies that
         differ, an unknown verification, a press or drafter that cannot do what is asked of it.
     """
-    _check(model, input_ids, max_new_tokens, drafter, verification)
-    compression = Compression(press, cache_budget, compression_interval)
-    padding = attention_mask if attention_mask is not None and not attention_mask.all() else None
-    if press is not None:
-        check_family(model)
-        compression.check_prompt(int(padding.sum(1).min()) if padding is not None else input_ids.shape[1])
+    _check(model, input_ids, max_new_tokens, drafter, schedule, verification)
+    compression, stop_tokens = Compression(press, cache_budget, compression_interval), token_set(eos_token_id)
+    padding = left_padding(input_ids, attention_mask)
     if press is not None and padding is not None and drafter is None:
         raise ValueError(
             "without a drafter a press takes rows of equal length: left padding would be compressed as if it were "
             "text; with a drafter every row is compressed on its own"
         )
-    stop_tokens = token_set(eos_token_id)
-    if drafter is not None and (len(input_ids) > 1 or padding is not None):
-        prompts = _rows(input_ids, padding)
+    own_ways = drafter is not None and (len(input_ids) > 1 or padding is not None)
+    prompts = _rows(input_ids, padding)
+    _check_presses(model, compression, drafter, min(map(len, prompts)), own_ways)
+    if own_ways:
         settings = {"sampling": sampling, "schedule": schedule or Constant(4), "verification": verification}
         rows = drafter.rows(len(prompts))
         batch = BatchLoop(model, prompts, max_new_tokens, rows, compression, stop_tokens, **settings)
@@ -235,18 +233,44 @@ def _rows(input_ids: Tensor, padding: Tensor | None) -> list[Tensor]:
     """The prompts of a batch without their padding, LongTensor (n,) each."""
     if padding is None:
         return list(input_ids)
-    prompts = [row[mask.bool()] for row, mask in zip(input_ids, padding, strict=True)]
-    if not all(map(len, prompts)):
-        raise ValueError("a prompt of the batch is empty: attention_mask hides a whole row")
-    return prompts
+    return [row[mask.bool()] for row, mask in zip(input_ids, padding, strict=True)]
 
 
 def _check(
-    model: nn.Module, input_ids: Tensor, max_new_tokens: int, drafter: Drafter | None, verification: str
+    model: nn.Module,
+    input_ids: Tensor,
+    max_new_tokens: int,
+    drafter: Drafter | None,
+    schedule: Schedule | None,
+    verification: str,
 ) -> None:
     """Refuse what cannot be decoded, before any work."""
     check_prompt(model, input_ids, max_new_tokens)
+    if not isinstance(drafter, Drafter | None):
+        raise ValueError(f"drafter must be a Drafter, such as DraftModel(model), got {_named(drafter)}")
+    if not isinstance(schedule, Schedule | None):
+        raise ValueError(f"schedule must be a Schedule, such as Constant(4), got {_named(schedule)}")
     if verification not in METHODS:
         raise ValueError(f"unknown verification {verification!r}; known: {', '.join(METHODS)}")
     for draft in drafter.models() if drafter else ():
         check_context(draft, input_ids.shape[1], max_new_tokens, "the draft model's")
+
+
+def _named(thing: object) -> str:
+    return f"the class {thing.__name__}" if isinstance(thing, type) else f"an object of {type(thing).__name__}"
+
+
+def _check_presses(
+    model: nn.Module, compression: Compression, drafter: Drafter | None, prompt: int, own_ways: bool
+) -> None:
+    """Refuse presses, the target's and the drafter's, that cannot compress a prompt of `prompt` tokens.
+
+    own_ways : whether several rows take, and take back, tokens of their own
+    """
+    runs = [(model, compression)] if compression.press is not None else []
+    runs += [(draft or model, Compression(press)) for draft, press in (drafter.presses() if drafter else ())]
+    for compressed, how in runs:
+        check_family(compressed)
+        how.check_prompt(prompt)
+        if own_ways:
+            check_even(how.press)

@@ -1,7 +1,9 @@
 """What can be decoded: refusals of bad input, before any work."""
 
 from collections.abc import Iterable
+from operator import index
 
+import torch
 from torch import Tensor, nn
 
 from specpress.models import FAMILIES
@@ -14,7 +16,8 @@ def check_prompt(model: nn.Module, input_ids: Tensor, max_new_tokens: int) -> No
     batch, prompt = input_ids.shape
     if prompt == 0 or batch == 0:
         raise ValueError("the prompt is empty: give at least one token, such as the beginning-of-text token")
-    if input_ids.is_floating_point() or not 0 <= int(input_ids.min()) <= int(input_ids.max()) < model.config.vocab_size:
+    whole = input_ids.dtype in (torch.int64, torch.int32)
+    if not whole or not 0 <= int(input_ids.min()) <= int(input_ids.max()) < model.config.vocab_size:
         raise ValueError(
             f"input_ids must be integers from 0 to {model.config.vocab_size - 1}, the model's vocabulary; "
             "was the prompt tokenized with another model's tokenizer?"
@@ -43,11 +46,35 @@ def check_family(model: nn.Module) -> None:
         )
 
 
+def left_padding(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+    """The mask as LongTensor (batch, prompt_len), 1 for real tokens, 0 for padding; None where no row is padded.
+
+    Raises
+    ------
+    ValueError
+        If a row has no real token, or padding anywhere but on the left.
+    """
+    if attention_mask is None:
+        return None
+    if attention_mask.shape != input_ids.shape:
+        shapes = f"{tuple(input_ids.shape)}, got {tuple(attention_mask.shape)}"
+        raise ValueError(f"attention_mask must have the shape of input_ids, {shapes}")
+    mask = (attention_mask != 0).long()
+    if not mask.any(1).all():
+        raise ValueError("a prompt of the batch is empty: attention_mask hides a whole row")
+    if (mask.diff(dim=1) < 0).any():
+        raise ValueError('attention_mask must hide padding on the left alone: pad with tokenizer.padding_side = "left"')
+    return None if mask.all() else mask
+
+
 def token_set(eos_token_id: int | Iterable[int] | None) -> frozenset[int]:
     """End-of-text tokens as a set."""
     if eos_token_id is None:
         return frozenset()
-    return frozenset([eos_token_id] if isinstance(eos_token_id, int) else eos_token_id)
+    try:
+        return frozenset([index(eos_token_id)])
+    except TypeError:  # several
+        return frozenset(map(index, eos_token_id))
 
 
 def until_end(tokens: Tensor, stop_tokens: frozenset[int]) -> Tensor:

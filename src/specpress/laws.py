@@ -16,6 +16,10 @@ from torch import Tensor
 
 from specpress.sampling import Randomness, SamplingParams
 
+NO_NUMBERS = (
+    "the model's logits are infinite or no numbers (NaN): its weights are broken, or too large for its dtype; "
+    'load it with dtype="bfloat16" or "float32"'
+)
 _ONE = np.ones(1)
 _BANDS = tuple(pairwise((2.0, 3e-4, 1e-4, 3e-5, 1e-5, 0.0)))  # of a token's mass
 
@@ -86,6 +90,11 @@ def law_of(logits: Tensor, sampling: SamplingParams, head: np.ndarray | None = N
     sampling : SamplingParams
     head : int64 (head size,), the tokens of an output head over part of the vocabulary (see `head_tokens`); None for a
         head that covers it
+
+    Raises
+    ------
+    ValueError
+        Logits that leave no law: infinite ones, or NaN.
     """
     law = point(_most_likely(logits)) if sampling.greedy else _sampled(logits, sampling)
     return law if head is None else Law(head[law.tokens], law.mass)
@@ -128,7 +137,10 @@ def _truncated(mass: np.ndarray, top_p: float) -> Law:
 
 
 def _normalised(mass: np.ndarray) -> np.ndarray:
-    return mass / np.add.reduce(mass, dtype=np.float64)
+    total = np.add.reduce(mass, dtype=np.float64)
+    if not total > 0:
+        raise ValueError(NO_NUMBERS)
+    return mass / total
 
 
 def _nucleus(mass: np.ndarray, top_p: float) -> np.ndarray:

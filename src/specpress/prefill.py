@@ -9,6 +9,7 @@ from torch import Tensor
 
 from specpress.attention import decode_attention
 from specpress.cached_model import CachedModel
+from specpress.laws import NO_NUMBERS
 from specpress.presses.observation import Observations
 from specpress.presses.settings import needs_attention_weights, recent_tokens
 
@@ -58,10 +59,16 @@ def _observing_press(drafter: Drafter | None):
 
 
 def read(cached: CachedModel, prompt: Tensor, *presses, keep: int = 1) -> Tensor:
-    """Feed a prompt with the attention that the presses can learn from; returns the last `keep` logits."""
+    """Feed a prompt with the attention that the presses can learn from; returns the last `keep` logits.
+
+    Raises ValueError if they are no numbers: greedy decoding would go on regardless.
+    """
     eager = any(needs_attention_weights(press) for press in presses)
     with decode_attention(cached.model, implementation="eager") if eager else nullcontext():
-        return cached.feed(prompt, keep)
+        logits = cached.feed(prompt, keep)
+    if logits[:, -1].isnan().any():
+        raise ValueError(NO_NUMBERS)
+    return logits
 
 
 def keep_observing(cached: CachedModel | RaggedModel, *presses) -> None:

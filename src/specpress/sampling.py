@@ -18,7 +18,8 @@ class SamplingParams:
     Parameters
     ----------
     temperature : float
-        Divides the logits; 0 is greedy decoding (all mass on the most likely token).
+        Divides the logits; 0 is greedy decoding (all mass on the most likely token). At least 1e-30 otherwise: logits
+        divided by less overflow.
     top_k : int
         Keep the k most likely tokens; 0 keeps all.
     top_p : float
@@ -29,7 +30,7 @@ class SamplingParams:
     Raises
     ------
     ValueError
-        temperature < 0, top_k < 0 or top_p outside (0, 1].
+        temperature neither 0 nor from 1e-30 on, top_k < 0 or top_p outside (0, 1].
     """
 
     temperature: float = 1.0
@@ -38,8 +39,8 @@ class SamplingParams:
     seed: int = 0
 
     def __post_init__(self):
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature must be 0 (greedy) or a positive number, got {self.temperature}")
+        if self.temperature != 0 and not 1e-30 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature must be 0 (greedy) or a positive number from 1e-30, got {self.temperature}")
         if self.top_k < 0:
             raise ValueError(f"top_k must be 0 (keep all tokens) or positive, got {self.top_k}")
         if not 0 < self.top_p <= 1:

@@ -6,7 +6,8 @@ import torch
 
 from specpress import SamplingParams, generate
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
-from specpress.presses import get_press
+from specpress.presses import get_press, list_presses
+from specpress.presses.catalogue import ABILITIES, REFUSED, Ability
 from specpress.presses.survey import example
 from specpress.schedules import AIMD, Confidence, Constant
 
@@ -15,6 +16,10 @@ GREEDY = SamplingParams(temperature=0)
 
 def knorm(ratio=0.5):
     return get_press("knorm", compression_ratio=ratio)
+
+
+def wrapped(press):
+    return get_press("composed", presses=[press])
 
 
 DRAFTERS = {
@@ -161,7 +166,10 @@ def test_growing_past_the_allocated_slots_changes_nothing(monkeypatch):
             {"press": knorm(), "attention_mask": torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])},
             "takes rows of equal length",
         ),
-        ({"drafter": PromptLookup(), "press": example("adakv", 0.5)}, "same number of slots in every layer"),
+        ({"drafter": PromptLookup(), "press": example("adakv")}, "in every layer, which AdaKVPress does not"),
+        ({"drafter": DraftModel(tiny.llama(1), press=example("simlayerkv"))}, "which SimLayerKVPress does not"),
+        ({"drafter": CompressedTarget(wrapped(example("pyramidkv")))}, "which ComposedPress does not"),
+        ({"drafter": Cascade(tiny.llama(1), CompressedTarget(example("dms")))}, "which DMSPress does not"),
         (
             {"drafter": PromptLookup(), "attention_mask": torch.tensor([[0, 0, 0, 0], [1, 1, 1, 1]])},
             "attention_mask hides a whole row",
@@ -170,5 +178,35 @@ def test_growing_past_the_allocated_slots_changes_nothing(monkeypatch):
     ],
 )
 def test_batches_that_cannot_be_drafted_for_are_refused(arguments, said):
+    model = tiny.llama()
+    model.forward = lambda *_, **__: pytest.fail("refused after a forward")
+    settings = {"max_new_tokens": 5, "attention_mask": None} | arguments
+    tokens = tiny.prompt(20 if settings["attention_mask"] is None else 4, batch=2)
     with pytest.raises(ValueError, match=said):
-        generate(tiny.llama(), tiny.prompt(4, batch=2), max_new_tokens=5, **arguments)
+        generate(model, tokens, **settings)
+
+
+def test_a_press_of_ones_own_that_keeps_what_it_likes_is_refused_when_it_has():
+    """Nothing says so before it runs."""
+
+    class Uneven(type(knorm())):
+        def compress(self, module, hidden_states, keys, values, attentions, kwargs):
+            kept = 5 + module.layer_idx
+            return keys[:, :, :kept], values[:, :, :kept]
+
+    with pytest.raises(ValueError, match="same number of slots in every layer"):
+        generate(tiny.llama(), tiny.prompt(20, batch=2), max_new_tokens=5, drafter=PromptLookup(), press=Uneven(0.5))
+
+
+def even():
+    """Presses that are not refused for a batch with a drafter."""
+    abilities = {name: ABILITIES.get(name, Ability()) for name in list_presses()}
+    return [name for name, ability in abilities.items() if ability.even and ability.status != REFUSED]
+
+
+@pytest.mark.parametrize("name", even())
+def test_presses_that_are_not_refused_for_a_batch_keep_as_many_slots_in_every_layer(name):
+    model, tokens = tiny.llama(), tiny.prompt(60, batch=2)
+    settings = {"max_new_tokens": 8, "sampling": GREEDY, "press": example(name)}
+    alone = torch.cat([generate(model, row[None], **settings).tokens for row in tokens])
+    assert torch.equal(generate(model, tokens, drafter=PromptLookup(), **settings).tokens, alone)

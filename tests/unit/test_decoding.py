@@ -1,5 +1,6 @@
 """The loop against transformers' own generate (greedy), and its law against the target's (sampled)."""
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -180,6 +181,29 @@ def test_on_tokens_sees_every_token_in_order():
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
         ({"verification": "guess"}, "unknown verification 'guess'; known: token, block"),
         ({"drafter": DraftModel(tiny.llama(1, vocabulary=50))}, "vocabulary of 50 tokens, the target one of 48"),
+        (
+            {"drafter": tiny.llama(1)},
+            "drafter must be a Drafter, such as DraftModel\\(model\\), got an object of L",
+        ),
+        ({"drafter": PromptLookup}, "drafter must be a Drafter, .*, got the class PromptLookup"),
+        ({"drafter": PromptLookup(), "schedule": 4}, "schedule must be a Schedule, such as Constant\\(4\\), got"),
+        ({"input_ids": torch.ones(1, 4, dtype=torch.bool)}, "must be integers from 0 to 47"),
+        (
+            {"drafter": CompressedTarget(get_press("snapkv", compression_ratio=0.5))},
+            "a prompt of 4 tokens is too short for it",
+        ),
+        (
+            {"drafter": DraftModel(tiny.llama(1), press=get_press("snapkv", compression_ratio=0.5))},
+            "a prompt of 4 tokens is too short for it",
+        ),
+        (
+            {"drafter": Cascade(tiny.llama(1), CompressedTarget(get_press("snapkv", compression_ratio=0.5)))},
+            "a prompt of 4 tokens is too short for it",
+        ),
+        ({"attention_mask": torch.ones(1, 3)}, "must have the shape of input_ids, \\(1, 4\\), got \\(1, 3\\)"),
+        ({"attention_mask": torch.tensor([[1, 1, 1, 0]])}, "must hide padding on the left alone"),
+        ({"attention_mask": torch.tensor([[0, 1, 0, 1]])}, "must hide padding on the left alone"),
+        ({"attention_mask": torch.zeros(1, 4)}, "attention_mask hides a whole row"),
         ({"cache_budget": 100}, "cache_budget needs a press"),
         (
             {"press": get_press("knorm"), "attention_mask": torch.tensor([[0, 1, 1, 1]])},
@@ -190,12 +214,58 @@ def test_on_tokens_sees_every_token_in_order():
 def test_bad_input_is_refused(arguments, said):
     arguments = {"input_ids": tiny.prompt(4), "max_new_tokens": 5} | arguments
     with pytest.raises(ValueError, match=said):
-        generate(tiny.llama(), arguments.pop("input_ids"), **arguments)
+        generate(unread(tiny.llama()), arguments.pop("input_ids"), **arguments)
 
 
-def test_a_press_on_an_unsupported_family_is_refused():
+def unread(model):
+    """The model; the test fails if it is run."""
+    model.forward = lambda *_, **__: pytest.fail("refused after a forward")
+    return model
+
+
+@pytest.mark.parametrize("use", ["target", "drafts for itself", "draft", "verifies in a cascade"])
+def test_a_press_on_an_unsupported_family_is_refused(use):
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    other = GPT2LMHeadModel(GPT2Config(vocab_size=tiny.VOCABULARY, n_embd=16, n_layer=1, n_head=2))
+    other = unread(GPT2LMHeadModel(GPT2Config(vocab_size=tiny.VOCABULARY, n_embd=16, n_layer=1, n_head=2)))
+    llama, press = unread(tiny.llama()), get_press("knorm", compression_ratio=0.5)
+    model, arguments = {
+        "target": (other, {"press": press}),
+        "drafts for itself": (other, {"drafter": CompressedTarget(press)}),
+        "draft": (llama, {"drafter": DraftModel(other, press=press)}),
+        "verifies in a cascade": (llama, {"drafter": Cascade(other, CompressedTarget(press))}),
+    }[use]
     with pytest.raises(ValueError, match="presses do not support model family 'gpt2', only gpt_neox and llama"):
-        generate(other, tiny.prompt(4), max_new_tokens=5, press=get_press("knorm", compression_ratio=0.5))
+        generate(model, tiny.prompt(4), max_new_tokens=5, **arguments)
+
+
+@pytest.mark.parametrize(("temperature", "wrong"), [(0, float("nan")), (1, float("nan")), (1, float("inf"))])
+def test_logits_that_are_no_numbers_are_refused(temperature, wrong):
+    model = tiny.llama()
+    bias = torch.zeros(tiny.VOCABULARY)
+    bias[3] = wrong
+    model.get_output_embeddings().bias = torch.nn.Parameter(bias)
+    with pytest.raises(ValueError, match="logits are infinite or no numbers"):
+        generate(model, tiny.prompt(4), max_new_tokens=5, sampling=SamplingParams(temperature))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+@pytest.mark.parametrize("drafter", [None, PromptLookup()])
+def test_a_mask_may_be_of_any_dtype(dtype, drafter):
+    tokens, mask = tiny.prompt(6, batch=2), torch.tensor([[0, 0, 1, 1, 1, 1], [1] * 6])
+    settings = {"max_new_tokens": 8, "sampling": GREEDY, "drafter": drafter}
+    expected = generate(tiny.llama(), tokens, attention_mask=mask, **settings).tokens
+    assert torch.equal(generate(tiny.llama(), tokens, attention_mask=mask.to(dtype), **settings).tokens, expected)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("made", [int, np.int64, torch.tensor])
+def test_end_of_text_may_be_a_number_of_any_kind(made, several):
+    """Cut in the middle of a block that was accepted whole."""
+    model, tokens = tiny.llama(), tiny.prompt(10)
+    plain = generate(model, tokens, max_new_tokens=20, sampling=GREEDY).tokens[0].tolist()
+    stop = plain[7]
+    settings = {"max_new_tokens": 20, "sampling": GREEDY, "schedule": Constant(5)}
+    eos = [made(stop), made(999)] if several else made(stop)
+    stopped = generate(model, tokens, drafter=DraftModel(tiny.llama()), eos_token_id=eos, **settings).tokens
+    assert stopped[0].tolist() == plain[: plain.index(stop) + 1]

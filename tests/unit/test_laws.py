@@ -90,6 +90,20 @@ def test_laws_are_a_sequence():
         laws[4]
 
 
+@pytest.mark.parametrize("sampling", [SamplingParams(), SamplingParams(top_p=0.9), SamplingParams(top_k=2)])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_leave_no_law(sampling, wrong):
+    with pytest.raises(ValueError, match="logits are infinite or no numbers"):
+        law_of(torch.tensor([1.0, wrong, 2.0]), sampling)
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-6, 1.0])
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_tokens_that_cannot_come_and_small_temperatures_leave_a_law(temperature, top_p):
+    law = law_of(torch.tensor([-torch.inf, 40.0, -3e4, -torch.inf]), SamplingParams(temperature, top_p=top_p))
+    assert law.dense(4).tolist() == [0, 1, 0, 0]
+
+
 def test_a_nucleus_that_rounding_leaves_short_of_top_p_holds_every_token_once():
     logits = next(x for x in map(seeded, range(100)) if float(x.softmax(-1).double().sum()) < 1 - 1e-9)
     law = law_of(logits, SamplingParams(top_p=1 - 1e-12))

@@ -12,8 +12,9 @@ from transformers.models.gpt_neox.modeling_gpt_neox import apply_rotary_pos_emb
 from specpress import SamplingParams, generate
 from specpress.attention import ATTENTION, decode_attention
 from specpress.cached_model import CachedModel
+from specpress.drafters import CompressedTarget, DraftModel
 from specpress.prefill import read
-from specpress.presses import get_press, list_presses
+from specpress.presses import Compression, get_press, list_presses
 from specpress.presses.catalogue import REFUSED
 from specpress.presses.compression import compress
 from specpress.presses.gpt_neox import channel_order
@@ -327,9 +328,9 @@ def test_every_refusal_says_why():
 
 
 def test_what_is_no_press_is_refused():
-    model = tiny.llama()
-    with pytest.raises(ValueError, match="object does not compress a cache: it is no kvpress press"):
-        compressed(model, tiny.prompt(10), object())
+    for use in (Compression, CompressedTarget, lambda press: DraftModel(tiny.llama(1), press=press)):
+        with pytest.raises(ValueError, match="'knorm' does not compress a cache: it is no kvpress press"):
+            use("knorm")
 
 
 def test_list_presses_covers_kvpress():

@@ -60,6 +60,7 @@ def test_a_seed_gives_the_same_uniforms():
     [
         ({"temperature": -0.1}, "temperature must be"),
         ({"temperature": float("nan")}, "temperature must be"),
+        ({"temperature": 1e-40}, "temperature must be 0 \\(greedy\\) or a positive number from 1e-30"),
         ({"top_p": 0.0}, "top_p must lie in"),
         ({"top_p": 1.1}, "top_p must lie in"),
         ({"top_k": -1}, "top_k must be"),

@@ -63,6 +63,13 @@ class Drafter:
         """The models this drafter runs, so that the loop can set them up."""
         return ()
 
+    def presses(self) -> Iterable[tuple[nn.Module | None, object]]:
+        """The presses this drafter runs on the prompt, so that the loop can refuse those that cannot run.
+
+        Each comes with the model whose cache it compresses; None is the model that verifies.
+        """
+        return ()
+
     def rows(self, batch: int) -> "RowByRow":
         """What drafts for a batch of sequences: a copy of this drafter for each, unless a drafter knows better.
 

@@ -51,6 +51,10 @@ class Cascade(Drafter):
         """See `Drafter.models`."""
         return (self.model, *self.drafter.models())
 
+    def presses(self) -> list[tuple[nn.Module, object]]:
+        """See `Drafter.presses`; the model that verifies the inner drafter is the intermediate one."""
+        return [(model or self.model, press) for model, press in self.drafter.presses()]
+
     def rows(self, batch: int) -> "CascadeRows":
         """See `Drafter.rows`: one forward of the intermediate model serves the whole batch."""
         return CascadeRows(self, batch)

@@ -14,7 +14,7 @@ from specpress.drafters.base import Drafter, Proposal
 from specpress.drafters.rows import TargetRows
 from specpress.presses.compression import compress
 from specpress.presses.observation import Observations
-from specpress.presses.settings import check_repeatable
+from specpress.presses.settings import check_repeatable, check_runs
 from specpress.sampling import Randomness, SamplingParams
 
 
@@ -29,6 +29,11 @@ class CompressedTarget(Drafter):
     interval : int or None
         Copy and compress the target's cache anew once this many tokens have been committed; None does it only after the
         prompt. Tokens keep their true positions.
+
+    Raises
+    ------
+    ValueError
+        A press that cannot run, or not again and again with an interval; an interval under 1.
     """
 
     observes = True
@@ -36,6 +41,7 @@ class CompressedTarget(Drafter):
     def __init__(self, press, interval: int | None = None):
         if interval is not None and interval < 1:
             raise ValueError(f"interval must be at least 1 token, got {interval}")
+        check_runs(press)
         if interval is not None:
             check_repeatable(press)
         self.press, self.interval = press, interval
@@ -55,6 +61,10 @@ class CompressedTarget(Drafter):
         self._cached.cache = self._target.cache.clone()
         compress(self._cached.cache, self.press, self._observations)
         self._refreshed = self._target.length
+
+    def presses(self) -> tuple[tuple[None, object]]:
+        """See `Drafter.presses`."""
+        return ((None, self.press),)
 
     def rows(self, batch: int) -> TargetRows:
         """See `Drafter.rows`: one forward serves the whole batch; each row is copied and compressed on its own."""

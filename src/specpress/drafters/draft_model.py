@@ -9,6 +9,7 @@ from specpress.drafters.autoregressive import draft
 from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
 from specpress.drafters.rows import ModelRows
 from specpress.prefill import prefill
+from specpress.presses.settings import check_runs
 from specpress.sampling import Randomness, SamplingParams
 
 
@@ -22,9 +23,16 @@ class DraftModel(Drafter):
     press : a kvpress ScorerPress or None
         Compresses the draft's cache once, after the prompt. The output law stays the target's: verification does not
         look at this cache.
+
+    Raises
+    ------
+    ValueError
+        A press that cannot run.
     """
 
     def __init__(self, model: nn.Module, press=None):
+        if press is not None:
+            check_runs(press)
         self.model, self.press = model, press
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
@@ -36,6 +44,10 @@ class DraftModel(Drafter):
     def models(self) -> tuple[nn.Module]:
         """See `Drafter.models`."""
         return (self.model,)
+
+    def presses(self) -> tuple[tuple[nn.Module, object], ...]:
+        """See `Drafter.presses`."""
+        return () if self.press is None else ((self.model, self.press),)
 
     def rows(self, batch: int) -> ModelRows:
         """See `Drafter.rows`: one forward of the draft model serves the whole batch."""

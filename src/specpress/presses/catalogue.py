@@ -17,11 +17,13 @@ class Ability:
     status : EVICTS, PROMPT_ONLY (not under a cache budget), QUALITY_ONLY (saves no memory), or REFUSED
     reason : why it is not EVICTS; for REFUSED, what is missing and where to get it
     eager : it scores attention weights, so the prompt is read with eager attention
+    even : it keeps as many slots in every layer and head, and hides none
     """
 
     status: str = EVICTS
     reason: str = ""
     eager: bool = False
+    even: bool = True
 
 
 _EVERY_TOKEN = "scores from the hidden states of every token, which are not kept while decoding"
@@ -34,7 +36,7 @@ _BUDGET = (
 _REPLAY = "reads the prompt a second time through a patched forward, with the tokenizer of the model's hub name"
 
 ABILITIES = {
-    "adakv": Ability(QUALITY_ONLY, _MASKS),
+    "adakv": Ability(QUALITY_ONLY, _MASKS, even=False),
     "block": Ability(PROMPT_ONLY, _EVERY_TOKEN),
     "cam": Ability(REFUSED, f"merges values while decoding: {_BUDGET}"),
     "chunk": Ability(PROMPT_ONLY, _OWN_WAY),
@@ -42,9 +44,9 @@ ABILITIES = {
     "compactor": Ability(PROMPT_ONLY, _EVERY_TOKEN),
     "composed": Ability(PROMPT_ONLY, _OWN_WAY),
     "compression_ratio_decoding": Ability(REFUSED, _BUDGET),
-    "critical_adakv": Ability(QUALITY_ONLY, _MASKS),
+    "critical_adakv": Ability(QUALITY_ONLY, _MASKS, even=False),
     "decoding": Ability(REFUSED, _BUDGET),
-    "dms": Ability(QUALITY_ONLY, _MASKS),
+    "dms": Ability(QUALITY_ONLY, _MASKS, even=False),
     "duo_attention": Ability(
         REFUSED, "needs attention patterns of the model: github.com/mit-han-lab/duo-attention, attn_patterns"
     ),
@@ -65,12 +67,12 @@ ABILITIES = {
     "merging": Ability(PROMPT_ONLY, _OWN_WAY),
     "non_causal_attn": Ability(PROMPT_ONLY, _EVERY_TOKEN),
     "observed_attention": Ability(PROMPT_ONLY, "scores attention weights, which exist after the prompt", eager=True),
-    "per_layer_compression": Ability(PROMPT_ONLY, _LENGTHS),
+    "per_layer_compression": Ability(PROMPT_ONLY, _LENGTHS, even=False),
     "prefill_decoding": Ability(REFUSED, _BUDGET),
-    "pyramidkv": Ability(PROMPT_ONLY, _LENGTHS),
+    "pyramidkv": Ability(PROMPT_ONLY, _LENGTHS, even=False),
     "qfilter": Ability(REFUSED, "needs trained filters of the model: hub repositories nthngdy/*_qfilt"),
     "restorekv": Ability(REFUSED, "needs trained adapters of the model: hub repositories higokri/RestoreKV-*"),
-    "simlayerkv": Ability(PROMPT_ONLY, _LENGTHS),
+    "simlayerkv": Ability(PROMPT_ONLY, _LENGTHS, even=False),
     "think": Ability(QUALITY_ONLY, "sets key channels to zero instead of evicting slots"),
 }
 
@@ -81,7 +83,8 @@ def ability_of(press) -> Ability:
     """What a press object can do: the least of what it and the presses inside it can."""
     found = [_of_class(type(press)), *(ability_of(inner) for inner in inner_presses(press))]
     worst = max(found, key=lambda ability: [EVICTS, PROMPT_ONLY, QUALITY_ONLY, REFUSED].index(ability.status))
-    return Ability(worst.status, worst.reason, eager=any(ability.eager for ability in found))
+    eager, even = any(ability.eager for ability in found), all(ability.even for ability in found)
+    return Ability(worst.status, worst.reason, eager, even)
 
 
 def inner_presses(press) -> list:

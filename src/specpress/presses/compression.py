@@ -41,14 +41,8 @@ def compress(
     Raises
     ------
     ValueError
-        If the press cannot run: it is none, it needs attention weights that were not observed, or fails on this cache.
+        If the press fails on this cache, or what it needs was not observed.
     """
-    from kvpress import BasePress  # takes seconds to import, and only compression needs it
-
-    if not isinstance(press, BasePress):
-        raise ValueError(
-            f"{type(press).__name__} does not compress a cache: it is no kvpress press (kvpress.BasePress)"
-        )
     press.post_init_from_model(observations.model)
     before, position = cache.slots, cache.position
     with _seeded(cache.seen):

@@ -44,9 +44,7 @@ class Compression:
             if self.cache_budget is not None:
                 raise ValueError("cache_budget needs a press that says which slots to keep")
             return
-        ability = ability_of(self.press)
-        if ability.status == REFUSED:
-            raise ValueError(f"{type(self.press).__name__} cannot run here: it {ability.reason}")
+        check_runs(self.press)
         if self.cache_budget is not None:
             self._check_budget()
 
@@ -87,6 +85,29 @@ class Compression:
     def due(self, seen: int, prompt: int) -> bool:
         """Whether a cache that has seen `seen` tokens is to be compressed before the next one is fed."""
         return self.cache_budget is not None and seen > prompt and (seen - prompt) % self.interval == 0
+
+
+def check_runs(press) -> None:
+    """Raise ValueError unless `press` is one that can compress a cache here."""
+    from kvpress import BasePress  # takes seconds to import, which the class of a press has taken already
+
+    if not isinstance(press, BasePress):
+        raise ValueError(
+            f"{press!r} does not compress a cache: it is no kvpress press (kvpress.BasePress); "
+            'specpress.presses.get_press("knorm", compression_ratio=0.5) makes one'
+        )
+    ability = ability_of(press)
+    if ability.status == REFUSED:
+        raise ValueError(f"{type(press).__name__} cannot run here: it {ability.reason}")
+
+
+def check_even(press) -> None:
+    """Raise ValueError if `press` cannot compress the cache of a batch whose rows accept tokens of their own."""
+    if not ability_of(press).even:
+        raise ValueError(
+            f"drafting for a batch needs a press that keeps the same number of slots in every layer, which "
+            f"{type(press).__name__} does not; take another press, or decode one sequence at a time"
+        )
 
 
 def check_repeatable(press) -> None:
