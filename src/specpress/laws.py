@@ -6,6 +6,7 @@ tested against is `specpress.sampling.probabilities`.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from math import nextafter
 from typing import NamedTuple
@@ -49,7 +50,9 @@ class Law(NamedTuple):
         return float(self.mass[found]) if self.tokens[found] == token else 0.0
 
     def at(self, tokens: np.ndarray) -> np.ndarray:
-        """The mass of each of `tokens`, int64 (m,): float64 (m,)."""
+        """The mass of each of `tokens`, int64 (m,): float64 (m,), not to be written to."""
+        if tokens is self.tokens:  # as between laws that cover the whole vocabulary
+            return self.mass
         return self.dense(1 + max(np.maximum.reduce(self.tokens), np.maximum.reduce(tokens)))[tokens]
 
     def dense(self, vocabulary: int) -> np.ndarray:
@@ -132,8 +135,16 @@ def _sampled(logits: Tensor, sampling: SamplingParams) -> Law:
 
 
 def _truncated(mass: np.ndarray, top_p: float) -> Law:
-    kept = _nucleus(mass, top_p) if top_p < 1 else np.arange(len(mass))
+    if top_p == 1:
+        return Law(_all_tokens(len(mass)), _normalised(mass))
+    kept = _nucleus(mass, top_p)
     return Law(kept, _normalised(mass[kept]))
+
+
+@cache
+def _all_tokens(vocabulary: int) -> np.ndarray:
+    """int64 (vocabulary,), one and the same for all laws that cover a vocabulary of that size."""
+    return np.arange(vocabulary)
 
 
 def _normalised(mass: np.ndarray) -> np.ndarray:

@@ -69,7 +69,9 @@ def residual(target: Law, draft: Law, weight: float = 1.0) -> Law:
 
 def _excess(target: Law, draft: Law, weight: float) -> np.ndarray:
     """max(weight P - Q, 0) on P's tokens; nothing is left elsewhere."""
-    return np.maximum(weight * target.mass - draft.at(target.tokens), 0)
+    excess = weight * target.mass
+    excess -= draft.at(target.tokens)
+    return np.maximum(excess, 0, out=excess)
 
 
 def _ratio(target: Law, draft: Law, token: int) -> float:

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specpress.laws import Law, point
-from specpress.sampling import Randomness
+from specpress.laws import Law, law_of, point
+from specpress.sampling import Randomness, SamplingParams
 from specpress.verification import BlockPlan, TokenPlan, residual, verify
 
 RULES = {"token": TokenPlan, "block": BlockPlan}
@@ -153,6 +153,17 @@ def test_residual_of_equal_laws_is_the_law_itself():
     law, other = Law(np.arange(2), np.array([0.25, 0.75])), Law(np.arange(2), np.array([0.75, 0.25]))
     assert residual(law, law) == law
     assert residual(law, other).mass.tolist() == [0, 0.5]
+
+
+def test_laws_over_the_whole_vocabulary_are_compared_place_by_place_and_left_as_they_are():
+    target, draft = (
+        law_of(logits, SamplingParams()) for logits in (torch.tensor([0.0, 1, 2]), torch.tensor([2.0, 1, 0]))
+    )
+    assert target.tokens is draft.tokens
+    before = [law.mass.copy() for law in (target, draft)]
+    expected = np.maximum(0.5 * target.mass - draft.dense(3), 0)
+    assert residual(target, draft, 0.5).dense(3).tolist() == expected.tolist()
+    assert [law.mass.tolist() for law in (target, draft)] == [mass.tolist() for mass in before]
 
 
 def test_token_verification_does_not_look_behind_a_rejection():
