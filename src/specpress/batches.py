@@ -141,7 +141,9 @@ class BatchLoop:
                 **sums,
             )
         )
-        self.schedule.update(rows[turn % len(rows)])
+        teacher = rows[turn % len(rows)]
+        if teacher.proposed:
+            self.schedule.update(teacher)
 
     def _output(self) -> Tensor:
         rows = [context[length:] for context, length in zip(self.contexts, self.prompt_lengths, strict=True)]

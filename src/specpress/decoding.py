@@ -178,7 +178,8 @@ class _Loop:
             slots=self.target.cache.slots,
         )
         self.trace.iterations.append(iteration)
-        self.schedule.update(iteration)
+        if proposed:
+            self.schedule.update(iteration)
 
     def _gamma(self) -> int:
         """Tokens to draft: what the schedule asks for, up to the limit and to where the cache is compressed next."""

@@ -27,14 +27,16 @@ def forward_of(model: nn.Module) -> "Forward | None":
     A change that autograd does not count (through `.data`) is noticed where it reaches the first row of a weight.
 
     None for a model that only its own modules can run: another family, training mode, adapters or quantised maps in
-    place of the linear ones, or hooks that expect to see the forward.
+    place of the linear ones, or hooks that expect to see the forward (as where layers lie on several devices).
     """
+    kind = _KINDS.get(type(model))
+    if kind is None or model.training or _is_watched(model):
+        return None
     stamp, rows = _stamp(model), torch.cat([p.detach()[:1].flatten() for p in model.parameters()])
     known = _passes.get(model)
     if known is None or known[0] != stamp or not torch.equal(known[1], rows):
-        kind = _KINDS.get(type(model))
-        known = _passes[model] = (stamp, rows, kind(model) if kind and _is_plain(model) else None)
-    return None if model.training or _is_watched(model) else known[2]
+        known = _passes[model] = (stamp, rows, kind(model) if _is_plain(model) else None)
+    return known[2]
 
 
 def _stamp(model: nn.Module) -> tuple:

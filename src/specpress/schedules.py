@@ -21,7 +21,7 @@ class Schedule:
         self.gamma = gamma
 
     def update(self, iteration: Iteration) -> None:
-        """Learn from a finished round."""
+        """Learn from a finished round in which tokens were drafted: one without has nothing to teach."""
 
     def stop(self, probability: float) -> bool:
         """Whether to draft no further, given the draft's probability of the token just included."""
@@ -39,24 +39,27 @@ class Constant(Schedule):
 class AIMD(Schedule):
     """Additive increase, multiplicative decrease, the original study's "dynamic gamma".
 
-    All drafted tokens accepted: gamma + increase; otherwise max(floor, gamma // 2). `cap` bounds it (None: unbounded).
+    All drafted tokens accepted: gamma + increase; otherwise gamma // 2. It stays within [floor, cap] from the start (a
+    cap of None does not bound it).
     """
 
     def __init__(self, initial: int = 4, *, floor: int = 4, cap: int | None = None, increase: int = 1):
         _at_least_one(initial=initial, floor=floor, cap=cap, increase=increase)
         if cap is not None and cap < floor:
             raise ValueError(f"cap ({cap}) must not be under floor ({floor})")
-        super().__init__(initial)
         self.floor, self.cap, self.increase = floor, cap, increase
+        super().__init__(self._bounded(initial))
+
+    def _bounded(self, gamma: int) -> int:
+        gamma = max(gamma, self.floor)
+        return gamma if self.cap is None else min(gamma, self.cap)
 
     def update(self, iteration: Iteration) -> None:
         """Grow after full acceptance of all that was asked for, halve after a rejection."""
         if iteration.accepted < iteration.proposed:
-            self.gamma = max(self.floor, self.gamma // 2)
+            self.gamma = self._bounded(self.gamma // 2)
         elif iteration.proposed >= self.gamma:
-            self.gamma += self.increase
-            if self.cap is not None:
-                self.gamma = min(self.gamma, self.cap)
+            self.gamma = self._bounded(self.gamma + self.increase)
 
 
 class PlusMinusOne(Schedule):
@@ -124,8 +127,6 @@ class Optimal(Schedule):
 
     def update(self, iteration: Iteration) -> None:
         """Add a round to the estimates and choose the best gamma under them."""
-        if not iteration.proposed:
-            return
         self._accepted += iteration.accepted
         self._tested += iteration.accepted + (iteration.accepted < iteration.proposed)
         self._draft_seconds += iteration.draft_seconds

@@ -6,7 +6,7 @@ import tiny
 import torch
 
 from specpress import SamplingParams, generate
-from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
+from specpress.drafters import Cascade, CompressedTarget, Drafter, DraftModel, PromptLookup, Proposal
 from specpress.presses import get_press
 from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
 
@@ -108,6 +108,23 @@ def test_a_press_gives_the_tokens_of_kvpress_own_context_manager():
             expected.append(logits.argmax(-1))
     ours = generate(model, tokens, max_new_tokens=20, sampling=GREEDY, press=press).tokens
     assert torch.equal(ours, torch.cat(expected, 1))
+
+
+class Silent(Drafter):
+    """Never has anything to propose."""
+
+    def propose(self, context, gamma, stop):
+        return Proposal(context[:0], [])
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("made", [AIMD, Heuristic, Optimal, PlusMinusOne])
+def test_rounds_without_a_draft_teach_a_schedule_nothing(made, rows):
+    model, tokens, schedule = tiny.llama(), tiny.prompt(5, batch=rows), made()
+    settings = {"max_new_tokens": 12, "sampling": GREEDY}
+    drafted = generate(model, tokens, drafter=Silent(), schedule=schedule, **settings)
+    assert torch.equal(drafted.tokens, generate(model, tokens, **settings).tokens)
+    assert schedule.gamma == made().gamma
 
 
 def test_perfect_drafts_are_all_accepted():

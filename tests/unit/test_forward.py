@@ -135,6 +135,13 @@ def test_it_stands_aside_for_what_only_modules_can_do():
     assert forward_of(model) is None
 
 
+def test_it_stands_aside_for_layers_on_several_devices():
+    """Hooks bring what each of them needs to its device; weights of both cannot even be compared with those known."""
+    model = tiny.llama()
+    model.model.layers[1].to("meta").register_forward_pre_hook(lambda *_: None)
+    assert forward_of(model) is None
+
+
 def test_another_attention_than_ours_is_left_to_the_model():
     model = tiny.llama()
     cached = CachedModel(model, capacity=20)

@@ -32,6 +32,10 @@ def test_aimd_floor_and_cap():
     assert play(AIMD(initial=2, floor=1, cap=3), [True, True, False, False]) == [3, 3, 1, 1]
 
 
+def test_aimd_starts_within_its_bounds():
+    assert (AIMD(initial=2, floor=3).gamma, AIMD(initial=9, cap=6).gamma) == (3, 6)
+
+
 def test_aimd_does_not_grow_on_a_round_that_was_cut_short():
     schedule = AIMD()
     schedule.update(finished(4, accepted=2, proposed=2))  # fewer proposed than asked for

@@ -106,8 +106,9 @@ class RowObservations:
     def append(self, seen: Observations, starts: Sequence[int], counts: Sequence[int]) -> None:
         """Add what one forward of all rows was given: of row r counts[r] tokens, its own from starts[r] on."""
         for r, (row, start, count) in enumerate(zip(self.rows, starts, counts, strict=True)):
-            for layer, new in zip(row.layers, seen.layers if count else (), strict=bool(count)):
-                layer.append(new.hidden_states[r : r + 1, :count], start)
+            if count:
+                for layer, new in zip(row.layers, seen.layers, strict=True):
+                    layer.append(new.hidden_states[r : r + 1, :count], start)
 
     def keep_last(self, tokens: int) -> None:
         """See `Observations.keep_last`."""
