@@ -7,6 +7,7 @@ import torch
 from specpress import SamplingParams, generate
 from specpress.drafters import Cascade, CompressedTarget, DraftModel
 from specpress.presses import get_press
+from specpress.presses.survey import example
 from specpress.schedules import Constant
 
 GREEDY = SamplingParams(temperature=0)
@@ -77,3 +78,15 @@ def test_both_caches_compressed_equal_autoregressive_decoding_on_the_targets():
 def test_an_impossible_interval_is_refused():
     with pytest.raises(ValueError, match="interval must be at least 1 token, got 0"):
         CompressedTarget(knorm(), interval=0)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("name", ["snapkv", "optimized_hybrid", "streaming_llm"])
+def test_a_draft_is_refreshed_from_a_cache_smaller_than_its_press_keeps(name, rows):
+    """Four slots are left after the prompt, where the draft's press always keeps its window of eight, or its sinks."""
+    model, tokens = tiny.llama(), tiny.prompt(40, batch=rows)
+    settings = {"max_new_tokens": 12, "sampling": GREEDY, "press": knorm(0.9)}
+    drafter = CompressedTarget(example(name), interval=3)
+    assert torch.equal(
+        generate(model, tokens, drafter=drafter, **settings).tokens, generate(model, tokens, **settings).tokens
+    )

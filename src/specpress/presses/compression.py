@@ -19,7 +19,7 @@ from torch import Tensor
 from specpress.cache import PreallocatedCache, PreallocatedLayer
 from specpress.presses.layer_view import LayerView, layer_view
 from specpress.presses.observation import LayerObservation, Observations, observed_attention
-from specpress.presses.settings import needs_attention_weights
+from specpress.presses.settings import always_kept, needs_attention_weights
 
 __all__ = ["compress", "observed_attention"]
 
@@ -28,7 +28,7 @@ __all__ = ["compress", "observed_attention"]
 def compress(
     cache: PreallocatedCache, press, observations: Observations, budget: int | None = None, decoding: bool = False
 ) -> None:
-    """Let `press` evict slots in every layer.
+    """Let `press` evict slots in every layer. One with no more slots than it always keeps stays as it is.
 
     Parameters
     ----------
@@ -82,6 +82,8 @@ def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: Laye
     }
     scorer, attentions = scorer_of(press), seen.attentions if needs_attention_weights(press) else None
     try:
+        if layer.slots <= always_kept(press):  # as a draft's copy of a small cache may be
+            return
         if scorer is None:
             _run_hook(layer, press, view, arguments, attentions)
         else:
