@@ -17,7 +17,7 @@ from specpress.paper import Cell, Notes, Results
 from specpress.paper.claims import verdict_counts
 from specpress.paper.decisions import side, speed_phrase
 from specpress.paper.prose import counted, described, listed, share, tally
-from specpress.paper.verdicts import Verdict, adds_about, everywhere, reaches
+from specpress.paper.verdicts import Verdict, adds_about, best_of_all, everywhere, reaches
 from specpress.rendering import escape, render
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +31,7 @@ TEMPLATES = {
 }
 OF_REPORT = {f"tables/{name}": part["template"] for name, part in CONTENTS["report"]["tables"].items()}
 STUDIES: dict[str, Results] = {}
+NAN = float("nan")
 
 
 def results_of(metrics):
@@ -287,13 +288,19 @@ def test_a_cascade_on_prompt_lookup_decides_nothing_about_a_cascade_of_models():
 
 @pytest.mark.parametrize(
     ("speedup", "harm", "verdict"),
-    [(8.0, 0.4, HOLDS), (1.6, 0.4, FAILS), (6.48, 0.4, OPEN), (8.0, 0.0, FAILS)],
+    [(8.0, 0.4, HOLDS), (1.6, 0.4, FAILS), (6.48, 0.4, OPEN), (8.0, 0.0, OPEN), (8.0, -0.4, FAILS)],
 )
 def test_the_claim_of_the_fusion_has_two_halves(speedup, harm, verdict):
     metrics = [synthetic.perplexity("streaming_llm", "wikipedia", harm=harm, scatter=0.02)]
     results = results_of([*synthetic.fusion(speedup=speedup), *metrics])
     assert claim_of(results, "fusion")["verdict"] == verdict
-    assert "Perplexity relative to the full cache" in claim_of(results, "fusion")["evidence"]
+    assert "perplexity relative to the full cache" in claim_of(results, "fusion")["evidence"]
+
+
+def test_half_a_claim_that_is_not_measured_leaves_it_open():
+    claim = claim_of(results_of(synthetic.fusion(speedup=8.0)), "fusion")
+    assert claim["verdict"] == OPEN
+    assert claim["reason"] == "there is no interval of the relative perplexity"
 
 
 @pytest.mark.parametrize(
@@ -322,8 +329,9 @@ def test_settings_that_contradict_each_other_leave_a_claim_open():
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(1.01, 1.08, HOLDS), (1.01, 1.04, FAILS), (0.97, 1.02, FAILS), (0.97, 1.08, OPEN), (None, None, OPEN)],
-)
+    [(1.01, 1.08, HOLDS), (1.01, 1.04, FAILS), (0.97, 1.02, FAILS), (0.97, 1.08, OPEN), (None, None, OPEN),
+     (1.0, 1.08, OPEN), (1.01, 1.05, HOLDS), (0.97, 1.05, OPEN), (NAN, NAN, OPEN), (1.01, NAN, OPEN)],
+)  # fmt: skip
 def test_a_claimed_gain_needs_an_interval_above_one(low, high, expected):
     assert adds_about((low, high), 1.05).verdict == expected
 
@@ -333,6 +341,35 @@ def test_up_to_needs_one_setting_and_fails_with_all():
     assert reaches([(1.0, 1.1), (2.4, 2.7)], 2.5).verdict == OPEN
     assert reaches([(1.0, 1.1), (None, None)], 2.5).verdict == OPEN
     assert reaches([(1.0, 1.1), (2.3, 2.4)], 2.5).verdict == FAILS
+    assert reaches([(2.5, 2.7)], 2.5).verdict == reaches([(2.4, 2.5)], 2.5).verdict == OPEN  # an end that touches
+    assert reaches([(1.0, 1.1), (NAN, NAN)], 2.5) == Verdict(OPEN, "a setting has no interval")
+    assert reaches([(NAN, NAN)], 2.5) == reaches([], 2.5) == Verdict(OPEN, "there is no interval")
+
+
+@pytest.mark.parametrize(
+    ("ratios", "expected"),
+    [({"a": (1.1, 1.2)}, (HOLDS, "every other")), ({"a": (1.0, 1.2)}, (OPEN, "not told apart from a")),
+     ({"a": (0.8, 1.0)}, (OPEN, "not told apart from a")), ({"a": (0.8, 0.9), "b": (NAN, NAN)}, (FAILS, "better: a")),
+     ({"a": (1.1, 1.2), "b": (NAN, NAN)}, (OPEN, "no interval for b")), ({}, (OPEN, "no other"))],
+)  # fmt: skip
+def test_the_best_of_all_beats_every_other_and_there_must_be_one(ratios, expected):
+    found = best_of_all(ratios.values(), ratios)
+    assert found.verdict == expected[0]
+    assert expected[1] in found.reason
+
+
+def test_the_evidence_for_up_to_is_the_setting_that_decides():
+    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "acceptance": 0.5}
+    wide, sure = {"speedup": 3.2, "scatter": 0.8}, {"speedup": 2.8, "scatter": 0.02}
+    metrics = [
+        synthetic.speed(name, schedule={"name": "constant", "gamma": gamma}, **found, **drafter)
+        for name, gamma, found in (("wide", 2, wide), ("sure", 4, sure))
+    ]
+    claim = claim_of(results_of(metrics), "speculative")
+    assert claim["verdict"] == HOLDS
+    assert "of 2 settings of a draft model" in claim["evidence"]
+    assert r"\result{sure}{speedup}" in claim["evidence"]
+    assert "over 12 prompts" in claim["evidence"]
 
 
 @pytest.mark.parametrize("options", [{}, {"speedup": 8.0, "cascade": 1.4}, {"cascade": 1.5 / 1.4}])

@@ -6,9 +6,9 @@ The verdict itself is `specpress.paper.verdicts`; this module finds the interval
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from specpress.paper.cells import Cell
-from specpress.paper.decisions import ABOVE
+from specpress.paper.decisions import ABOVE, BELOW
 from specpress.paper.points import links_of
-from specpress.paper.prose import listed
+from specpress.paper.prose import counted, listed, lower_first
 from specpress.paper.speeds import Block, Speed
 from specpress.paper.verdicts import (
     FAILS,
@@ -16,10 +16,10 @@ from specpress.paper.verdicts import (
     OPEN,
     Verdict,
     adds_about,
-    below_one,
     best_of_all,
     both,
     everywhere,
+    is_on,
     reaches,
     unmeasured,
 )
@@ -44,8 +44,18 @@ def _intervals(cells: Iterable[Cell]) -> list[tuple]:
     return [(cell.low, cell.high) for cell in cells]
 
 
-def _cited(block: Block, speed: Speed, cell: Cell) -> str:
-    return f"{escape(speed.label)} ({escape(block.title)}): {cell.cited}"
+def _over(cell: Cell, units: str = "prompt") -> str:
+    """A value with its interval and the number of units that it rests on."""
+    return f"{cell.cited} over {counted(int(cell.n), units)}" if cell.n is not None else str(cell.cited)
+
+
+def _cited(block: Block, speed: Speed) -> str:
+    return f"{escape(speed.label)} ({escape(block.title)}), {_over(speed['speedup'])}"
+
+
+def _strongest(found: Sequence[tuple[Block, Speed]], factor: float) -> tuple[Block, Speed]:
+    """The experiment to show for a claim of up to a factor: one whose interval reaches it, if any, then the fastest."""
+    return max(found, key=lambda item: (item[1]["speedup"].side(factor) == ABOVE, item[1]["speedup"].value))
 
 
 def _speculative(results, claim: Mapping) -> tuple[Verdict, Tex]:
@@ -54,9 +64,9 @@ def _speculative(results, claim: Mapping) -> tuple[Verdict, Tex]:
     if not found:
         return unmeasured("a draft model against the cached baseline"), Tex("")
     verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
-    block, best = max(found, key=lambda item: item[1]["speedup"].value)
-    told = _cited(block, best, best["speedup"])
-    return verdict, Tex(f"Speed-up over the cached baseline of the fastest of {len(found)}: {told}.")
+    told = _cited(*_strongest(found, claim["factor"]))
+    of = f", of {len(found)} settings of a draft model," if len(found) > 1 else ""
+    return verdict, Tex(f"Highest speed-up over the cached baseline{of}: {told}.")
 
 
 def _dynamic(results, claim: Mapping) -> tuple[Verdict, Tex]:
@@ -65,7 +75,7 @@ def _dynamic(results, claim: Mapping) -> tuple[Verdict, Tex]:
     if not found:
         return unmeasured("the dynamic schedule against the constant length it starts from"), Tex("")
     verdict = everywhere([adds_about((cell.low, cell.high), claim["factor"]) for _, _, cell in found])
-    told = "; ".join(f"{escape(block.title)}: {cell.cited}" for block, _, cell in found)
+    told = "; ".join(f"{_over(cell)} ({escape(block.title)})" for block, _, cell in found)
     return verdict, Tex(f"Speed of AIMD relative to the constant $\\gamma$ it starts from: {told}.")
 
 
@@ -78,11 +88,11 @@ def _cascade(results, claim: Mapping) -> tuple[Verdict, Tex]:
     found = [c for c in results.contrasts("speedup_over_plain") if is_cascade_of_models(c[1].row)]
     if not found:
         return unmeasured("a cascade of models beside a plain draft model"), Tex("")
-    verdict = everywhere([below_one((cell.low, cell.high), "cascade's relative speed") for _, _, cell in found])
+    verdict = everywhere([is_on(BELOW, (cell.low, cell.high), "cascade's relative speed") for _, _, cell in found])
     parts = []
     for block, _, cell in found:
         reference = results.speed_of(cell.reference)
-        parts.append(f"{escape(block.title)}, against {escape(reference.label)}: {cell.cited}")
+        parts.append(f"{_over(cell)} ({escape(block.title)}; against {escape(lower_first(reference.label))})")
     return verdict, Tex(f"Speed of the cascade relative to the fastest plain draft model: {'; '.join(parts)}.")
 
 
@@ -113,8 +123,8 @@ def _streaming(results, claim: Mapping) -> tuple[Verdict, Tex]:
         closest = next(name for name, (_, cell) in zip(names, others, strict=True) if cell is best)
         how = "once" if mode == "once" else "while decoding"
         where = f"{escape(data_name(data))}, {context} tokens, compressed {how}"
-        told.append(f"{where}: {escape(closest)}, {best.cited}")
-    evidence = f"Lowest perplexity of another press over StreamingLLM's, {removed} removed: {'; '.join(told)}."
+        told.append(f"{escape(closest)}, {_over(best, 'passage')} ({where})")
+    evidence = f"Lowest perplexity of another press relative to StreamingLLM's, {removed} removed: {'; '.join(told)}."
     return everywhere(verdicts), Tex(evidence)
 
 
@@ -125,20 +135,21 @@ def _fusion(results, claim: Mapping) -> tuple[Verdict, Tex]:
     found = dynamic or found
     if not found:
         return unmeasured("speculation on a compressed target"), Tex("")
-    best_block, best = max(found, key=lambda item: item[1]["speedup"].value)
+    best_block, best = _strongest(found, claim["factor"])
     verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
-    told = [f"Speed-up over the cached baseline, best of {len(found)}: {_cited(best_block, best, best['speedup'])}."]
+    of = f", of {len(found)} such settings," if len(found) > 1 else ""
+    told = [f"Highest speed-up over the cached baseline{of}: {_cited(best_block, best)}."]
     price = results.quality_of(best.row)
     if price is not None:
-        told.append(f"Perplexity relative to the full cache: {price.cited}.")
-        paid = price.side() == ABOVE
-        cost = Verdict(HOLDS, "perplexity rises") if paid else Verdict(FAILS, "no cost in perplexity is shown")
-        verdict = both(verdict, cost) if verdict.verdict == HOLDS else verdict
+        told.append(f"Its perplexity relative to the full cache: {_over(price, 'passage')}.")
+    if verdict.verdict == HOLDS:
+        interval = (price.low, price.high) if price else (None, None)
+        verdict = both(verdict, is_on(ABOVE, interval, "relative perplexity"))
     for steps in results.chains.values():
         links = links_of(steps)
         total = links[-1]["factor_total"]
         if total.defined:
-            told.append(f"Against ``{escape(links[0].title)}'' instead, the chain ends at {total.cited}.")
+            told.append(f"Against ``{escape(links[0].title)}'' instead, the chain ends at {_over(total)}.")
     return verdict, Tex(" ".join(told))
 
 

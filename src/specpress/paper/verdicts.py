@@ -34,7 +34,9 @@ def reaches(intervals: Sequence[Interval], factor: float) -> Verdict:
         return Verdict(HOLDS, f"an interval lies entirely above {factor:g}")
     if sides and all(found == BELOW for found in sides):
         return Verdict(FAILS, f"every interval lies entirely below {factor:g}")
-    return Verdict(OPEN, f"an interval contains {factor:g}" if UNDECIDED in sides else "there is no interval")
+    if UNDECIDED in sides:
+        return Verdict(OPEN, f"an interval contains {factor:g}")
+    return Verdict(OPEN, "a setting has no interval" if BELOW in sides else "there is no interval")
 
 
 def adds_about(interval: Interval, factor: float) -> Verdict:
@@ -53,26 +55,29 @@ def adds_about(interval: Interval, factor: float) -> Verdict:
     return Verdict(OPEN, f"the interval contains both no gain and one of {percent}")
 
 
-def below_one(interval: Interval, what: str) -> Verdict:
-    """A claim that a ratio is below one."""
-    return {
-        BELOW: Verdict(HOLDS, f"the interval of the {what} lies entirely below one"),
-        ABOVE: Verdict(FAILS, f"the interval of the {what} lies entirely above one"),
-        UNDECIDED: Verdict(OPEN, f"the interval of the {what} contains one"),
-        UNDEFINED: Verdict(OPEN, "there is no interval"),
-    }[side(*interval)]
+def is_on(claimed: str, interval: Interval, what: str) -> Verdict:
+    """A claim that a ratio lies above, or below, one."""
+    found = side(*interval)
+    if found == UNDEFINED:
+        return Verdict(OPEN, f"there is no interval of the {what}")
+    if found == UNDECIDED:
+        return Verdict(OPEN, f"the interval of the {what} contains one")
+    return Verdict(HOLDS if found == claimed else FAILS, f"the interval of the {what} lies entirely {found} one")
 
 
 def best_of_all(ratios: Iterable[Interval], names: Iterable[str]) -> Verdict:
     """A claim that one method beats every other: all (other over it) ratios above one; one below refutes it."""
     sides = {name: side(*interval) for name, interval in zip(names, ratios, strict=True)}
-    better = [name for name, found in sides.items() if found == BELOW]
-    if better:
-        return Verdict(FAILS, f"better: {' and '.join(better)}")
-    if all(found == ABOVE for found in sides.values()):
+    named = {found: " and ".join(name for name in sides if sides[name] == found) for found in sides.values()}
+    if not sides:
+        return Verdict(OPEN, "there is no other to compare with")
+    if BELOW in named:
+        return Verdict(FAILS, f"better: {named[BELOW]}")
+    if set(named) == {ABOVE}:
         return Verdict(HOLDS, "every other interval lies entirely above one")
-    level = [name for name, found in sides.items() if found != ABOVE]
-    return Verdict(OPEN, f"not told apart from {' and '.join(level)}")
+    if UNDECIDED in named:
+        return Verdict(OPEN, f"not told apart from {named[UNDECIDED]}")
+    return Verdict(OPEN, f"there is no interval for {named[UNDEFINED]}")
 
 
 def both(first: Verdict, second: Verdict) -> Verdict:
