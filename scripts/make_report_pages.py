@@ -9,7 +9,7 @@ import yaml
 from specpress.archive import open_results
 from specpress.numbers import read_numbers
 from specpress.report_pages import environment_page, numbers_page, study_page, table_page
-from specpress.tex_html import captions, html, printed_numbers
+from specpress.tex_html import captions, equation_numbers, html, printed_numbers
 
 
 def main() -> None:
@@ -23,8 +23,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     arguments = parser.parse_args()
     stored = open_results(arguments.results)
-    printed = printed_numbers(stored.text("numbers.tex"))
-    found = captions(path.read_text(encoding="utf-8") for path in arguments.texts)
+    texts = [path.read_text(encoding="utf-8") for path in arguments.texts]
+    printed = printed_numbers(stored.text("numbers.tex")) | equation_numbers(texts)
+    found = captions(texts)
     of_report = yaml.safe_load(arguments.contents.read_text(encoding="utf-8"))["report"]
     for kind, items in of_report.items():
         found |= {f"{kind}/{name}": item["caption"] for name, item in items.items()}

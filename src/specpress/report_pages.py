@@ -15,9 +15,8 @@ body { font: 14px/1.45 system-ui, sans-serif; margin: 1.5em; color: #1e293b; bac
 table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; margin: 1em 0; }
 th, td { padding: 0.2em 0.7em; vertical-align: top; } th { font-weight: 600; }
 thead { border-bottom: 1px solid; } tr.ruled td { border-top: 1px solid; }
-.left { text-align: left; } .right { text-align: right; } .center { text-align: center; }
-.right, .center { white-space: nowrap; font-variant-numeric: tabular-nums; }
-tr > td:nth-child(2) { white-space: nowrap; }
+.left, .wrapped { text-align: left; } .right { text-align: right; } .center { text-align: center; }
+.left, .right, .center { white-space: nowrap; font-variant-numeric: tabular-nums; } .wrapped { min-width: 13em; }
 caption, p { text-align: left; max-width: 60em; } caption { padding-bottom: 0.5em; }
 pre { font-size: 12px; } input { font: inherit; padding: 0.3em 0.6em; width: 30em; max-width: 100%; }
 """
@@ -31,6 +30,7 @@ document.getElementById("filter").addEventListener("input", event => {
 });
 </script>
 """
+NUMBER_COLUMNS = ("name", "value, 95% interval", "n", "note", "from")
 
 
 def page(title: str, body: str) -> str:
@@ -48,7 +48,7 @@ def table_page(name: str, tex: str, caption: str, printed: Mapping[str, str]) ->
 
 def numbers_page(numbers: Iterable[Number]) -> str:
     """Every number of the study by name, with a field that filters them."""
-    head = "".join(f"<th class=left>{title}</th>" for title in ("name", "value, 95% interval", "n", "note", "from"))
+    head = "".join(f"<th class=left>{title}</th>" for title in NUMBER_COLUMNS)
     rows = "\n".join(map(_number_row, numbers))
     return page("Numbers", f"{FILTER}<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>")
 
@@ -76,13 +76,13 @@ def study_page(text: str) -> str:
 def _number_row(number: Number) -> str:
     row = number.row
     cells = [
-        f"<code>{escape(number.name)}</code>",
-        escape(value_line(number)),
-        f"{row['n']:g}" if "n" in row else "",
-        escape(str(row.get("note", ""))) if "estimate" in row else "",
-        escape(f"{', '.join(number.files)}: {row['field']}"),
+        ("left", f"<code>{escape(number.name)}</code>"),
+        ("left" if "estimate" in row else "wrapped", escape(value_line(number))),
+        ("left", f"{row['n']:g}" if "n" in row else ""),
+        ("wrapped", escape(str(row.get("note", ""))) if "estimate" in row else ""),
+        ("wrapped", escape(f"{', '.join(number.files)}: {row['field']}")),
     ]
-    columns = "".join(f"<td class=left>{cell}</td>" for cell in cells)
+    columns = "".join(f"<td class={look}>{cell}</td>" for look, cell in cells)
     return f'<tr data-name="{escape(number.name.lower())}">{columns}</tr>'
 
 

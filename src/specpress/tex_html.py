@@ -51,7 +51,7 @@ def html(tex: str, numbers: Mapping[str, str] | None = None, *, math: bool = Fal
     ----------
     tex : str
     numbers : Mapping
-        What \\result{experiment}{metric} prints, in LaTeX, by "experiment/metric".
+        What \\result{experiment}{metric} prints, in LaTeX, by "experiment/metric"; and the equations, by their labels.
     math : bool
         Whether it begins inside a formula.
     """
@@ -89,6 +89,16 @@ def printed_numbers(numbers_tex: str) -> dict[str, str]:
     """What numbers.tex defines: LaTeX by "experiment/metric"."""
     found = re.findall(r"^\\defineresult\{(.+?)\}\{(.+?)\}\{(.*)\} % ", numbers_tex, re.MULTILINE)
     return {f"{experiment}/{metric}": text for experiment, metric, text in found}
+
+
+def equation_numbers(texts: Iterable[str]) -> dict[str, str]:
+    r"""The number of each equation with a label, by the label, from the paper's texts in their order.
+
+    >>> equation_numbers([r"\label{sec:a} \label{eq:one}", r"\label{eq:two}"])
+    {'eq:one': '1', 'eq:two': '2'}
+    """
+    labels = [label for text in texts for label in re.findall(r"\\label\{(eq:[^}]+)\}", _without_comments(text))]
+    return {label: str(number) for number, label in enumerate(labels, 1)}
 
 
 def captions(texts: Iterable[str]) -> dict[str, str]:
@@ -138,7 +148,8 @@ def _command(name: str, tex: str, place: int, numbers: Mapping[str, str], math: 
         return html(numbers["/".join(arguments)]), place
     if name in REFERENCES:
         kind, _, label = arguments[0].partition(":")
-        return escape(f"{KINDS.get(kind, '')} {label or kind}".strip()), place
+        where = f"({numbers[arguments[0]]})" if arguments[0] in numbers else label or kind
+        return escape(f"{KINDS.get(kind, '')} {where}".strip()), place
     shown = html(arguments[-1], numbers, math=math) if arguments and name not in DROPPED else ""
     return (f"<{TAGS[name]}>{shown}</{TAGS[name]}>" if name in TAGS else shown), place
 
@@ -207,13 +218,13 @@ def _row(cells: list[str], alignments: list[str], tag: str, ruled: bool, numbers
 
 
 def _alignments(columns: str) -> list[str]:
-    """left, right or center for each column of a tabular's specification."""
+    """left, right, center or wrapped (of a given width) for each column of a tabular's specification."""
     while match := re.search(r"\*\{(\d+)\}(?=\{)", columns):
         repeated, end = _argument(columns, match.end())
         columns = columns[: match.start()] + int(match[1]) * repeated + columns[end:]
     while match := re.search(r"[@><!](?=\{)|(?<=[pmbwX])(?=[\[{])", columns):
         columns = columns[: match.start()] + columns[_argument(columns, match.end())[1] :]
-    sides = {"r": "right", "c": "center", "S": "right"}
+    sides = {"r": "right", "c": "center", "S": "right"} | dict.fromkeys("pmbX", "wrapped")
     return [sides.get(column, "left") for column in re.sub(r"[|\s]", "", columns)]
 
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from specpress.tex_html import captions, html, plain, printed_numbers, table
+from specpress.tex_html import captions, equation_numbers, html, plain, printed_numbers, table
 
 NUMBERS = r"""
 \defineresult{gamma4}{speedup}{1.21} % results/small/metrics/gamma4.json : pairs[*]
@@ -32,6 +32,12 @@ NUMBERS = r"""
 )
 def test_text(tex, expected):
     assert html(tex, printed_numbers(NUMBERS)) == expected
+
+
+def test_equations_are_cited_by_the_number_they_have_in_the_paper():
+    texts = [r"\label{sec:a} % \label{eq:gone}", r"\label{eq:accept} then \label{eq:prediction}"]
+    assert html(r"by \cref{eq:prediction}", equation_numbers(texts)) == "by equation (2)"
+    assert html(r"by \cref{eq:other}", equation_numbers(texts)) == "by equation other"
 
 
 def test_number_that_is_not_defined_is_an_error():
@@ -71,9 +77,10 @@ def test_table_keeps_head_spans_sides_and_notes():
     assert head.count("<tr>") == 2
     assert '<td class="left" colspan="4"><em>Greedy</em></td>' in body
     assert (
-        '<td class="left">AIMD &amp; more</td><td class="right">12</td><td class="center">1.2<sup>a</sup></td>' in body
+        '<td class="wrapped">AIMD &amp; more</td><td class="right">12</td><td class="center">1.2<sup>a</sup></td>'
+        in body
     )
-    assert '<tr class=ruled><td class="left">Other</td>' in body
+    assert '<tr class=ruled><td class="wrapped">Other</td>' in body
     assert "<p><sup>a</sup>\u00a0A reason.</p>" in body
 
 

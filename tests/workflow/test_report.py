@@ -74,6 +74,7 @@ def test_every_entry_of_the_report_opens(report, tmp_path):
     figures = {path: what for path, what in seen.items() if path.endswith(".svg")}
     assert figures
     assert all(what["width"] > 0 for what in figures.values())
+    assert not [path for path, what in seen.items() if "System Message" in what["info"]]  # a caption that is no RST
     assert all(what["frame"] > 0 for path, what in seen.items() if path.endswith((".html", ".pdf")))
 
 
