@@ -18,7 +18,7 @@ def draw(observations: pd.DataFrame) -> Figure:
     ends = []
     for schedule, series in rows.groupby("schedule", sort=False):
         for _, single in series.groupby(["experiment", "prompt"]):
-            axis.plot(single.iteration, single.value, color=style[schedule].color, alpha=0.12, linewidth=0.6)
+            axis.plot(single.iteration, single.value, color=style[schedule].color, alpha=0.25, linewidth=0.5)
         alive = series.groupby("iteration").value.agg(["mean", "size"])
         mean = alive[alive["size"] >= alive["size"].max() / 2]["mean"]  # while half of the prompts are still decoding
         axis.plot(mean.index, mean, color=style[schedule].color, linestyle=style[schedule].linestyle)

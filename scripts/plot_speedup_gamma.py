@@ -3,9 +3,11 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from specpress.kinds import kind_of
-from specpress.plotting import Look, draw_series, empty_sheet, figure_command, label_line_ends, looks, panels
+from specpress.plotting import Look, draw_series, empty_sheet, figure_command, looks, panels
 from specpress.wording import data_name, drafter_name, method_name, sampling_name, schedule_name
 
 PREDICTED = "0.35"
@@ -19,20 +21,19 @@ def draw(summary: pd.DataFrame) -> Figure:
         return empty_sheet("This study has no speculative experiment.")
     gammas = [int(gamma) for gamma in speed[speed.swept].gamma]
     marks = list(dict.fromkeys(speed[~speed.swept].series))
-    first = max(gammas, default=0) + 3.5  # leaves room for the labels of the lines
+    first = max(gammas, default=0) + 2.4
     style = looks([*speed[speed.swept].series, *marks])
     groups = list(speed.groupby(["data", "baseline", "sampling"], dropna=False))
     places = [
         {name: first + 1.8 * i for i, name in enumerate(dict.fromkeys(rows[~rows.swept].series))} for _, rows in groups
     ]
     widths = [max(8.0, first + 1.8 * len(found)) for found in places]
-    figure, axes = panels(len(groups), width_ratios=widths)
+    figure, axes = panels(len(groups), width_ratios=widths, figsize=(6.5 if len(groups) > 1 else 3.8, 2.4))
     for axis, (_, rows), found in zip(axes, groups, places, strict=True):
         draw_panel(axis, rows, found, style, sorted(set(gammas)))
         axis.set_title(panel_title(rows.iloc[0], [key for key in ("data", "baseline") if speed[key].nunique() > 1]))
     axes[0].set_ylabel("speed-up (×)")
-    for axis, (_, rows) in zip(axes, groups, strict=True):  # once every panel has set the shared limits
-        label_series(axis, rows)
+    figure.legend(handles=handles(speed, style), loc="outside upper right", ncols=4)
     return figure
 
 
@@ -93,23 +94,27 @@ def draw_panel(axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: 
         label.set(rotation=90, fontsize="x-small")
     axis.set_xlim(min([*gammas, *places.values()]) - 0.7, max([*gammas, *places.values()]) + 1.0)
     if gammas and places:
-        axis.axvline(max(gammas) + 2.6, color="0.8", linewidth=0.6)
+        axis.axvline(max(gammas) + 1.5, color="0.8", linewidth=0.6)
     if gammas:  # under their part of the axis
         axis.set_xlabel("draft tokens per iteration, γ", ha="left")
-        axis.xaxis.set_label_coords(0, -0.17)
+        below = ScaledTranslation(0, -16 / 72, axis.figure.dpi_scale_trans)
+        axis.xaxis.set_label_coords(0, 0, transform=axis.transAxes + below)
 
 
-def label_series(axis: Axes, rows: pd.DataFrame) -> None:
-    """Name measured and predicted where their lines start, and each series when there are several."""
-    swept = rows[rows.swept]
-    several = swept.series.nunique() > 1
-    labels = []
-    for (name, metric), series in swept.groupby(["series", "metric"], sort=False):
-        last = series.loc[series.gamma.idxmax()]
-        what = "measured" if metric == "speedup" else "predicted"
-        color = "black" if metric == "speedup" else PREDICTED
-        labels.append((last.gamma, last.estimate, f"{name}, {what}" if several else what, color))
-    label_line_ends(axis, labels, gap=0.13)
+def handles(speed: pd.DataFrame, style: dict[str, Look]) -> list[Line2D]:
+    """The legend: each series over gamma when there are several, measured and predicted otherwise."""
+    names = list(dict.fromkeys(speed[speed.swept].series))
+    several = len(names) > 1
+    found = [
+        Line2D([], [], color=style[name].color, marker=style[name].marker, linestyle=style[name].linestyle,
+               label=f"{name}, measured" if several else "measured")
+        for name in names
+    ]  # fmt: skip
+    if (speed.metric == "predicted_speedup").any():
+        found.append(
+            Line2D([], [], color=PREDICTED, marker="o", markerfacecolor="white", linestyle="--", label="predicted")
+        )
+    return found
 
 
 if __name__ == "__main__":

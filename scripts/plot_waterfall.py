@@ -45,7 +45,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     axis.invert_yaxis()
     axis.grid(axis="x")
     axis.grid(visible=False, axis="y")
-    axis.set_xlabel(f"speed relative to: {titles[0]} (×)")
+    axis.set_xlabel(f"speed relative to “{titles[0]}” (×)")
     axis.margins(x=0.12)
     return figure
 
