@@ -125,7 +125,7 @@ def test_the_side_is_read_off_the_whole_interval(low, high, expected):
         (1.1, 1.2, "is faster"),
         (0.8, 0.9, "is slower"),
         (0.9, 1.1, "not distinguishable"),
-        (None, None, "cannot be judged"),
+        (None, None, "for want of an interval"),
     ],
 )
 def test_the_phrase_follows_the_interval_not_the_estimate(low, high, words):
@@ -430,8 +430,69 @@ def test_the_chain_sets_its_end_against_the_cached_baseline():
     slow_end = (*synthetic.STEPS[:-2], ("press", "press", 30.0, 4, 0.4), ("baseline", "cached baseline", 24.0, 0, None))
     for steps, says in ((synthetic.STEPS, "is faster than"), (slow_end, "is slower than")):
         text = text_of(results_of([synthetic.chain(steps=steps, prompts=8)]), "text/chain")
-        assert f"the same last method {says} the cached baseline" in text
+        assert f"The last step {says} the cached baseline, which is no step of the chain" in text
+        assert "over 8 prompts" in text
         assert "``cached baseline''" not in text
+
+
+@pytest.mark.parametrize(
+    ("scale", "says"),
+    [
+        ({}, "pays nowhere on this map"),
+        ({(1, 512): 0.5}, "It pays, without changing the output, in 1 of 4 cells, loses in 3."),
+        ({(1, 512): None}, "not shown to pay anywhere on this map: it loses in 3 of 4 cells"),
+    ],
+)
+def test_the_map_counts_the_cells_in_which_a_method_pays(scale, says):
+    regime = synthetic.regime(batches=(1, 4))
+    for cell in regime["cells"]:
+        factor = scale.get((cell["batch"], cell["context"]), 1.5)
+        scatter = [factor] * 3 if factor else [0.5, 1.0, 2.0]
+        cell["self_token_ms"] = [full * by for full, by in zip(cell["full_step_ms"], scatter, strict=True)]
+    text = text_of(results_of([regime, synthetic.machine()]), "text/regime")
+    assert says in text
+    assert "Of the intervals of 4 cells, 4 lie entirely above one and none entirely below" in text
+
+
+def test_presses_are_compared_as_drafters_at_one_ratio():
+    long = {"steps": True, "context": 4096, "scatter": 0.001}
+    metrics = [
+        synthetic.perplexity(press, "bible", harm=harm, **long) for press, harm in (("snapkv", 0.1), ("knorm", 0.5))
+    ]
+    text = text_of(results_of(metrics), "text/fusion")
+    assert "With 70\\% removed on the King James Bible with 4096 tokens of context, it is highest for SnapKV" in text
+    assert "lowest for Knorm" in text
+    assert "the interval of the second, Knorm, lies below that of the first" in text
+
+
+@pytest.mark.parametrize(("gain", "doubted"), [(0.02, False), (0.5, True)])
+def test_a_gain_beyond_the_traffic_it_saves_is_not_put_down_to_traffic(gain, doubted):
+    press = synthetic.perplexity("knorm", "bible", steps=True, gain=gain, scatter=0.001)
+    text = text_of(results_of([press]), "text/perplexity")
+    assert "Were a byte of the cache as cheap to read as one of the weights, it could be at most 1.0" in text
+    assert ("what attention costs beyond its bytes" in text) == doubted
+
+
+def test_the_limits_name_the_fewest_units_an_interval_rests_on():
+    metrics = [synthetic.speed("a", prompts=12), synthetic.chain(prompts=3)]
+    metrics[1]["runs"][0]["steps"][1] |= {"tpot_ms": None, "why": "the text ended"}
+    text = text_of(results_of(metrics), "text/limits")
+    assert "as few as 2 prompts" in text
+    assert r"for $n=2$, that is 50\%" in text
+    assert "Few units" not in text_of(results_of([synthetic.speed("a", prompts=1)]), "text/limits")
+
+
+def test_single_sequences_come_before_batches_and_short_prompts_before_long_ones():
+    sizes = ({"prompt_tokens": 4096}, {"batch": 4}, {})
+    metrics = [synthetic.speed(str(number), **size) for number, size in enumerate(sizes)]
+    assert [block.speeds[0].experiment for block in results_of(metrics).blocks] == ["2", "1", "0"]
+
+
+def test_notes_that_count_units_share_a_line():
+    notes = Notes()
+    for text in ("1 of 8 prompts without a value: too short", "a formula", "1 of 4 prompts without a value: too short"):
+        notes.mark(text)
+    assert notes.lines() == [("a, c", "1 of 8, 1 of 4 prompts without a value: too short"), ("b", "a formula")]
 
 
 def test_ten_presses_by_five_ratios_stay_two_tables():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from specpress.paper.decisions import side
 from specpress.rendering import DASH, Tex, is_missing, number
 
+COUNTED = re.compile(r"(?:(\d+ of \d+) )?(.*)", re.DOTALL)  # a note, and how many units it is about
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -120,8 +122,23 @@ class Notes:
         return Tex(shown + self.mark(note or ("" if cell.defined else "not measured")))
 
     def lines(self) -> list[tuple[str, str]]:
-        """(letter, reason) of every note so far."""
-        return [(_letter(i), text) for i, text in enumerate(self.texts)]
+        """(letters, reason) of every note so far; those that count units without a value share a line by their reason.
+
+        >>> notes = Notes()
+        >>> _ = [notes.mark(f"{n} of 8 prompts without a value: too short") for n in (1, 2)]
+        >>> notes.lines()
+        [('a, b', '1 of 8, 2 of 8 prompts without a value: too short')]
+        """
+        shared: dict[str, tuple[list[str], list[str]]] = {}
+        for index, text in enumerate(self.texts):
+            count, reason = COUNTED.fullmatch(text).groups()
+            letters, counts = shared.setdefault(reason, ([], []))
+            letters.append(_letter(index))
+            counts += [count] if count else []
+        return [
+            (", ".join(letters), f"{', '.join(counts)} {reason}".lstrip())
+            for reason, (letters, counts) in shared.items()
+        ]
 
 
 def _letter(index: int) -> str:

@@ -65,7 +65,7 @@ def _speculative(results, claim: Mapping) -> tuple[Verdict, Tex]:
         return unmeasured("a draft model against the cached baseline"), Tex("")
     verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
     told = _cited(*_strongest(found, claim["factor"]))
-    of = f", of {len(found)} settings of a draft model," if len(found) > 1 else ""
+    of = f" (of {len(found)} settings of a draft model)" if len(found) > 1 else ""
     return verdict, Tex(f"Highest speed-up over the cached baseline{of}: {told}.")
 
 
@@ -137,7 +137,7 @@ def _fusion(results, claim: Mapping) -> tuple[Verdict, Tex]:
         return unmeasured("speculation on a compressed target"), Tex("")
     best_block, best = _strongest(found, claim["factor"])
     verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
-    of = f", of {len(found)} such settings," if len(found) > 1 else ""
+    of = f" (of {len(found)} settings)" if len(found) > 1 else ""
     told = [f"Highest speed-up over the cached baseline{of}: {_cited(best_block, best)}."]
     price = results.quality_of(best.row)
     if price is not None:

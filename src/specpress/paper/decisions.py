@@ -14,6 +14,13 @@ def side(low: float | None, high: float | None, of: float = 1.0) -> str:
     return BELOW if high < of else UNDECIDED
 
 
+def overlap(one, other) -> bool | None:
+    """Whether the intervals of two cells have a value in common; None where one has no interval."""
+    if any(is_missing(end) for end in (one.low, one.high, other.low, other.high)):
+        return None
+    return one.low <= other.high and other.low <= one.high
+
+
 def speed_phrase(cell) -> Tex:
     """What an interval of a speed-up says about the method, as the predicate of a sentence."""
     return Tex(
@@ -21,7 +28,7 @@ def speed_phrase(cell) -> Tex:
             ABOVE: "is faster than the cached baseline",
             BELOW: "is slower than the cached baseline",
             UNDECIDED: "is not distinguishable from the cached baseline",
-            UNDEFINED: "cannot be judged for want of an interval",
+            UNDEFINED: "cannot, for want of an interval, be told from the cached baseline",
         }[cell.side()]
     )
 

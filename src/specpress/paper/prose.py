@@ -40,6 +40,11 @@ def lower_first(text: str) -> str:
     return type(text)(text[:1].lower() + text[1:])
 
 
+def named(label: str) -> Tex:
+    """The name of a method inside a sentence, set off from it: it may hold commas of its own."""
+    return Tex(f"\\emph{{{escape(lower_first(label))}}}")
+
+
 def origin(source: Mapping) -> Tex:
     """Where a model or a text comes from, as the end of a noun phrase."""
     kinds = {

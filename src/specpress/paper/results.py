@@ -1,6 +1,6 @@
 """What a template may say: the results of one study, as cells, blocks, points and verdicts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -10,13 +10,13 @@ from specpress.kinds import LOSSLESS
 from specpress.paper import tables
 from specpress.paper.cells import Cell
 from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
-from specpress.paper.decisions import ABOVE, BELOW, perplexity_phrase, relative_phrase, speed_phrase
+from specpress.paper.decisions import ABOVE, BELOW, overlap, perplexity_phrase, relative_phrase, speed_phrase
 from specpress.paper.points import PressPoint, RegimeCell, Step, chains_of, links_of, press_points, regime_cells
-from specpress.paper.prose import counted, described, listed, lower_first, share, tally, upper_first
+from specpress.paper.prose import counted, described, listed, lower_first, named, share, tally, upper_first
 from specpress.paper.setup import Setup
 from specpress.paper.speeds import Block, Speed, blocks_of, fastest
 from specpress.rendering import Tex, is_missing
-from specpress.wording import data_name, data_prose, press_name, schedule_name
+from specpress.wording import data_name, data_prose, press_name, press_setting, schedule_name
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Results:
 
     def context(self) -> dict:
         """The names of the templates."""
-        named: list[Callable] = [
+        functions: list[Callable] = [
             speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, data_name,
-            press_name, schedule_name, verdict_counts, claims_by_verdict, links_of, lower_first, share, upper_first,
-            Tex,
+            press_name, press_setting, schedule_name, verdict_counts, claims_by_verdict, links_of, lower_first, named,
+            overlap, share, upper_first, Tex,
         ]  # fmt: skip
         of_study = [
             tables.speed_table, tables.press_table, tables.full_press_table, tables.chain_table, tables.lossless_table,
         ]  # fmt: skip
         return {
             "results": self, "setup": self.setup, "environment": self.environment, "original": self.original,
-            "sources": self.sources, **{function.__name__: function for function in named},
+            "sources": self.sources, **{function.__name__: function for function in functions},
             **{function.__name__: partial(function, self) for function in of_study},
         }  # fmt: skip
 
@@ -135,9 +135,7 @@ class Results:
     def press_sides(self, metric: str, ratio: float | None = None) -> dict[str, int]:
         """How many points compressed once (all, or of one ratio) lie above one, below it, or neither, by a metric."""
         cells = [p.cell(metric) for p in self.points if p.ratio and ratio in (None, p.ratio)]
-        sides = [cell.side() for cell in cells if cell.defined]
-        counts = {name: sides.count(name) for name in (ABOVE, BELOW)}
-        return counts | {"open": len(sides) - sum(counts.values()), "all": len(sides)}
+        return _counts(cell.side() for cell in cells if cell.defined)
 
     def has_decoding(self) -> bool:
         """Whether perplexity was also measured while compressing as it decodes."""
@@ -152,16 +150,33 @@ class Results:
         return {"all": len(pairs), "higher": higher, "lower": lower, "open": len(pairs) - higher - lower}
 
     @cached_property
-    def long_acceptances(self) -> list[PressPoint]:
-        """The points on long contexts with an acceptance, from the highest down."""
+    def long_acceptances(self) -> list[list[PressPoint]]:
+        """By block, the points on long contexts with an acceptance at one ratio, from the highest down.
+
+        At the main ratio, or at the highest where none was measured there.
+        """
         found = [p for p in self.points if p.context >= self.original["long_context"] and p.cell("acceptance").defined]
-        return sorted(found, key=lambda point: -point.cell("acceptance").value)
+        ratios = {point.ratio for point in found}
+        ratio = self.main_ratio if self.main_ratio in ratios else max(ratios, default=None)
+        blocks: dict[tuple, list[PressPoint]] = {}
+        for point in found:
+            if point.ratio == ratio:
+                blocks.setdefault(point.block, []).append(point)
+        return [sorted(points, key=lambda point: -point.cell("acceptance").value) for points in blocks.values()]
 
     @cached_property
     def best_gain(self) -> PressPoint | None:
         """The point with the largest paired gain of a step on the compressed cache."""
         found = [p for p in self.points if p.ratio and p.cell("step_speedup").defined]
         return max(found, key=lambda point: point.cell("step_speedup").value, default=None)
+
+    def traffic_bound(self, point: PressPoint) -> float | None:
+        """How many times as fast a step at batch one is at most, if a byte of cache costs what one of weights does."""
+        shape = self.environment["models"].get(point.model, {})
+        kept = point.cell("kv_bytes").value
+        if kept is None or not shape.get("weight_bytes") or not shape.get("kv_bytes_per_token"):
+            return None
+        return (shape["weight_bytes"] + point.context * shape["kv_bytes_per_token"]) / (shape["weight_bytes"] + kept)
 
     def quality_of(self, row: Mapping) -> Cell | None:
         """The perplexity ratio of the press of a speed experiment, on its data at the nearest context, if measured.
@@ -188,8 +203,12 @@ class Results:
         """The cell with the largest value of a metric."""
         return max((c for c in self.regime if c[metric].defined), key=lambda c: c[metric].value, default=None)
 
-    def prediction_errors(self, measured: str) -> dict[str, float] | None:
-        """How the roofline fares on one metric: cells (`all`), those within 20% (`near`), largest and mean error.
+    def regime_sides(self, metric: str) -> dict[str, int]:
+        """How many cells of the map lie entirely above one, below it, or neither, by a metric."""
+        return _counts(cell[metric].side() for cell in self.regime if cell[metric].defined)
+
+    def prediction_errors(self, measured: str, within: float = 0.2) -> dict[str, float] | None:
+        """How the roofline fares on one metric: cells (`all`), those `near`, within a share, largest and mean error.
 
         Errors are predicted over measured, less one; None where no cell has both.
         """
@@ -197,9 +216,10 @@ class Results:
         errors = [p.value / m.value - 1 for p, m in pairs if p.defined and m.defined]
         if not errors:
             return None
-        near = sum(abs(error) <= 0.2 for error in errors)
-        largest = max(map(abs, errors))
-        return {"all": len(errors), "near": near, "largest": largest, "mean": sum(errors) / len(errors)}
+        return {
+            "all": len(errors), "within": within, "near": sum(abs(error) <= within for error in errors),
+            "largest": max(map(abs, errors)), "mean": sum(errors) / len(errors),
+        }  # fmt: skip
 
     @cached_property
     def chains(self) -> dict[str, list[Step]]:
@@ -224,3 +244,10 @@ class Results:
     def claims(self) -> list[dict]:
         """The original study's claims with verdict, reason and evidence."""
         return judged_claims(self)
+
+
+def _counts(sides: Iterable[str]) -> dict[str, int]:
+    """How many lie `above`, `below`, or neither (`open`), of `all`."""
+    sides = list(sides)
+    counts = {name: sides.count(name) for name in (ABOVE, BELOW)}
+    return counts | {"open": len(sides) - sum(counts.values()), "all": len(sides)}

@@ -93,10 +93,10 @@ class Setup:
         counts = [manifest.get("parameters") for manifest in self.environment["models"].values()]
         return max((count for count in counts if count), default=None)
 
-    def fewest(self, kind: str) -> int | None:
-        """The smallest number of prompts (or passages) of an experiment of one kind."""
-        counts = [protocol["passages" if kind == "perplexity" else "prompts"] for protocol in self.protocols(kind)]
-        return min(counts, default=None)
+    def fewest(self, *kinds: str) -> int | None:
+        """The smallest number of units (prompts, passages, repeats) that an interval of these kinds rests on."""
+        counts = self.summary.loc[self.summary.kind.isin(kinds) & self.summary.low.notna(), "n"].dropna()
+        return int(counts.min()) if len(counts) else None
 
     def repeats(self) -> int | None:
         """The smallest number of runs a prompt."""

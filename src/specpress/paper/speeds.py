@@ -19,7 +19,7 @@ from specpress.wording import (
     sampling_prose,
 )
 
-GROUPS = ("data", "baseline", "sampling", "batch", "prompt_tokens")
+GROUPS = ("data", "baseline", "sampling", "prompt_tokens", "batch")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def blocks_of(summary: pd.DataFrame) -> list[Block]:
     varied = {key for key in GROUPS if rows[key].nunique(dropna=False) > 1}
     only = is_only_sampling(rows.drop_duplicates("sampling").to_dict("records"))
     blocks = []
-    for _, group in rows.groupby(list(GROUPS), dropna=False, sort=True):
+    keys = [rows.batch.fillna(1) if key == "batch" else rows[key] for key in GROUPS]  # single sequences come first
+    for _, group in rows.groupby(keys, dropna=False, sort=True):
         first = group.iloc[0]
         title = ", ".join([sampling_name(first), *_what_varies(first, varied)])
         prose = "when sampling" if only and is_sampling(first) else sampling_prose(first)
