@@ -41,7 +41,9 @@ _PIECE = re.compile(
 _SHOWN_OR_CAPTION = re.compile(
     r"\\caption(?=[\[{])|\\(?:includegraphics|input)(?:\[[^]]*\])?\{(?P<name>(?:figures|tables)/[^}]+)\}"
 )
-_RULE = re.compile(r"\s*\\(toprule|midrule|bottomrule|hline|addlinespace|specialrule|morecmidrules|cmidrule)\b")
+_RULE = re.compile(
+    r"\s*\\(toprule|midrule|bottomrule|hline|addlinespace|specialrule|morecmidrules|cmidrule)\b(?:\[[^]]*\])?"
+)
 
 
 def html(tex: str, numbers: Mapping[str, str] | None = None, *, math: bool = False) -> str:

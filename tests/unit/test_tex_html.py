@@ -59,7 +59,7 @@ Method & rate & \multicolumn{2}{c}{speed-up (95\% interval)} \\
 \midrule
 \multicolumn{4}{@{}l}{\emph{Greedy}} \\[2pt]
 AIMD \& more & 12 & 1.2\rlap{\textsuperscript{a}} & [1, 2] \\
-\addlinespace
+\addlinespace[2pt]
 \midrule
 Other & & & \\
 \bottomrule
