@@ -1,3 +1,4 @@
+import inspect
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import synthetic
 
+from specpress import statistics
 from specpress.analysis import environment, summary
 from specpress.paper import Cell, Notes, Results
 from specpress.paper.claims import verdict_counts
@@ -197,6 +199,31 @@ def test_every_number_is_defined_once_with_its_file_and_field():
     assert re.search(r"% autoregressive-draft-greedy predicted_speedup is not defined: no drafter", numbers)
 
 
+def test_repeated_runs_report_their_spread_and_single_ones_none():
+    steady, loose = (
+        synthetic.speed(name, repeats=2, **draft_of(gamma)) for name, gamma in (("steady", 2), ("loose", 4))
+    )
+    for number, pair in enumerate(loose["pairs"]):
+        pair["method"]["tpot_ms"] *= 1.2 if number % 2 else 1
+    text = text_of(results_of([steady, loose]), "text/speed")
+    low, high = map(float, re.search(r"scatter by a factor of (\S+) to (\S+) \(", text).groups())
+    assert 1 <= low < 1.1 < high < 1.2
+    assert "scatter by a factor" not in text_of(study("faster"), "text/speed")
+
+
+def draft_of(gamma):
+    drafter = {"name": "draft_model", "model": "draft"}
+    return {"drafter": drafter, "schedule": {"name": "constant", "gamma": gamma}, "acceptance": 0.5}
+
+
+def test_the_methods_name_the_bootstrap_that_is_run():
+    methods = (ROOT / "paper/sections/methods.tex").read_text()
+    for function in (statistics.mean_interval, statistics.perplexity_interval, statistics.perplexity_ratio_interval):
+        defaults = {name: found.default for name, found in inspect.signature(function).parameters.items()}
+        assert f"{100 * defaults['confidence']:g}\\% bootstrap intervals over prompts" in methods
+        assert f"with {defaults['resamples']} resamples and a fixed seed" in methods
+
+
 def test_a_biased_control_is_said_aloud():
     control = synthetic.speed("autoregressive-target-greedy", sampling="greedy", speedup=1.1, scatter=0.01)
     assert r"does \emph{not} contain one" in text_of(results_of([control]), "text/speed")
@@ -221,7 +248,9 @@ def test_a_press_below_the_full_cache_is_doubted():
 
 
 def test_presses_are_ranked_only_when_all_points_agree():
-    assert "the lower at none: StreamingLLM is the better press throughout" in text_of(study("faster"), "text/perplexity")
+    assert "the lower at none: StreamingLLM is the better press throughout" in text_of(
+        study("faster"), "text/perplexity"
+    )
     even = [synthetic.perplexity(press, "bible", harm=0.2, scatter=0.05) for press in ("streaming_llm", "knorm")]
     assert "throughout" not in text_of(results_of(even), "text/perplexity")
 
