@@ -19,7 +19,7 @@ class Cell:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    n: float | None = None
+    n: int | None = None
     note: str = ""
     file: str = ""
     field: str = ""
@@ -30,6 +30,7 @@ class Cell:
     def of(cls, row: Mapping) -> "Cell":
         """The cell of a row of the summary."""
         values = {key: None if is_missing(row[key]) else row[key] for key in ("low", "high", "n")}
+        values["n"] = None if values["n"] is None else int(values["n"])  # a CSV with a gap has floats
         texts = {key: "" if is_missing(row[key]) else str(row[key]) for key in ("note", "file", "field", "reference")}
         suffix = _setting(row)
         value = None if is_missing(row["estimate"]) else float(row["estimate"])

@@ -46,7 +46,7 @@ def _intervals(cells: Iterable[Cell]) -> list[tuple]:
 
 def _over(cell: Cell, units: str = "prompt") -> str:
     """A value with its interval and the number of units that it rests on."""
-    return f"{cell.cited} over {counted(int(cell.n), units)}" if cell.n is not None else str(cell.cited)
+    return f"{cell.cited} over {counted(cell.n, units)}" if cell.n is not None else str(cell.cited)
 
 
 def _cited(block: Block, speed: Speed) -> str:
