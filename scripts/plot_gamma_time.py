@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from specpress.plotting import empty_sheet, figure_command, label_line_ends, looks, panels
+from specpress.plotting import empty_sheet, figure_command, looks, panels
 from specpress.wording import SCHEDULES, sampling_name
 
 
@@ -15,21 +15,21 @@ def draw(observations: pd.DataFrame) -> Figure:
     rows = rows[rows.temperature == rows.temperature.max()]
     style = looks(rows.schedule)
     figure, (axis,) = panels(1, figsize=(3.2, 2.6))
-    ends = []
     for schedule, series in rows.groupby("schedule", sort=False):
         for _, single in series.groupby(["experiment", "prompt"]):
             axis.plot(single.iteration, single.value, color=style[schedule].color, alpha=0.25, linewidth=0.5)
         alive = series.groupby("iteration").value.agg(["mean", "size"])
         mean = alive[alive["size"] >= alive["size"].max() / 2]["mean"]  # while half of the prompts are still decoding
-        axis.plot(mean.index, mean, color=style[schedule].color, linestyle=style[schedule].linestyle)
-        ends.append((mean.index[-1], mean.iloc[-1], SCHEDULES.get(schedule, schedule), style[schedule].color))
+        look, name = style[schedule], SCHEDULES.get(schedule, schedule)
+        axis.plot(mean.index, mean, color=look.color, linestyle=look.linestyle, label=name)
     axis.set_xlabel("iteration")
     axis.set_ylabel("draft tokens")
     axis.set_ylim(bottom=0)
     title = sampling_name(rows.iloc[0])
     axis.set_title(title[0].upper() + title[1:])
-    last = max(x for x, *_ in ends)
-    label_line_ends(axis, [(last, *end[1:]) for end in ends], gap=0.07)
+    figure.legend(
+        loc="outside upper center", ncols=3, handlelength=3, columnspacing=1.0
+    )  # lines tell them apart in grey
     return figure
 
 
