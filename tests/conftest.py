@@ -12,6 +12,6 @@ settings.load_profile("specpress")
 
 
 def pytest_collection_finish():
-    """What is imported by now stays: taken out of the garbage collections that experiments begin with, most of its time."""
+    """Imported modules stay out of the garbage collections that experiments begin with: most of those tests' time."""
     gc.collect()
     gc.freeze()

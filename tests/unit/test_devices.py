@@ -49,7 +49,7 @@ def test_dtype_follows_the_device(monkeypatch, device, bf16, dtype):
 def test_peak_memory_is_the_allocators_on_a_gpu_and_the_process_elsewhere(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: {"cuda:1": 42}[device])
     assert peak_memory_bytes("cuda:1") == 42
-    assert peak_memory_bytes() == peak_memory_bytes("cpu") > 10_000_000
+    assert 10_000_000 < peak_memory_bytes() <= peak_memory_bytes("cpu") < 2**50
 
 
 def test_the_environment_says_how_deterministic_it_was():

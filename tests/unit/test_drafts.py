@@ -273,7 +273,8 @@ def test_trained_saved_and_loaded(tmp_path, dtype):
     assert END_OF_TEXT in draft.head_token_ids
     assert metrics["parameters"] == sum(p.numel() for p in draft.parameters())
     text = drafts.read_text(make_config(), {"stories": workspace / "stories"}, tokenizer)
-    assert judge(draft, target, text.held_out["stories"]) == metrics["held_out"]["stories"]
+    rounding = {torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]  # loaded weights lie elsewhere in memory
+    assert judge(draft, target, text.held_out["stories"]) == pytest.approx(metrics["held_out"]["stories"], rel=rounding)
 
 
 def test_a_saved_draft_gives_the_same_logits(workspace):
@@ -282,7 +283,8 @@ def test_a_saved_draft_gives_the_same_logits(workspace):
     save_model(draft, tokenizer, workspace / "saved", {"kind": "draft"})
     loaded, _ = load_model(workspace / "saved", device="cpu")
     ids = torch.arange(20)[None]
-    assert torch.equal(loaded(ids).logits, draft(ids).logits)
+    assert_same_weights(loaded, draft)
+    torch.testing.assert_close(loaded(ids).logits, draft(ids).logits)
 
 
 def test_the_test_half_changes_nothing_but_the_held_out_figures(workspace):
