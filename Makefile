@@ -28,11 +28,13 @@ help:  ## List the targets
 
 setup: $(VENV)/.installed  ## Install what is missing: virtual environment, LaTeX, graphviz
 
+# Python first: it should not be refused after LaTeX has been installed.
 programs:
+	@command -v $(PYTHON) > /dev/null || { echo "There is no program $(PYTHON). Name a Python 3.11 or later with: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"specpress needs Python 3.11 or later; $(PYTHON) is {v[0]}.{v[1]}. Name another with: make PYTHON=python3.11 ...")'
 	@PYTHON=$(PYTHON) workflow/ensure-programs.sh
 
 $(VENV)/.installed: requirements.lock pyproject.toml | programs
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"specpress needs Python 3.11 or later; $(PYTHON) is {v[0]}.{v[1]}. Name another with: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

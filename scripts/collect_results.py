@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from specpress.analysis import environment, load_metrics, observations, summary
+from specpress.analysis import MetricsError, environment, load_metrics, observations, summary
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -34,7 +35,10 @@ def manifests(named: list[str]) -> dict[str, dict]:
 def main() -> None:
     """Read, compute, write."""
     arguments = parse_arguments()
-    metrics = load_metrics(arguments.metrics)
+    try:
+        metrics = load_metrics(arguments.metrics)
+    except MetricsError as error:
+        sys.exit(f"error: {error}")
     described = environment(
         metrics,
         models=manifests(arguments.model),

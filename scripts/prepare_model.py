@@ -50,7 +50,10 @@ def main() -> None:
         "architecture": model.config.model_type,
         "parameters": model.num_parameters(),
     }
-    save_model(model, tokenizer, arguments.output, manifest)
+    try:
+        save_model(model, tokenizer, arguments.output, manifest)
+    except OSError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

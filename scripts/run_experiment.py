@@ -23,7 +23,7 @@ def main() -> int:
     try:
         places = {"models": _folders(args.model), "data": _folders(args.data)}
         metrics = run(args.spec, **places, threads=args.threads, device=args.device, cuda_graphs=args.cuda_graphs)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"{args.spec['id']}: {error}", file=sys.stderr)
         return 2
     args.output.parent.mkdir(parents=True, exist_ok=True)

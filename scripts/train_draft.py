@@ -36,7 +36,7 @@ def main() -> None:
         config = DraftConfig.from_spec(arguments.spec)
         places = (arguments.target, dict(arguments.data), arguments.output)
         metrics = train_draft(config, *places, threads=arguments.threads, device=arguments.device)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     for name, held_out in metrics["held_out"].items():
         print(f"{config.name}: acceptance {held_out['acceptance']:.3f} on held-out {name}", file=sys.stderr)

@@ -118,9 +118,17 @@ def save_model(model, tokenizer, directory, manifest):
     manifest : dict
         What the model is and where it comes from (JSON-able). Added to it are `model_size` and, as `files`, the sha256
         and size of each file, so that a job depending on the manifest depends on the weights.
+
+    Raises
+    ------
+    OSError
+        If the disk is full; nothing is left behind.
     """
     with publish(directory, {**manifest, **model_size(model)}) as folder, _no_progress_bars():
-        model.save_pretrained(folder, max_shard_size="1TB")
+        try:
+            model.save_pretrained(folder, max_shard_size="1TB")
+        except SafetensorError as error:  # of a full disk, say
+            raise OSError(f"the weights cannot be written to {directory}: {error}") from error
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
 

@@ -304,6 +304,18 @@ def test_a_repeated_id_is_refused(tmp_path):
         load_metrics(paths)
 
 
+def test_a_cut_metrics_file_is_one_line_on_the_command_line(tmp_path):
+    (tmp_path / "cut.json").write_text('{"schema": 1, "id"')
+    outputs = [
+        part for name in ("observations", "summary", "environment") for part in (f"--{name}", str(tmp_path / name))
+    ]
+    command = [sys.executable, str(ROOT / "scripts" / "collect_results.py"), "--metrics", str(tmp_path / "cut.json")]
+    done = subprocess.run([*command, *outputs], capture_output=True, text=True)
+    assert done.stderr.startswith("error: ")
+    assert "cut.json: not a readable metrics file" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_command_line_writes_both_tables_and_never_imports_torch(tmp_path):
     paths = synthetic.write([synthetic.draft(), *synthetic.tiny_study()], tmp_path / "metrics")
     manifest = tmp_path / "manifest.json"

@@ -8,6 +8,7 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig
 
 from specpress.byte_level import byte_tokenizer, gguf_tokenizer
@@ -122,6 +123,18 @@ def test_a_missing_directory_says_what_to_do(tmp_path):
 def test_a_directory_without_a_model_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no config\.json"):
         load_model(tmp_path)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    model, tokenizer = random_model({**SOURCE, "architecture": "llama"})
+
+    def full(*_, **__):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(model, "save_pretrained", full)
+    with pytest.raises(OSError, match=r"cannot be written to .*: No space left"):
+        save_model(model, tokenizer, tmp_path / "model", {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def _only_pickled(directory):

@@ -79,6 +79,20 @@ def test_study_file_that_is_not_there_is_named(tree):
     assert not (tree.path / ".venv").exists()
 
 
+def test_wrong_python_is_refused_before_anything_is_installed(tree):
+    old = tree.path / "old-python"
+    old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9); $2"\n')
+    old.chmod(0o755)
+    for program, said in (
+        ("./old-python", "needs Python 3.11 or later; ./old-python is 3.9"),
+        ("none", "no program none"),
+    ):
+        done = subprocess.run(["make", "programs", f"PYTHON={program}"], cwd=tree.path, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert said in done.stderr
+        assert done.stdout == ""
+
+
 def test_study_given_with_configfile_stands_alone(tree, study):
     tree.write_study({**study, "study": "other", "experiments": study["experiments"][:1]}, "other.yaml")
     experiments = {job for job in tree.jobs("--configfile", "other.yaml") if job.startswith("run_experiment")}

@@ -32,7 +32,9 @@ def load_metrics(paths: Iterable[str | Path]) -> list[dict]:
         if missing:
             raise MetricsError(f"{path}: lacks {', '.join(missing)}; remove it and run the experiment again")
         if metrics["schema"] != SCHEMA:
-            raise MetricsError(f"{path}: schema {metrics['schema']!r}, expected {SCHEMA}; run the experiment again")
+            raise MetricsError(
+                f"{path}: schema {metrics['schema']!r}, expected {SCHEMA}; remove it and run the experiment again"
+            )
         if metrics["kind"] not in KINDS:
             raise MetricsError(f"{path}: kind {metrics['kind']!r} is unknown; known: {', '.join(KINDS)}")
         if metrics["id"] in seen:
