@@ -98,7 +98,13 @@ def test_ctrl_c_leaves_nothing_in_the_queue(tree):
     tree.write_study(small(experiments=[LONG]), "study.yaml")
     command = [sys.executable, "-m", "snakemake", *RUN, *TARGET]
     process = subprocess.Popen(
-        command, cwd=tree.path, env=tree.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=tree.path,
+        env=tree.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
     )
     try:
         wait(lambda: cluster.queue() or process.poll() is not None, 300)
