@@ -104,7 +104,7 @@ def test_ctrl_c_leaves_nothing_in_the_queue(tree):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background
     )
     try:
         wait(lambda: cluster.queue() or process.poll() is not None, 300)
