@@ -1,7 +1,5 @@
 """Nothing a test draws or waits for depends on chance, on the machine's speed or on an earlier run."""
 
-import gc
-
 from hypothesis import HealthCheck, settings
 
 # The examples follow from the test itself, so a run finds what every other run finds; how long one takes is not judged.
@@ -9,9 +7,3 @@ settings.register_profile(
     "specpress", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("specpress")
-
-
-def pytest_collection_finish():
-    """Imported modules stay out of the garbage collections that experiments begin with: most of those tests' time."""
-    gc.collect()
-    gc.freeze()
