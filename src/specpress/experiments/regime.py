@@ -34,7 +34,8 @@ def measure(spec: dict, assets: Assets) -> dict:
     cells = {(b, c): _cell(b, c) for c in spec["contexts"] for b in spec["batches"]}
     longest = max(spec["contexts"])
     passages = assets.passages(spec, count=spec["repeats"], length=longest, tokenizer=tokenizer)
-    turns = [(passage, context) for passage in passages for context in spec["contexts"]]
+    contexts = sorted(spec["contexts"], reverse=True)  # memory of the largest serves the smaller ones after them
+    turns = [(passage, context) for passage in passages for context in contexts]
     with decode_attention(model):
         for number, (passage, context) in enumerate(tqdm(turns, desc=spec["id"], unit="context", mininterval=5)):
             prompt = as_batch([passage], model)[:, :context]
@@ -52,7 +53,7 @@ def _measure_context(spec: dict, model, prompt: torch.Tensor, cells: dict, *, se
     full, pressed, first = _prefilled(model, prompt, spec["press"])
     yielded = _tokens_per_iteration(spec, full, torch.cat([prompt[0], first]), seed)
     full.observations = None
-    for batch in spec["batches"]:
+    for batch in sorted(spec["batches"], reverse=True):
         cell = cells[batch, prompt.shape[1]]
         cell |= {"slots_full": full.cache.slots, "slots_press": pressed.cache.slots}
         cell |= {"kv_bytes_full": batch * full.cache.nbytes, "kv_bytes_press": batch * pressed.cache.nbytes}
