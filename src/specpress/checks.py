@@ -125,11 +125,11 @@ def _method_problems(body: Any, path: str) -> Iterator[str]:
         for key in ("drafter", "press"):
             if key in body:
                 yield f"{path}.{key}: does not go with a protocol, which has a loop of its own; remove one of them"
-
+    presses = [part for _, what, part in parts({"press": _field(body, "press")}) if what == "press"]
+    once_only = [ability for ability in map(_ability, presses) if ability.status in (PROMPT_ONLY, QUALITY_ONLY)]
     for key in ("cache_budget", "decoding_interval"):
-        presses = [part for _, what, part in parts({"press": _field(body, "press")}) if what == "press"]
-        for ability in (_ability(part) for part in presses if _field(body, key) is not None):
-            if ability.status in (PROMPT_ONLY, QUALITY_ONLY):
+        if _field(body, key) is not None:
+            for ability in once_only:
                 yield f"{path}.{key}: {presses[0].get('name')!r} cannot compress while decoding: it {ability.reason}"
 
 

@@ -78,7 +78,8 @@ def make(tree, *arguments):
     own = {
         name: value for name, value in os.environ.items() if name != "VENV" and not name.startswith(("MAKE", "MFLAGS"))
     }
-    return subprocess.run(["make", *arguments], cwd=tree.path, env=own, capture_output=True, text=True)
+    streams = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    return subprocess.run(["make", *arguments], cwd=tree.path, env=own, **streams)
 
 
 def test_study_file_that_is_not_there_is_named(tree):
@@ -170,7 +171,7 @@ def test_nothing_to_recover(tree):
 def test_clean_asks_nothing_and_keeps_downloads(tree):
     (tree.path / "resources/downloads").mkdir()
     (tree.path / "resources/downloads/some.whl").touch()
-    subprocess.run(["make", "clean"], cwd=tree.path, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    assert make(tree, "clean").returncode == 0
     assert not any((tree.path / name).exists() for name in ("results", "logs", "paper/main.pdf"))
     assert (tree.path / "resources/downloads/some.whl").exists()
 

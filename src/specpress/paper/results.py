@@ -12,11 +12,11 @@ from specpress.paper.cells import Cell
 from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
 from specpress.paper.decisions import ABOVE, BELOW, overlap, perplexity_phrase, relative_phrase, speed_phrase
 from specpress.paper.points import PressPoint, RegimeCell, Step, chains_of, links_of, press_points, regime_cells
-from specpress.paper.prose import counted, described, listed, lower_first, named, share, tally, upper_first
+from specpress.paper.prose import counted, described, listed, named, share, tally, upper_first
 from specpress.paper.setup import Setup
 from specpress.paper.speeds import Block, Speed, blocks_of, fastest
 from specpress.rendering import Tex, is_missing
-from specpress.wording import data_name, data_prose, press_name, press_setting, schedule_name
+from specpress.wording import data_prose, press_name, press_setting, schedule_name
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Results:
     def context(self) -> dict:
         """The names of the templates."""
         functions: list[Callable] = [
-            speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, data_name,
-            press_name, press_setting, schedule_name, verdict_counts, claims_by_verdict, links_of, lower_first, named,
-            overlap, share, upper_first, Tex,
+            speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, press_name,
+            press_setting, schedule_name, verdict_counts, claims_by_verdict, links_of, named, overlap, share,
+            upper_first, Tex,
         ]  # fmt: skip
         of_study = [
             tables.speed_table, tables.press_table, tables.full_press_table, tables.chain_table, tables.lossless_table,
