@@ -20,12 +20,12 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
 from specpress import SamplingParams, generate, load_model
-from specpress.cached_model import CachedModel
-from specpress.data import load_documents, sample_passages
+from specpress.data.documents import load_documents, sample_passages
 from specpress.drafters import DraftModel
-from specpress.environment import describe
-from specpress.schedules import Constant
-from specpress.theory import expected_speedup
+from specpress.engine.cached_model import CachedModel
+from specpress.hardware.environment import describe
+from specpress.schedules.base import Constant
+from specpress.theory.expected import expected_speedup
 
 GREEDY, SAMPLED = SamplingParams(temperature=0), SamplingParams(temperature=0.85, top_p=0.9)
 GAMMA = 4

@@ -5,7 +5,9 @@ import json
 import sys
 from pathlib import Path
 
-from specpress.analysis import MetricsError, environment, load_metrics, observations, summary
+from specpress.analysis.loading import MetricsError, load_metrics
+from specpress.analysis.provenance import environment
+from specpress.analysis.tables import observations, summary
 
 
 def parse_arguments() -> argparse.Namespace:

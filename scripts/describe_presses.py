@@ -28,7 +28,7 @@ def main() -> None:
 
 def page() -> str:
     """The whole page; runs every press."""
-    from specpress.presses.survey import PROMPT, table
+    from specpress.experiments.press_survey import PROMPT, table
 
     return TEXT.format(prompt=PROMPT, table=table())
 

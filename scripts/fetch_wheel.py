@@ -4,7 +4,8 @@ import argparse
 import json
 import sys
 
-from specpress.resources import SourceError, check_source, download_wheel
+from specpress.sources.errors import SourceError
+from specpress.sources.fetch import check_source, download_wheel
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import yaml
 
-from specpress.archive import open_results
-from specpress.numbers import read_numbers
-from specpress.report_pages import environment_page, numbers_page, study_page, table_page
-from specpress.tex_html import captions, equation_numbers, html, printed_numbers
+from specpress.provenance.archive import open_results
+from specpress.provenance.numbers import read_numbers
+from specpress.report.pages import environment_page, numbers_page, study_page, table_page
+from specpress.report.tex_html import captions, equation_numbers, html, printed_numbers
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ def main() -> None:
 
     from transformers import AutoConfig  # after parsing: it takes seconds to import
 
-    from specpress.devices import resolve_device
-    from specpress.machine import measure
+    from specpress.experiments.machine import measure
+    from specpress.hardware.devices import resolve_device
 
     config = AutoConfig.from_pretrained(arguments.model)
     device = resolve_device(arguments.device)

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from specpress.estimates import GPUS, machine
-from specpress.plan import report
-from specpress.study import read_study
+from specpress.study.estimates import GPUS, machine
+from specpress.study.load import read_study
+from specpress.study.plan import report
 
 
 def main() -> None:

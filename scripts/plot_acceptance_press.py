@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from specpress.plotting import MARKERS, PALETTE, empty_sheet, figure_command, panels
-from specpress.wording import data_name, press_name
+from specpress.paper.plotting import MARKERS, PALETTE, empty_sheet, figure_command, panels
+from specpress.paper.wording import data_name, press_name
 
 LONG = 2000  # tokens of context
 

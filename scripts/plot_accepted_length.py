@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from specpress.kinds import LOSSLESS, kind_of
-from specpress.plotting import PALETTE, empty_sheet, figure_command, panels
-from specpress.wording import drafter_name, sampling_name, schedule_name
+from specpress.analysis.kinds import LOSSLESS, kind_of
+from specpress.paper.plotting import PALETTE, empty_sheet, figure_command, panels
+from specpress.paper.wording import drafter_name, sampling_name, schedule_name
 
 
 def draw(summary: pd.DataFrame) -> Figure:

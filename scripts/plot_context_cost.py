@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from specpress.plotting import Look, draw_series, empty_sheet, figure_command, label_line_ends, looks, panels
-from specpress.wording import press_name
+from specpress.paper.plotting import Look, draw_series, empty_sheet, figure_command, label_line_ends, looks, panels
+from specpress.paper.wording import press_name
 
 CACHES = {"full": "full cache", "press": "compressed"}
 

@@ -5,7 +5,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from specpress.plotting import empty_sheet, figure_command, label_line_ends, looks, panels
+from specpress.paper.plotting import empty_sheet, figure_command, label_line_ends, looks, panels
 
 
 def draw(observations: pd.DataFrame) -> Figure:

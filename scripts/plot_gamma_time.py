@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from specpress.plotting import empty_sheet, figure_command, looks, panels
-from specpress.wording import SCHEDULES, sampling_name
+from specpress.paper.plotting import empty_sheet, figure_command, looks, panels
+from specpress.paper.wording import SCHEDULES, sampling_name
 
 
 def draw(observations: pd.DataFrame) -> Figure:

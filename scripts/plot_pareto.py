@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from specpress.kinds import LOSSLESS, kind_of
-from specpress.plotting import Look, empty_sheet, figure_command, looks, panels
-from specpress.wording import method_name, press_setting
+from specpress.analysis.kinds import LOSSLESS, kind_of
+from specpress.paper.plotting import Look, empty_sheet, figure_command, looks, panels
+from specpress.paper.wording import method_name, press_setting
 
 GROUPS = {
     "drafting (lossless)": ("constant", "other", "dynamic", "block", "cascade"),

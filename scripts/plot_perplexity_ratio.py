@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
-from specpress.plotting import Look, draw_series, empty_sheet, figure_command, looks
-from specpress.wording import data_name, press_name
+from specpress.paper.plotting import Look, draw_series, empty_sheet, figure_command, looks
+from specpress.paper.wording import data_name, press_name
 
 COLUMNS = 5
 

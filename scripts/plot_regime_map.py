@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from specpress.plotting import empty_sheet, figure_command
+from specpress.paper.plotting import empty_sheet, figure_command
 
 PANELS = {
     "press_speedup": "Press, measured",

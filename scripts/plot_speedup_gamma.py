@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from specpress.kinds import kind_of
-from specpress.plotting import Look, draw_series, empty_sheet, figure_command, looks, panels
-from specpress.wording import data_name, drafter_name, method_name, sampling_name, schedule_name
+from specpress.analysis.kinds import kind_of
+from specpress.paper.plotting import Look, draw_series, empty_sheet, figure_command, looks, panels
+from specpress.paper.wording import data_name, drafter_name, method_name, sampling_name, schedule_name
 
 PREDICTED = "0.35"
 PROMPTS = ["data", "baseline", "sampling", "batch", "prompt_tokens"]

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from specpress.plotting import PALETTE, empty_sheet, figure_command, panels
+from specpress.paper.plotting import PALETTE, empty_sheet, figure_command, panels
 
 GAIN, LOSS, START = PALETTE[0], PALETTE[1], "0.55"
 

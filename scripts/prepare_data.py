@@ -6,10 +6,11 @@ import sys
 import tempfile
 from inspect import signature
 
-from specpress.data import save_split
-from specpress.files import sha256
-from specpress.readers import READERS, read
-from specpress.resources import DATA_KINDS, SourceError, check_source, downloads, fetch
+from specpress.data.documents import save_split
+from specpress.data.readers import READERS, read
+from specpress.files.publish import sha256
+from specpress.sources.errors import SourceError
+from specpress.sources.fetch import DATA_KINDS, check_source, downloads, fetch
 
 
 def main() -> None:

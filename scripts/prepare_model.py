@@ -5,9 +5,11 @@ import json
 import sys
 import tempfile
 
-from specpress.devices import default_dtype, resolve_device
-from specpress.models import from_gguf, load_model, random_model, resolve_dtype, save_model
-from specpress.resources import MODEL_KINDS, check_source, downloads, fetch
+from specpress.hardware.devices import default_dtype, resolve_device
+from specpress.models.build import from_gguf, random_model, resolve_dtype
+from specpress.models.load import load_model
+from specpress.models.save import save_model
+from specpress.sources.fetch import MODEL_KINDS, check_source, downloads, fetch
 
 
 def read_model(source: dict, dtype, wheel: str | None):

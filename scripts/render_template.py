@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from specpress.paper import Results
-from specpress.rendering import render
+from specpress.paper.rendering import render
+from specpress.paper.results import Results
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -9,7 +9,9 @@ from pathlib import Path
 def main() -> int:
     """Parse the command line, run, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, type=json.loads, help="the experiment, as JSON (see specpress.study)")
+    parser.add_argument(
+        "--spec", required=True, type=json.loads, help="the experiment, as JSON (see specpress.study.load)"
+    )
     parser.add_argument("--model", action="append", default=[], metavar="NAME=DIR", help="a model or draft; repeatable")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=DIR", help="a data set; repeatable")
     parser.add_argument("--threads", type=int, default=1, help="threads torch may use (default: 1)")

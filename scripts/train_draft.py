@@ -4,7 +4,8 @@ import argparse
 import json
 import sys
 
-from specpress.drafts import DraftConfig, train_draft
+from specpress.study.draft_config import DraftConfig
+from specpress.training.train import train_draft
 
 
 def named_directory(text: str) -> tuple[str, str]:

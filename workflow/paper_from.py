@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from specpress.archive import INDEX, ArchiveError, load, unpack
+from specpress.provenance.archive import INDEX, ArchiveError, load, unpack
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("scripts", "src", "workflow")

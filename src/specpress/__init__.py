@@ -1,18 +1,18 @@
 """specpress: speculative decoding, KV-cache compression and their fusion, measured honestly.
 
-The public names load on first use, so that `import specpress.study` (the workflow's configuration) never
+The public names load on first use, so that `import specpress.study.load` (the workflow's configuration) never
 imports torch.
 """
 
 from importlib import import_module
 
 _PUBLIC = {
-    "generate": "specpress.decoding",
-    "Generation": "specpress.decoding",
-    "SamplingParams": "specpress.sampling",
-    "load_model": "specpress.models",
-    "perplexity": "specpress.quality",
-    "Perplexity": "specpress.quality",
+    "generate": "specpress.decoding.generate",
+    "Generation": "specpress.decoding.generate",
+    "SamplingParams": "specpress.laws.sampling",
+    "load_model": "specpress.models.load",
+    "perplexity": "specpress.decoding.perplexity",
+    "Perplexity": "specpress.decoding.perplexity",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -11,7 +11,9 @@ import specpress
 from specpress import SamplingParams, generate, load_model, perplexity
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.presses import get_press, list_presses
-from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal
+from specpress.schedules.base import Constant
+from specpress.schedules.dynamic import AIMD, Heuristic
+from specpress.schedules.informed import Confidence, Optimal
 
 
 def signature(function):

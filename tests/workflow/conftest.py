@@ -56,7 +56,7 @@ def finished(tmp_path_factory) -> Tree:
     (tree.path / "prose.txt").write_text("Some prose.\n")
     (tree.path / "src/specpress/presses/own_press.py").write_text("class OwnPress:\n    pass\n")
     tree.edit(
-        "src/specpress/registry.py",
+        "src/specpress/study/registry.py",
         "PRESSES = {",
         'PRESSES = {\n    "own_press": "specpress.presses.own_press:OwnPress",',
     )

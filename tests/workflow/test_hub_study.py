@@ -13,8 +13,9 @@ from loopback_hub import REVISION, serve
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from tree import ROOT, Tree
 
-from specpress.byte_level import byte_tokenizer
-from specpress.models import random_model, save_model
+from specpress.models.build import random_model
+from specpress.models.byte_level import byte_tokenizer
+from specpress.models.save import save_model
 
 pytestmark = pytest.mark.end_to_end
 

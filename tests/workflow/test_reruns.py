@@ -99,12 +99,12 @@ def test_editing_a_drafter_reruns_its_experiments(tree):
 
 
 def test_registering_a_press_reruns_nothing(tree):
-    tree.edit("src/specpress/registry.py", "PRESSES = {", 'PRESSES = {\n    "tova": "kvpress:TOVAPress",')
+    tree.edit("src/specpress/study/registry.py", "PRESSES = {", 'PRESSES = {\n    "tova": "kvpress:TOVAPress",')
     assert tree.jobs() == set()
 
 
 def test_editing_the_loop_reruns_every_experiment_that_decodes(tree):
-    tree.append("src/specpress/decoding.py", "# other\n")
+    tree.append("src/specpress/decoding/generate.py", "# other\n")
     jobs = tree.jobs()
     assert jobs & EXPERIMENTS == {job for job in EXPERIMENTS if "ppl" not in job}
     assert jobs >= ANALYSIS

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from tree import ROOT, Tree
 
-from specpress.archive import open_results, pack
-from specpress.explain import explanation
-from specpress.numbers import read_numbers
-from specpress.study import load_study
-from specpress.tex_html import captions, html, printed_numbers, table
+from specpress.provenance.archive import open_results, pack
+from specpress.provenance.explain import explanation
+from specpress.provenance.numbers import read_numbers
+from specpress.report.tex_html import captions, html, printed_numbers, table
+from specpress.study.load import load_study
 
 pytestmark = pytest.mark.end_to_end
 

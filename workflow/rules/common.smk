@@ -9,8 +9,11 @@ from pathlib import Path
 import yaml
 
 from snakemake.exceptions import WorkflowError
-from specpress import estimates, resources
-from specpress.study import StudyError, canonical, is_timed, load_study, models_of, modules_of, sources
+from specpress.study import estimates
+from specpress.sources import fetch as resources
+from specpress.study.load import StudyError, load_study
+from specpress.study.expansion import canonical, is_timed, models_of, modules_of
+from specpress.study.source_code import sources
 
 # `python` in a job is the one that runs snakemake, whether or not its environment is activated. SPECPRESS_RUN marks the
 # jobs of this run, so that workflow/recover.py can tell those that a killed run has left behind.

@@ -17,7 +17,7 @@ from specpress.analysis.rows import (
     tpot_ratio,
     why_no_time,
 )
-from specpress.statistics import geometric_mean_interval
+from specpress.analysis.statistics import geometric_mean_interval
 
 METRICS = ("tokens_per_s", "ttft_s", "tpot_ms", "acceptance_rate", "tokens_per_iteration", "kv_bytes")
 

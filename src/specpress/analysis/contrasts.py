@@ -6,7 +6,7 @@ from specpress.analysis.factors import factors
 from specpress.analysis.perplexity import field_of, mode_of, ratio_row
 from specpress.analysis.rows import over_units, places, row
 from specpress.analysis.speed import log_speedups
-from specpress.statistics import geometric_mean_interval
+from specpress.analysis.statistics import geometric_mean_interval
 
 REFERENCE_PRESS = "streaming_llm"
 

@@ -7,7 +7,7 @@ cache, ratio 0, of the same passages.
 from collections.abc import Iterable, Mapping
 
 from specpress.analysis.rows import mean_row, number, paired_row, row, single
-from specpress.statistics import perplexity_interval, perplexity_ratio_interval
+from specpress.analysis.statistics import perplexity_interval, perplexity_ratio_interval
 
 
 def observations(item: Mapping) -> Iterable[dict]:

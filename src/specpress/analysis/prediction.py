@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from specpress.analysis.rows import numbers
-from specpress.theory import MachineRates, ModelShape, roofline_step_ms
+from specpress.theory.roofline import MachineRates, ModelShape, roofline_step_ms
 
 SHAPE = ("step_weight_bytes", "kv_bytes_per_token", "flops_per_token")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from specpress.statistics import Estimate, geometric_mean_interval, mean_interval, paired_ratio
+from specpress.analysis.statistics import Estimate, geometric_mean_interval, mean_interval, paired_ratio
 
 # What a run yields: unit, and whether units are averaged on the log scale. Times and rates are, so that the ratio of
 # two means is the mean of the ratios.

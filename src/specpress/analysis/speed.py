@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from specpress.analysis.factors import FACTORS, factors
+from specpress.analysis.kinds import kind_of
 from specpress.analysis.rows import (
     RUN_METRICS,
     log_ratios,
@@ -19,8 +20,7 @@ from specpress.analysis.rows import (
     tpot_ratio,
     why_no_time,
 )
-from specpress.kinds import kind_of
-from specpress.statistics import geometric_mean_interval, repeat_spread
+from specpress.analysis.statistics import geometric_mean_interval, repeat_spread
 
 BASELINE_METRICS = ("tokens_per_s", "ttft_s", "tpot_ms", "kv_bytes")
 THEORY_METRICS = {

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from specpress.cached_model import CachedModel
-from specpress.drafters.base import Proposal
-from specpress.laws import law_of
-from specpress.sampling import Randomness, SamplingParams
+from specpress.engine.cached_model import CachedModel
+from specpress.laws.law import law_of
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.speculation.drafter import Proposal
 
 
 def draft(

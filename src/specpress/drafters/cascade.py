@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from specpress.cached_model import CachedModel
-from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
-from specpress.prefill import prefill
-from specpress.ragged import RaggedModel, read_rows
-from specpress.rounds import Round, speculate, speculate_rows
-from specpress.sampling import Randomness, SamplingParams
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.ragged_model import RaggedModel
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.speculation.drafter import Drafter, Proposal, check_same_vocabulary
+from specpress.speculation.prefill import prefill, read_rows
+from specpress.speculation.rounds import Round, speculate, speculate_rows
 
 
 class Cascade(Drafter):

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from specpress.cached_model import CachedModel
 from specpress.drafters.autoregressive import draft
-from specpress.drafters.base import Drafter, Proposal
 from specpress.drafters.rows import TargetRows
-from specpress.presses.compression import compress
-from specpress.presses.observation import Observations
-from specpress.presses.settings import check_repeatable, check_runs
-from specpress.sampling import Randomness, SamplingParams
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.compression import compress
+from specpress.engine.compression_settings import check_repeatable, check_runs
+from specpress.engine.observation import Observations
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.speculation.drafter import Drafter, Proposal
 
 
 class CompressedTarget(Drafter):

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from specpress.cached_model import CachedModel
 from specpress.drafters.autoregressive import draft
-from specpress.drafters.base import Drafter, Proposal, check_same_vocabulary
 from specpress.drafters.rows import ModelRows
-from specpress.prefill import prefill
-from specpress.presses.settings import check_runs
-from specpress.sampling import Randomness, SamplingParams
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.compression_settings import check_runs
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.speculation.drafter import Drafter, Proposal, check_same_vocabulary
+from specpress.speculation.prefill import prefill
 
 
 class DraftModel(Drafter):

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from specpress.drafters.base import Drafter, Proposal
-from specpress.laws import point
+from specpress.laws.law import point
+from specpress.speculation.drafter import Drafter, Proposal
 
 
 class PromptLookup(Drafter):

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from specpress.cached_model import CachedModel
-from specpress.drafters.base import Proposal, check_same_vocabulary
-from specpress.laws import Law, Laws, draw
-from specpress.ragged import RaggedModel, read_rows
-from specpress.sampling import Randomness, SamplingParams
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.ragged_model import RaggedModel
+from specpress.laws.law import Law, Laws, draw
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.speculation.drafter import Proposal, check_same_vocabulary
+from specpress.speculation.prefill import read_rows
 
 
 class ModelRows:

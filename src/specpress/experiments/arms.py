@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from torch import Tensor
 from tqdm import tqdm
 
-from specpress.data import Passage
-from specpress.decoding import Generation, generate
+from specpress.data.documents import Passage
+from specpress.decoding.generate import Generation, generate
+from specpress.engine.graphs import has_graphs
 from specpress.experiments.assets import Assets, as_batch
-from specpress.graphs import has_graphs
+from specpress.hardware.clock import no_garbage_collection
+from specpress.laws.sampling import SamplingParams
 from specpress.presses import get_press
-from specpress.registry import DRAFTERS, PROTOCOLS, SCHEDULES, resolve
-from specpress.sampling import SamplingParams
-from specpress.trace import no_garbage_collection
+from specpress.study.registry import DRAFTERS, PROTOCOLS, SCHEDULES, resolve
 
 # What an arm may say; everything else in a spec is common to all arms of the experiment.
 ARM_KEYS = (

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from specpress.data import Passage, load_documents, sample_passages
-from specpress.graphs import use_graphs
-from specpress.models import load_model
+from specpress.data.documents import Passage, load_documents, sample_passages
+from specpress.engine.graphs import use_graphs
+from specpress.models.load import load_model
 
 
 class Assets:

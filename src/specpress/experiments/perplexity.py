@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from specpress.decoding.perplexity import Perplexity, perplexities
 from specpress.experiments.assets import Assets, as_batch
+from specpress.hardware.clock import no_garbage_collection
 from specpress.presses import Compression, get_press
-from specpress.quality import Perplexity, perplexities
-from specpress.trace import no_garbage_collection
 
 ONCE, DECODING = "once", "decoding"
 _PER_PASSAGE = ("nll", "n_tokens", "acceptance", "step_ms", "full_step_ms")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from specpress.devices import free_memory
-from specpress.expansion import models_of
-from specpress.memory import require
+from specpress.hardware.devices import free_memory
+from specpress.study.expansion import models_of
+from specpress.study.memory import require
 
 
 def check(spec: dict, models: Mapping[str, str | Path], device: torch.device) -> None:

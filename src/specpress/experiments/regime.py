@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator
 import torch
 from tqdm import tqdm
 
-from specpress.attention import decode_attention
-from specpress.cached_model import CachedModel
 from specpress.drafters import CompressedTarget
+from specpress.engine.attention import decode_attention
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.compression import compress
+from specpress.engine.observation import Observations
 from specpress.experiments.assets import Assets, as_batch
-from specpress.prefill import read
+from specpress.hardware.clock import clock, no_garbage_collection
+from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.presses import get_press
-from specpress.presses.compression import compress
-from specpress.presses.observation import Observations
-from specpress.rounds import speculate
-from specpress.sampling import Randomness, SamplingParams
-from specpress.schedules import Constant
-from specpress.trace import clock, no_garbage_collection
+from specpress.schedules.base import Constant
+from specpress.speculation.prefill import read
+from specpress.speculation.rounds import speculate
 
 _ROOM = 64  # slots beyond the context, for the tokens fed while timing
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from specpress.experiments.arms import Run, arm_of, build, figures, run_in_turn
 from specpress.experiments.assets import Assets
-from specpress.theory import expected_speedup
+from specpress.theory.expected import expected_speedup
 
 
 def measure(spec: dict, assets: Assets) -> dict:

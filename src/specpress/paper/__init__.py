@@ -1,9 +1,4 @@
-"""From the tables of a study to what the templates print: cells, rows, and sentences chosen by the results.
+"""The paper: results as tables, figures, sentences and verdicts.
 
-Whether something is faster, worse or undecided is read off the interval, never off the estimate alone.
+May import: analysis, study and the ground floor; never torch. Read first: results.py, then tables.py.
 """
-
-from specpress.paper.cells import Cell, Notes
-from specpress.paper.results import Results
-
-__all__ = ["Cell", "Notes", "Results"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from specpress.paper.decisions import side
-from specpress.rendering import DASH, Tex, is_missing, number
+from specpress.paper.rendering import DASH, Tex, is_missing, number
 
 COUNTED = re.compile(r"(?:(\d+ of \d+) )?(.*)", re.DOTALL)  # a note, and how many units it is about
 

@@ -9,6 +9,7 @@ from specpress.paper.cells import Cell
 from specpress.paper.decisions import ABOVE, BELOW
 from specpress.paper.points import links_of
 from specpress.paper.prose import counted, listed, lower_first
+from specpress.paper.rendering import Tex, escape
 from specpress.paper.speeds import Block, Speed
 from specpress.paper.verdicts import (
     FAILS,
@@ -23,8 +24,7 @@ from specpress.paper.verdicts import (
     reaches,
     unmeasured,
 )
-from specpress.rendering import Tex, escape
-from specpress.wording import data_name, is_cascade_of_models, press_name
+from specpress.paper.wording import data_name, is_cascade_of_models, press_name
 
 
 def judged_claims(results) -> list[dict]:

@@ -1,6 +1,6 @@
 """What an interval says: above, below, undecided; never read off the estimate alone."""
 
-from specpress.rendering import Tex, is_missing
+from specpress.paper.rendering import Tex, is_missing
 
 ABOVE, BELOW, UNDECIDED, UNDEFINED = "above", "below", "undecided", "undefined"
 

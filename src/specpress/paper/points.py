@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from specpress.paper.cells import Cell
-from specpress.rendering import Tex, escape
-from specpress.wording import data_name, data_prose, press_name
+from specpress.paper.rendering import Tex, escape
+from specpress.paper.wording import data_name, data_prose, press_name
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from specpress.rendering import Tex, escape, large
+from specpress.paper.rendering import Tex, escape, large
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> Tex:

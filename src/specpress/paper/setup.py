@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from specpress.paper.prose import counted, listed
-from specpress.rendering import Tex, escape, large, number
-from specpress.wording import data_prose, is_only_sampling, is_sampling, sampling_name
+from specpress.paper.rendering import Tex, escape, large, number
+from specpress.paper.wording import data_prose, is_only_sampling, is_sampling, sampling_name
 
 TIMED = ("tpot_ms", "step_speedup", "press_speedup", "factor_total")  # metrics of what was timed
 PROTOCOLS = {

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from specpress.kinds import KINDS, kind_of
+from specpress.analysis.kinds import KINDS, kind_of
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import ABOVE, BELOW, UNDECIDED, UNDEFINED
-from specpress.rendering import is_missing
-from specpress.wording import (
+from specpress.paper.rendering import is_missing
+from specpress.paper.wording import (
     data_name,
     data_prose,
     is_only_sampling,

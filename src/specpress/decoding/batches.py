@@ -1,0 +1,153 @@
+"""Speculative decoding of a batch: each row accepts its own tokens, one forward of the target verifies all rows.
+
+The rounds are those of `specpress.decoding.generate` with lists over rows. Rows are independent: their laws, drafts and uniforms
+are their own, and gamma is decided before a round from past rounds alone, so each row's law is that of decoding it
+alone.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from specpress.decoding.inputs import until_end
+from specpress.decoding.trace import Trace
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.compression_settings import Compression
+from specpress.hardware.clock import clock
+from specpress.laws.law import Laws, draw
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.schedules.base import Schedule
+from specpress.schedules.iteration import Iteration
+from specpress.speculation.drafter import RowByRow
+from specpress.speculation.prefill import read_rows
+from specpress.speculation.rounds import speculate_rows
+
+
+class BatchLoop:
+    """State of one generation of several rows. `contexts` hold prompts and committed tokens, LongTensor (n,) each.
+
+    Parameters
+    ----------
+    prompts : LongTensor (n,) each, of any lengths
+    drafter : `Drafter.rows` of the batch
+    compression : of each row's cache, on a schedule of its own
+    stop_tokens : tokens that end a row
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        prompts: Sequence[Tensor],
+        max_new_tokens: int,
+        drafter: RowByRow,
+        compression: Compression,
+        stop_tokens: frozenset[int],
+        *,
+        sampling: SamplingParams,
+        schedule: Schedule,
+        verification: str,
+    ):
+        self.model, self.drafter, self.schedule = model, drafter, schedule
+        self.sampling, self.verification = sampling, verification
+        self.compression, self.stop_tokens = compression, stop_tokens
+        self.contexts = list(prompts)
+        self.prompt_lengths = [len(prompt) for prompt in prompts]
+        self.limits = [length + max_new_tokens for length in self.prompt_lengths]
+        self.device = prompts[0].device
+        self.randomness = Randomness(sampling.seed)
+        self.trace = Trace()
+
+    def run(self, on_tokens: Callable[[list[Tensor]], None]) -> tuple[Tensor, Trace]:
+        """Prefill, then iterate until every row has ended; tokens: (batch, new), rows that ended repeat their last."""
+        started = clock(self.device)
+        self.drafter.start(self.model, self.sampling, self.randomness, max(self.limits))
+        press, budget = self.compression.press, self.compression.cache_budget
+        cached = CachedModel(self.model, max(self.limits))
+        self.target, logits = read_rows(cached, self.contexts, press=press, budget=budget, drafter=self.drafter)
+        first = self.contexts[0].new_tensor(draw(Laws(logits, self.sampling), self.randomness))
+        self._commit(list(first[:, None]), on_tokens)
+        self.trace.prefill_seconds = clock(self.device) - started
+        while rows := [r for r in range(len(self.contexts)) if self._open(r)]:
+            self._iterate(rows, on_tokens)
+        cache = self.target.cache
+        self.trace.kv_bytes, layers = cache.nbytes, len(cache.layers)
+        self.trace.layer_slots = [max(cache.slots)] * layers
+        self.trace.layer_kv_bytes = [cache.nbytes // layers] * layers
+        return self._output(), self.trace
+
+    def _open(self, r: int) -> bool:
+        context = self.contexts[r]
+        return len(context) < self.limits[r] and int(context[-1]) not in self.stop_tokens
+
+    def _iterate(self, rows: list[int], on_tokens: Callable[[list[Tensor]], None]) -> None:
+        """One round: the open rows draft, the target verifies them in one forward, each commits what stands."""
+        started = clock(self.device)
+        self._compress(rows)
+        gammas = [self._gamma(r) if r in rows else 0 for r in range(len(self.contexts))]
+        proposals = self.drafter.propose(self.contexts, gammas, self.schedule.stop)
+        drafted = clock(self.device)
+        rounds = speculate_rows(
+            self.target, self.drafter, self.contexts, proposals, rows, self.sampling, self.randomness, self.verification
+        )
+        new = [context[:0] for context in self.contexts]
+        for r, round_ in zip(rows, rounds, strict=True):
+            new[r] = round_.tokens
+        committed = self._commit(new, on_tokens)
+        finished = clock(self.device)
+        self._note(
+            [
+                Iteration(
+                    gamma=gammas[r],
+                    proposed=len(proposals[r].tokens),
+                    accepted=round_.accepted,
+                    committed=committed[r],
+                    seconds=finished - started,
+                    draft_seconds=drafted - started,
+                    slots=self.target.cache.slots[r],
+                )
+                for r, round_ in zip(rows, rounds, strict=True)
+            ]
+        )
+
+    def _compress(self, rows: list[int]) -> None:
+        """Compress the caches of the rows that are due."""
+        due = [r for r in rows if self.compression.due(self.target.lengths[r], self.prompt_lengths[r])]
+        self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True, rows=due)
+
+    def _gamma(self, r: int) -> int:
+        """Tokens to draft for row r: what the schedule asks for, up to its limit and to its next compression."""
+        room = self.compression.room(self.target.lengths[r], self.prompt_lengths[r])
+        return min(self.schedule.gamma, self.limits[r] - len(self.contexts[r]) - 1, room - 1)
+
+    def _commit(self, new: list[Tensor], on_tokens: Callable[[list[Tensor]], None]) -> list[int]:
+        """Append tokens, (n,) a row, up to the end of text; returns how many of each row."""
+        new = [until_end(tokens, self.stop_tokens) for tokens in new]
+        self.contexts = [torch.cat(parts) for parts in zip(self.contexts, new, strict=True)]
+        on_tokens(new)
+        return [len(tokens) for tokens in new]
+
+    def _note(self, rows: list[Iteration]) -> None:
+        """Trace the round as sums over its rows; the schedule learns from one of them, each in its turn."""
+        sums = {
+            name: sum(getattr(row, name) for row in rows)
+            for name in ("proposed", "accepted", "committed", "rejections")
+        }
+        turn = len(self.trace.iterations)
+        self.trace.iterations.append(
+            Iteration(
+                gamma=max(row.gamma for row in rows),
+                seconds=rows[0].seconds,
+                draft_seconds=rows[0].draft_seconds,
+                slots=max(self.target.cache.slots),
+                **sums,
+            )
+        )
+        teacher = rows[turn % len(rows)]
+        if teacher.proposed:
+            self.schedule.update(teacher)
+
+    def _output(self) -> Tensor:
+        rows = [context[length:] for context, length in zip(self.contexts, self.prompt_lengths, strict=True)]
+        longest = max(len(row) for row in rows)
+        return torch.stack([torch.cat([row, row[-1:].expand(longest - len(row))]) for row in rows])

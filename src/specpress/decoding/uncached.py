@@ -1,0 +1,121 @@
+"""The original study's protocol: no use of a KV cache, every forward reads the whole prefix again.
+
+A forward is the one that cached decoding runs, so that the two protocols differ in nothing but what they compute anew.
+For the reproduction of its figures only; everything else uses `specpress.decoding.generate`. Its costs are kept, its bugs are
+not: the output law is the target's own, as everywhere here (its two loops are `regrSampling` and `specSampling`).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from specpress.decoding.generate import Generation
+from specpress.decoding.inputs import check_prompt, token_set, until_end
+from specpress.decoding.trace import Trace
+from specpress.engine.attention import decode_attention
+from specpress.engine.cached_model import CachedModel
+from specpress.hardware.clock import clock
+from specpress.laws.law import Law, Laws, draw, law_of
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.schedules.iteration import Iteration
+from specpress.speculation.drafter import check_same_vocabulary
+from specpress.speculation.verification import verify
+
+
+def generate_uncached(
+    model: nn.Module,
+    input_ids: Tensor,
+    *,
+    max_new_tokens: int,
+    sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
+    drafter_model: nn.Module | None = None,
+    gamma: int = 4,
+    normalise_prefix: bool = False,
+    eos_token_id=None,
+) -> Generation:
+    """Generate up to `max_new_tokens` tokens, recomputing the whole prefix at every step of every model.
+
+    Parameters
+    ----------
+    model : transformers causal LM
+    input_ids : LongTensor (1, prompt_len)
+    max_new_tokens : int, never exceeded
+    sampling : SamplingParams
+    drafter_model : causal LM with the target's vocabulary; None decodes autoregressively
+    gamma : int, tokens drafted a round
+    normalise_prefix : bool
+        Make a law of the logits at every position of the prefix, one after the other, each with a sort of the whole
+        vocabulary, as the original did, though only the last positions' laws are used.
+    eos_token_id : end-of-text token(s) to stop after; None never stops
+
+    Returns
+    -------
+    Generation; its trace counts no cache slots.
+
+    Raises
+    ------
+    ValueError
+        For input that cannot be decoded: see `specpress.generate`.
+    """
+    check_prompt(model, input_ids, max_new_tokens)
+    if input_ids.shape[0] > 1:
+        raise ValueError(f"the uncached protocol takes one sequence at a time, got a batch of {input_ids.shape[0]}")
+    if gamma < 1:
+        raise ValueError(f"gamma must be at least 1 token, got {gamma}")
+    if drafter_model is not None:
+        check_same_vocabulary(model, drafter_model)
+    end = input_ids.shape[1] + max_new_tokens
+    models = [m for m in (model, drafter_model) if m is not None]
+    target_laws, draft_laws = (
+        _laws_of(m, end, sampling, normalise_prefix) if m is not None else None for m in (model, drafter_model)
+    )
+    randomness, trace, stop = Randomness(sampling.seed), Trace(), token_set(eos_token_id)
+    text = input_ids[0]
+
+    with decode_attention(*models):
+        started = clock(text.device)
+        text = torch.cat([text, text.new_tensor(draw(target_laws(text, 1), randomness))])
+        trace.prefill_seconds = clock(text.device) - started
+        while len(text) < end and int(text[-1]) not in stop:
+            started = clock(text.device)
+            asked = min(gamma, end - len(text) - 1) if drafter_model is not None else 0
+            drafted, drafted_from = _draft(draft_laws, text, asked, randomness)
+            drafting = clock(text.device) - started
+            laws = target_laws(torch.cat([text, drafted]), asked + 1)
+            accepted, token = verify("token", laws, drafted_from, drafted.tolist(), randomness)
+            new = until_end(torch.cat([drafted[:accepted], drafted.new_tensor([token])]), stop)
+            text = torch.cat([text, new])
+            seconds = clock(text.device) - started
+            trace.iterations.append(Iteration(asked, asked, accepted, len(new), seconds, drafting, slots=0))
+    return Generation(text[None, input_ids.shape[1] :], trace)
+
+
+def _draft(find_laws: Callable, text: Tensor, gamma: int, randomness: Randomness) -> tuple[Tensor, list[Law]]:
+    """`gamma` tokens and the laws they were drawn from, each after a forward over everything before it."""
+    tokens, laws = text[:0], []
+    for _ in range(gamma):
+        law = find_laws(torch.cat([text, tokens]), 1)
+        tokens, laws = torch.cat([tokens, text.new_tensor(draw(law, randomness))]), laws + law[:]
+    return tokens, laws
+
+
+def _laws_of(model: nn.Module, longest: int, sampling: SamplingParams, normalise_prefix: bool) -> Callable:
+    """A function (text (n,), k) -> the laws after each of its last k tokens; n up to `longest`."""
+    forward = CachedModel(model, longest)
+
+    def laws(text: Tensor, k: int) -> Sequence[Law]:
+        forward.rollback_to(0)
+        logits = forward.feed(text[None], keep=len(text) if normalise_prefix else k)[0]
+        if normalise_prefix:
+            return [_sorted_law(row, sampling, forward.head_tokens) for row in logits][-k:]
+        return Laws(logits, sampling, forward.head_tokens)
+
+    return laws
+
+
+def _sorted_law(logits: Tensor, sampling: SamplingParams, head: np.ndarray | None) -> Law:
+    """The law of one position, logits (head size,), after a sort of the whole vocabulary, for its cost."""
+    logits.float().sort(descending=True)
+    return law_of(logits, sampling, head)

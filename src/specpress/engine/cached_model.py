@@ -1,0 +1,119 @@
+"""A causal LM together with its KV cache: feed it tokens at their true positions, take some back."""
+
+import copy
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from specpress.engine.attention import ATTENTION, grouped_mask
+from specpress.engine.cache import PreallocatedCache
+from specpress.engine.compression import compress
+from specpress.engine.forward import Forward, forward_of
+from specpress.engine.observation import Observations, observed_attention
+from specpress.laws.law import head_tokens
+
+
+class CachedModel:
+    """`model` and a cache of its own.
+
+    Parameters
+    ----------
+    model : transformers causal LM (Llama or GPT-NeoX)
+    capacity : int
+        Tokens to make room for at once.
+    padding : Tensor (batch, prompt_len) or None
+        1 for real tokens, 0 for left padding; None when no row is padded.
+
+    `head_tokens` : see `specpress.laws.law`
+    `observations` : set them to have every forward noted for the presses; None notes nothing.
+    """
+
+    def __init__(self, model: nn.Module, capacity: int, padding: Tensor | None = None):
+        self.model = model
+        self.forward = forward_of(model)  # None: only the model's own modules can run it
+        self.cache = PreallocatedCache(model.config.num_hidden_layers, capacity)
+        self.observations: Observations | None = None
+        self.head_tokens = head_tokens(model)
+        self._padding = padding
+
+    @property
+    def length(self) -> int:
+        """Tokens fed and not taken back, padding included."""
+        return self.cache.seen
+
+    def feed(self, tokens: Tensor, keep: int = 1) -> Tensor:
+        """Append tokens, (batch, n); returns the logits after each of the last `keep`, (batch, keep, head size).
+
+        Positions count real tokens: they go on from what was fed, whatever has been evicted since.
+        """
+        static = getattr(self.model, "static_steps", None)  # see `specpress.engine.graphs`
+        if static and self._padding is None and not self.observations and static.fit(self.model, self.cache, tokens):
+            return static.feed(self.model, self.cache, tokens)[:, -keep:].clone()
+        positions, mask = self._positions(tokens)
+        new, slots = tokens.shape[1], self.cache.get_seq_length()
+        if self.model.config._attn_implementation == ATTENTION:
+            queries = torch.arange(new, device=tokens.device)
+            mask = grouped_mask(len(tokens), queries, slots + new, mask, self.model.dtype, self.model.config)
+        end = self.cache.position + new
+        return run(self.model, self.forward, tokens, positions, end, mask, self.cache, keep, self.observations)
+
+    def _positions(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Position ids (batch or 1, n) of the tokens, and the padding mask over all slots (None without padding)."""
+        start, new = self.cache.position, tokens.shape[1]
+        positions = torch.arange(start, start + new, device=tokens.device)[None]
+        if self._padding is None:
+            return positions, None
+        mask = torch.nn.functional.pad(self._padding, (0, max(0, start + new - self._padding.shape[1])), value=1)
+        offset = (1 - self._padding).sum(1, keepdim=True)  # (batch, 1) padded places
+        return (positions - offset).clamp_(min=0), mask
+
+    def expanded(self, rows: int) -> "CachedModel":
+        """The same model on a copy of its one-row cache, with the row repeated `rows` times."""
+        expanded = copy.copy(self)
+        expanded.cache = self.cache.expanded(rows)
+        return expanded
+
+    def compress(self, press, budget: int | None = None, decoding: bool = False) -> None:
+        """Compress the cache by what was observed; see `specpress.engine.compression.compress`."""
+        compress(self.cache, press, self.observations, budget, decoding)
+
+    def rollback_to(self, length: int) -> None:
+        """Take back tokens until at most `length` remain."""
+        if length < self.length:
+            self.cache.rollback(self.length - length)
+
+
+def run(
+    model: nn.Module,
+    forward: Forward | None,
+    tokens: Tensor,
+    positions: Tensor,
+    end: int,
+    mask: Tensor | None,
+    cache: Cache,
+    keep: int,
+    observations: Observations | None = None,
+) -> Tensor:
+    """One forward on a cache, by our own pass over the model's weights where there is one, else by its modules.
+
+    Parameters
+    ----------
+    forward : `forward_of` the model; it attends in one way only, so another way is left to the modules
+    mask : additive, as `specpress.engine.attention` makes it; under another attention transformers' padding mask; or None
+    observations : what to note the forward in; None notes nothing
+
+    For the others and the result see `Forward`.
+    """
+    if forward is not None and model.config._attn_implementation == ATTENTION:
+        return forward(tokens, positions, end, mask, cache, keep, observations.layers if observations else None)
+    with torch.inference_mode(), observed_attention(model, observations) if observations else nullcontext():
+        return model(
+            tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        ).logits

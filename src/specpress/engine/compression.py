@@ -1,0 +1,160 @@
+"""Compression between forwards: a press scores the cache as it stands, then slots are evicted in position order.
+
+kvpress compresses inside the prefill, each layer right after its attention. Here the same methods run after the
+forward, on a view of the layer (`layer_view`) and on what it was given (`observation`). So one prefill serves several
+presses, compression while decoding is the same call on a later cache, and no token's logits can depend on a later
+token: the causality leak of compressing inside a forward cannot arise.
+
+A press that scores slots (kvpress's ScorerPress) is asked for scores, and the best slots are gathered here, in position
+order: repeated compression needs that (StreamingLLM's sinks and window are told by slot). Any other press runs its own
+forward hook, as it would after its layer's attention.
+"""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from specpress.engine.cache import PreallocatedCache, PreallocatedLayer
+from specpress.engine.compression_settings import always_kept, needs_attention_weights
+from specpress.engine.layer_view import LayerView
+from specpress.engine.observation import LayerObservation, Observations, observed_attention
+from specpress.engine.views import layer_view
+
+__all__ = ["compress", "observed_attention"]
+
+
+@torch.inference_mode()
+def compress(
+    cache: PreallocatedCache, press, observations: Observations, budget: int | None = None, decoding: bool = False
+) -> None:
+    """Let `press` evict slots in every layer. One with no more slots than it always keeps stays as it is.
+
+    Parameters
+    ----------
+    cache : holds committed tokens only, those of `observations`
+    press : a kvpress press
+    budget : the most slots to keep in a layer, for presses that score slots
+    decoding : bool, whether tokens have come after the prompt; the press's ratio is meant for the prompt alone, where
+        the smaller of both numbers of slots is kept
+
+    Raises
+    ------
+    ValueError
+        If the press fails on this cache, or what it needs was not observed.
+    """
+    press.post_init_from_model(observations.model)
+    before, position = cache.slots, cache.position
+    with _seeded(cache.seen):
+        for layer, seen in zip(cache.layers, observations.layers, strict=True):
+            seen.cut(cache.seen)
+            if seen.end != cache.seen:
+                raise ValueError(f"the cache has seen {cache.seen} tokens, of which {seen.end} were observed")
+            view = layer_view(observations.model, seen.layer, offset=position - seen.hidden_states.shape[1])
+            _compress_layer(layer, press, view, seen, budget, decoding)
+    if rotates_back(press):
+        cache.moved_back += before - cache.slots
+
+
+def scorer_of(press):
+    """The ScorerPress that chooses the slots `press` keeps, or None if the press evicts in a way of its own."""
+    from kvpress import KeyRerotationPress, ScorerPress
+
+    press = press.press if isinstance(press, KeyRerotationPress) else press
+    return press if isinstance(press, ScorerPress) and type(press).compress is ScorerPress.compress else None
+
+
+def rotates_back(press) -> bool:
+    """Whether the press gives the keys it keeps consecutive positions from 0 (StreamingLLM, section 3.2)."""
+    from kvpress import KeyRerotationPress
+
+    return isinstance(press, KeyRerotationPress)
+
+
+def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, budget, decoding) -> None:
+    hidden_states, tokens = seen.hidden_states, seen.hidden_states.shape[1]
+    counted = torch.arange(tokens, device=hidden_states.device)
+    arguments = {
+        "hidden_states": hidden_states,
+        "position_embeddings": view.rotary_emb(hidden_states, counted[None]),
+        "position_ids": counted[None],
+        "cache_position": counted,
+    }
+    scorer, attentions = scorer_of(press), seen.attentions if needs_attention_weights(press) else None
+    try:
+        if layer.slots <= always_kept(press):  # as a draft's copy of a small cache may be
+            return
+        if scorer is None:
+            _run_hook(layer, press, view, arguments, attentions)
+        else:
+            kept = _slots_to_keep(layer.slots, 0 if decoding else scorer.compression_ratio, budget)
+            if kept < layer.slots:
+                with _keeping(scorer, kept, layer.slots):
+                    scores = scorer.score(
+                        view, hidden_states, view.shown(layer.keys), layer.values, attentions, arguments
+                    )
+                _keep_best(layer, view, _rounded(scores) if decoding else scores, kept, rotates_back(press))
+    except AssertionError as error:  # kvpress states what a method needs as assertions
+        raise ValueError(
+            f"{type(press).__name__} cannot compress a cache of {layer.slots} slots after {tokens} tokens: {error}"
+        ) from error
+
+
+def _slots_to_keep(slots: int, ratio: float, budget: int | None) -> int:
+    from kvpress.utils import compute_n_kept
+
+    return min(compute_n_kept(slots, ratio) if ratio else slots, slots if budget is None else budget)
+
+
+def _keep_best(layer: PreallocatedLayer, view: LayerView, scores: Tensor, kept: int, rotate: bool) -> None:
+    from kvpress import KeyRerotationPress
+
+    slots = scores.topk(kept, dim=-1).indices.sort(dim=-1).values
+    turned = KeyRerotationPress.rerotate_keys(view, slots, view.shown(layer.keys)) if rotate else None
+    layer.evict(slots)
+    if rotate:
+        layer.keys = view.restored(turned)
+
+
+def _rounded(scores: Tensor) -> Tensor:
+    """Scores to 16 bits: what differs by rounding alone, ties.
+
+    A token that occurs twice has two keys of one norm in the first layer. Were the last bit to choose between them, the
+    choice would depend on how many tokens were fed at once, and drafting would change the output.
+    """
+    mantissa, exponent = torch.frexp(scores.float())
+    return torch.ldexp((mantissa * 2**16).round(), exponent - 16)
+
+
+def _run_hook(layer: PreallocatedLayer, press, view: LayerView, arguments: dict, attentions) -> None:
+    held = SimpleNamespace(keys=view.shown(layer.keys), values=layer.values)
+    arguments["past_key_values"] = SimpleNamespace(layers={view.layer_idx: held})
+    press.forward_hook(view, [], arguments, [None, attentions])
+    layer.replace(view.restored(held.keys), held.values)
+    if view.masked_key_indices is not None:
+        layer.hide(*view.masked_key_indices)
+
+
+@contextmanager
+def _keeping(scorer, kept: int, slots: int):
+    """Give the press the ratio that keeps `kept` of `slots`: scores may depend on it (StreamingLLM's do)."""
+    from kvpress.utils import compute_n_kept
+
+    ratio = scorer.compression_ratio
+    if compute_n_kept(slots, ratio) != kept:
+        scorer.compression_ratio = 1 - (kept + 0.5) / slots
+    try:
+        yield
+    finally:
+        scorer.compression_ratio = ratio
+
+
+@contextmanager
+def _seeded(seen: int):
+    """Presses that draw random numbers draw the same ones whenever the cache has seen as many tokens."""
+    with torch.random.fork_rng():
+        torch.default_generator.manual_seed(seen)  # torch.manual_seed spends a millisecond on absent devices
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(seen)
+        yield

@@ -1,0 +1,219 @@
+"""The forward pass of decoding: a model's own weights and arithmetic, without its modules.
+
+A decoding step of a small model spends most of its time outside the matrix products: in the calls of some ten modules a
+layer, in kernels that could be fewer, and in weights read slowly. This pass does the same arithmetic (its oracle in the
+tests is transformers' own) in fewer, larger operations; autoregressive decoding, drafting and verification all use it.
+"""
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GPTNeoXForCausalLM, LlamaForCausalLM
+
+from specpress.engine.attention import grouped_attention
+from specpress.engine.linear import LinearMap
+
+_TABLE_BLOCK = 1024  # positions by which the rotary table grows
+_passes: "weakref.WeakKeyDictionary[nn.Module, tuple[tuple, Tensor, Forward | None]]" = weakref.WeakKeyDictionary()
+
+
+def forward_of(model: nn.Module) -> "Forward | None":
+    """The forward pass over the weights of `model` as they are now; made once, and anew when weights have changed.
+
+    A change that autograd does not count (through `.data`) is noticed where it reaches the first row of a weight.
+
+    None for a model that only its own modules can run: another family, training mode, adapters or quantised maps in
+    place of the linear ones, or hooks that expect to see the forward (as where layers lie on several devices).
+    """
+    kind = _KINDS.get(type(model))
+    if kind is None or model.training or _is_watched(model):
+        return None
+    stamp, rows = _stamp(model), torch.cat([p.detach()[:1].flatten() for p in model.parameters()])
+    known = _passes.get(model)
+    if known is None or known[0] != stamp or not torch.equal(known[1], rows):
+        known = _passes[model] = (stamp, rows, kind(model) if _is_plain(model) else None)
+    return known[2]
+
+
+def _stamp(model: nn.Module) -> tuple:
+    """Where the weights lie, and how often autograd has seen them written."""
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())
+
+
+def _is_plain(model: nn.Module) -> bool:
+    """Whether every module is one that transformers builds the family from."""
+    known = ("torch.nn.", "transformers.models.", "transformers.activations")
+    return all(type(module).__module__.startswith(known) for module in model.modules())
+
+
+def _is_watched(model: nn.Module) -> bool:
+    """Whether a module has hooks, or a forward of its own put in place of its class's."""
+    return any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in model.modules())
+
+
+class Rotary:
+    """Rotary position embedding by a table of the model's own cosines and sines; see `rotated`.
+
+    Types whose frequencies depend on the length of the text are asked anew for each forward.
+    """
+
+    def __init__(self, rotary: nn.Module, like: Tensor):
+        self._rotary, self._like = rotary, like
+        self._tabled = not follows_length(rotary.rope_type)
+        self._table = None
+
+    def at(self, positions: Tensor, end: int) -> tuple[Tensor, Tensor]:
+        """(cos, signed sin), each (batch or 1, n, 1, rotated channels); positions (batch or 1, n), all under `end`."""
+        if not self._tabled:
+            return self._compute(positions)
+        if self._table is None or end > self._table[0].shape[1]:
+            places = -(-end // _TABLE_BLOCK) * _TABLE_BLOCK
+            self._table = self._compute(torch.arange(places, device=positions.device)[None])
+        return tuple(part[0, positions] for part in self._table)
+
+    def _compute(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = self._rotary(self._like, positions)
+        half = sin.shape[-1] // 2
+        return cos.unsqueeze(2), torch.cat([-sin[..., :half], sin[..., half:]], -1).unsqueeze(2)
+
+
+def follows_length(rope_type: str) -> bool:
+    """Whether rotary embeddings of this type take their frequencies from the length of the text."""
+    return "dynamic" in rope_type or rope_type == "longrope"
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Heads (batch, n, heads, head size) with those of their channels rotated, the first, that the table covers."""
+    channels = cos.shape[-1]
+    turned, rest = (x, None) if channels == x.shape[-1] else x.split([channels, x.shape[-1] - channels], -1)
+    turned = turned * cos + turned.roll(channels // 2, -1) * sin
+    return turned if rest is None else torch.cat([turned, rest], -1)
+
+
+class Forward:
+    """One forward pass of a causal LM: embeddings, layers, last norm, output head. Subclasses say what a layer is."""
+
+    def __init__(self, model: nn.Module, embeddings: nn.Embedding, final_norm: nn.Module, layers: list):
+        self._embeddings, self._final_norm, self._layers = embeddings.weight, _norm(final_norm), layers
+        self._head = LinearMap([model.get_output_embeddings()])
+        self._rotary = Rotary(model.base_model.rotary_emb, embeddings.weight)
+
+    @property
+    def linear_maps(self) -> list[LinearMap]:
+        """All linear maps in the order they run in; the output head is the last."""
+        layers = [part for layer in self._layers for part in vars(layer).values() if isinstance(part, LinearMap)]
+        return [*layers, self._head]
+
+    @torch.inference_mode()
+    def __call__(
+        self, tokens: Tensor, positions: Tensor, end: int, mask: Tensor | None, cache, keep: int, observed=None
+    ) -> Tensor:
+        """Append tokens to a cache; returns the logits after the last `keep`, (batch, keep, head size).
+
+        Parameters
+        ----------
+        tokens : LongTensor (batch, n)
+        positions : LongTensor (batch or 1, n), all under `end`
+        mask : additive mask as `specpress.engine.attention.grouped_mask` makes it, or None
+        cache : a transformers cache of as many layers, whose `update` takes (batch, KV heads, n, head size)
+        observed : a `LayerObservation` for each layer, shown what its attention is given; None shows nobody
+        """
+        rotation = self._rotary.at(positions, end)
+        hidden = F.embedding(tokens, self._embeddings)
+        for index, layer in enumerate(self._layers):
+            seen = observed[index] if observed else None
+            hidden = layer(hidden, rotation, mask, cache.layers[index], seen)
+        return self._head(self._final_norm(hidden[:, -keep:]))
+
+
+class LlamaForward(Forward):
+    """The pass of a LlamaForCausalLM."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model, model.model.embed_tokens, model.model.norm, [LlamaLayer(x) for x in model.model.layers])
+
+
+class LlamaLayer:
+    """A layer of a Llama: attention, then a gated MLP, each after a norm and added to the stream."""
+
+    def __init__(self, layer: nn.Module):
+        attention, mlp = layer.self_attn, layer.mlp
+        self._attention_norm, self._mlp_norm = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
+        self._qkv = LinearMap([attention.q_proj, attention.k_proj, attention.v_proj])
+        self._out, self._down = LinearMap([attention.o_proj]), LinearMap([mlp.down_proj])
+        self._gate_up, self._activation = LinearMap([mlp.gate_proj, mlp.up_proj]), mlp.act_fn
+        self._width = mlp.gate_proj.out_features
+        self._head_size = attention.head_dim
+        self._kv_heads = attention.k_proj.out_features // self._head_size
+
+    def __call__(self, hidden: Tensor, rotation, mask: Tensor | None, cache, seen) -> Tensor:
+        """(batch, n, hidden size) -> the same; see `Forward`."""
+        x = self._attention_norm(hidden)
+        if seen is not None:
+            seen.append(x, cache.seen)
+        heads = self._qkv(x).unflatten(-1, (-1, self._head_size))
+        turned = rotated(heads[:, :, : -self._kv_heads], *rotation)
+        q, k, v = turned[:, :, : -self._kv_heads], turned[:, :, -self._kv_heads :], heads[:, :, -self._kv_heads :]
+        hidden = hidden + self._out(_attend(q, k, v, mask, cache))
+        gate_up = self._gate_up(self._mlp_norm(hidden))
+        return hidden + self._down(self._activation(gate_up[..., : self._width]) * gate_up[..., self._width :])
+
+
+class GPTNeoXForward(Forward):
+    """The pass of a GPTNeoXForCausalLM."""
+
+    def __init__(self, model: nn.Module):
+        body = model.gpt_neox
+        super().__init__(model, body.embed_in, body.final_layer_norm, [GPTNeoXLayer(x) for x in body.layers])
+
+
+class GPTNeoXLayer:
+    """A layer of a GPT-NeoX: attention and MLP, side by side on the same stream or one after the other."""
+
+    def __init__(self, layer: nn.Module):
+        attention, mlp = layer.attention, layer.mlp
+        self._attention_norm, self._mlp_norm = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
+        self._qkv, self._out = LinearMap([attention.query_key_value]), LinearMap([attention.dense])
+        self._up, self._down, self._activation = LinearMap([mlp.dense_h_to_4h]), LinearMap([mlp.dense_4h_to_h]), mlp.act
+        self._head_size, self._parallel = attention.head_size, layer.use_parallel_residual
+
+    def __call__(self, hidden: Tensor, rotation, mask: Tensor | None, cache, seen) -> Tensor:
+        """(batch, n, hidden size) -> the same; see `Forward`."""
+        x = self._attention_norm(hidden)
+        if seen is not None:
+            seen.append(x, cache.seen)
+        q, k, v = self._qkv(x).unflatten(-1, (-1, 3 * self._head_size)).chunk(3, -1)
+        attended = self._out(_attend(rotated(q, *rotation), rotated(k, *rotation), v, mask, cache))
+        if self._parallel:
+            return self._mlp(hidden) + attended + hidden
+        hidden = attended + hidden
+        return self._mlp(hidden) + hidden
+
+    def _mlp(self, hidden: Tensor) -> Tensor:
+        return self._down(self._activation(self._up(self._mlp_norm(hidden))))
+
+
+_KINDS = {LlamaForCausalLM: LlamaForward, GPTNeoXForCausalLM: GPTNeoXForward}
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache) -> Tensor:
+    """Attention of q over a layer's cache once k and v are in it, all (batch, n, heads, head size); heads joined."""
+    keys, values = cache.update(k.transpose(1, 2), v.transpose(1, 2))
+    return grouped_attention(None, q.transpose(1, 2), keys, values, mask)[0].flatten(2)
+
+
+def _norm(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A layer norm, or the root-mean-square norm of Llama: in float32, rounded before it is scaled."""
+    if isinstance(module, nn.LayerNorm):
+        names = ("normalized_shape", "weight", "bias", "eps")
+        return partial(F.layer_norm, **{name: getattr(module, name) for name in names})
+    return partial(_rms_norm, module.weight, module.variance_epsilon)
+
+
+def _rms_norm(weight: Tensor, epsilon: float, x: Tensor) -> Tensor:
+    wide = x.float()
+    return weight * wide.mul(wide.square().mean(-1, keepdim=True).add_(epsilon).rsqrt_()).to(x.dtype)

@@ -1,0 +1,85 @@
+"""A causal LM on a cache whose rows go their own ways.
+
+Speculative decoding of a batch needs this: rows accept different numbers of tokens, yet one forward verifies them all.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from specpress.engine.attention import slot_mask
+from specpress.engine.cache import PreallocatedCache
+from specpress.engine.cached_model import CachedModel, run
+from specpress.engine.compression import compress
+from specpress.engine.observation import Observations, RowObservations
+from specpress.engine.ragged_cache import RaggedCache
+
+
+class RaggedModel:
+    """`CachedModel` for rows that go their own ways.
+
+    Parameters
+    ----------
+    cached : CachedModel, whose cache, not compressed yet, this one takes over
+    padded : for each row, how many of the tokens last fed are padding on the right and do not count
+
+    `observations` : what was noted of each row for the presses; None notes nothing.
+    """
+
+    def __init__(self, cached: CachedModel, padded: Sequence[int]):
+        self.model, self._forward, self.head_tokens = cached.model, cached.forward, cached.head_tokens
+        self.cache = RaggedCache(cached.cache, padded)
+        self.observations = RowObservations(cached.observations, self.lengths) if cached.observations else None
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row fed and not taken back."""
+        return self.cache.lengths
+
+    def feed(self, tokens: Tensor, counts: Sequence[int]) -> Tensor:
+        """Append the first counts[r] tokens of each row r, and forget the others; returns all logits.
+
+        Parameters
+        ----------
+        tokens : LongTensor (batch, n), padded on the right with any token
+        counts : for each row, how many of its tokens count, 0 to n
+
+        Returns
+        -------
+        Tensor (batch, n, head size). Those after a row's first counts[r] mean nothing.
+        """
+        new, starts = tokens.shape[1], self.cache.positions
+        places, width = self.cache.make_room(new, tokens.device)
+        mask = slot_mask(places, width, self.model.config, self.model.dtype)
+        positions = torch.tensor(starts, device=tokens.device)[:, None] + torch.arange(new, device=tokens.device)
+        seen = Observations(self.model) if self.observations else None
+        logits = run(self.model, self._forward, tokens, positions, max(starts) + new, mask, self.cache, new, seen)
+        if seen:
+            self.observations.append(seen, self.lengths, counts)
+        self.cache.count(counts)
+        return logits
+
+    def rollback_to(self, lengths: Sequence[int]) -> None:
+        """Take back tokens of each row r until at most lengths[r] remain."""
+        self.cache.count(min(0, length - have) for length, have in zip(lengths, self.lengths, strict=True))
+
+    def clone(self) -> "RaggedModel":
+        """The same model on a copy of its cache; what was observed is shared."""
+        clone = copy.copy(self)
+        clone.cache = copy.deepcopy(self.cache)
+        return clone
+
+    def compressed(self, r: int, press, budget: int | None = None, decoding: bool = False) -> PreallocatedCache:
+        """A copy of row r's cache, compressed as if the row were alone; see `CachedModel.compress`."""
+        cache = self.cache.row(r)
+        compress(cache, press, self.observations.rows[r], budget, decoding)
+        return cache
+
+    def compress(
+        self, press, budget: int | None = None, decoding: bool = False, rows: Iterable[int] | None = None
+    ) -> None:
+        """Compress the caches of these rows, all if None; see `compressed`."""
+        for r in range(len(self.lengths)) if rows is None else rows:
+            self.cache.put(r, self.compressed(r, press, budget, decoding))

@@ -1,0 +1,187 @@
+"""What this machine sustains in the parts of a decoding step, by small benchmarks: the rates of `theory.MachineRates`.
+
+The shapes are a model's own, its weights are random, and nothing is generated: what the roofline predicts from these
+rates can be put beside measured experiments, which they do not know.
+"""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from specpress.engine.attention import decode_attention, grouped_attention, grouped_mask
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.forward import forward_of
+from specpress.engine.linear import LinearMap
+from specpress.hardware.clock import clock
+from specpress.hardware.environment import describe, peak_memory_bytes
+from specpress.models.build import build_model
+
+ROWS = (1, 2, 4, 8, 16, 40, 80)  # token rows multiplied with the weights: batch size times queries
+QUERIES = (1, 2, 5, 9)  # query tokens a sequence: 1 decodes, gamma + 1 verify
+
+_COLD_BYTES = 256 * 2**20  # more than any cache holds, so that each pass reads memory
+_BATCH, _SLOTS = 4, 2048
+_SECONDS = 0.6  # for each benchmark
+_LEAST_RUNS = 5
+
+
+def measure(spec: dict, config, *, dtype: torch.dtype, device: torch.device, threads: int) -> dict:
+    """The machine's record.
+
+    Parameters
+    ----------
+    spec : dict, with the record's "id"
+    config : LlamaConfig or GPTNeoXConfig, whose shapes are benchmarked
+    dtype, device, threads : as the experiments will run
+
+    Returns
+    -------
+    dict: copy_gb_s (bytes read and written), weight_gb_s and weight_gb_s_by_rows, kv_gb_s and kv_gb_s_by_queries,
+    gflops, step_overhead_ms; with the spec and the environment.
+    """
+    torch.set_num_threads(threads)
+    started = time.perf_counter()
+    progress = tqdm(total=3 + len(ROWS) + len(QUERIES), desc=spec["id"], unit="rate", mininterval=1)
+    with torch.inference_mode():
+        rates = {
+            "copy_gb_s": _copy_gb_s(device, progress),
+            "gflops": _gflops(dtype, device, progress),
+            "step_overhead_ms": _step_overhead_ms(config, dtype, device, progress),
+            "weight_gb_s_by_rows": _weight_gb_s(config, dtype, device, progress),
+            "kv_gb_s_by_queries": _kv_gb_s(config, dtype, device, progress),
+        }
+    progress.close()
+    return {
+        "schema": 1,
+        "id": spec["id"],
+        "kind": "machine",
+        "spec": spec,
+        "environment": describe(threads=threads, device=str(device), dtype=str(dtype).removeprefix("torch.")),
+        "wall_seconds": time.perf_counter() - started,
+        "peak_memory_bytes": peak_memory_bytes(str(device)),
+        "weight_gb_s": rates["weight_gb_s_by_rows"]["1"],
+        "kv_gb_s": rates["kv_gb_s_by_queries"]["1"],
+        **rates,
+    }
+
+
+def _median_seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Median seconds of `run`, after a run that does not count."""
+    run()
+    taken, deadline = [], time.perf_counter() + _SECONDS
+    while len(taken) < _LEAST_RUNS or time.perf_counter() < deadline:
+        before = clock(device)
+        run()
+        taken.append(clock(device) - before)
+    return statistics.median(taken)
+
+
+def _copy_gb_s(device: torch.device, progress: tqdm) -> float:
+    source = torch.ones(_COLD_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    seconds = _median_seconds(lambda: target.copy_(source), device)
+    progress.update()
+    return 2e-9 * _COLD_BYTES / seconds
+
+
+def _gflops(dtype: torch.dtype, device: torch.device, progress: tqdm) -> float:
+    size = 2048 if device.type == "cpu" else 8192
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    seconds = _median_seconds(lambda: a @ b, device)
+    progress.update()
+    return 2e-9 * size**3 / seconds
+
+
+def _weight_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -> dict[str, float]:
+    """GB/s of the model's linear maps by token rows. Of a large model, as many layers as no cache holds."""
+    model = _random_model(config, dtype, device, layers=_layers_enough(config, dtype))
+    maps = forward_of(model).linear_maps
+    return {
+        str(rows): 1e-9 * sum(m.nbytes for m in maps) / _linear_seconds(maps, rows, dtype, device, progress)
+        for rows in ROWS
+    }
+
+
+def _linear_seconds(
+    maps: list[LinearMap], rows: int, dtype: torch.dtype, device: torch.device, progress: tqdm | None = None
+) -> float:
+    inputs = {width: torch.ones(1, rows, width, dtype=dtype, device=device) for width in {m.in_features for m in maps}}
+
+    def run():
+        for m in maps:
+            m(inputs[m.in_features])
+
+    seconds = _median_seconds(run, device)
+    if progress is not None:
+        progress.update()
+    return seconds
+
+
+def _kv_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -> dict[str, float]:
+    """GB/s of decode attention by queries, over caches of `_BATCH` sequences, one a layer."""
+    heads, kv_heads, size = _heads(config)
+    shape = (_BATCH, kv_heads, _SLOTS, size)
+    layers = min(config.num_hidden_layers, 1 + _COLD_BYTES // (2 * _BATCH * kv_heads * _SLOTS * size * dtype.itemsize))
+    caches = [[torch.randn(shape, device=device).to(dtype) for _ in range(2)] for _ in range(layers)]
+    module, rates = nn.Module().eval(), {}
+    for queries in QUERIES:
+        query = torch.randn(_BATCH, heads, queries, size, device=device).to(dtype)
+        mask = grouped_mask(_BATCH, torch.arange(queries, device=device), _SLOTS, dtype=dtype, config=config)
+
+        def run(query=query, mask=mask):
+            for key, value in caches:
+                grouped_attention(module, query, key, value, mask)
+
+        rates[str(queries)] = 1e-9 * sum(x.nbytes for cache in caches for x in cache) / _median_seconds(run, device)
+        progress.update()
+    return rates
+
+
+def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -> float:
+    """A step of a model as deep as this one and next to no width, less the time of its linear maps."""
+    thin = copy.deepcopy(config)
+    heads, kv_heads, _ = _heads(config)
+    groups = heads // kv_heads
+    thin.num_attention_heads, thin.num_key_value_heads, thin.head_dim = 2 * groups, 2, 8
+    thin.hidden_size = thin.intermediate_size = 16 * groups
+    thin.vocab_size, thin.pad_token_id, thin.head_token_ids = 16, None, None
+    model = _random_model(thin, dtype, device, layers=config.num_hidden_layers)
+    token = torch.ones(1, 1, dtype=torch.long, device=device)
+    with decode_attention(model):
+        cached = CachedModel(model, capacity=64)
+        cached.feed(token.expand(1, 32))
+
+        def step():
+            cached.feed(token)
+            cached.cache.rollback(1)
+
+        whole = _median_seconds(step, device)
+    progress.update()
+    return 1e3 * max(0.0, whole - _linear_seconds(cached.forward.linear_maps, 1, dtype, device))
+
+
+def _random_model(config, dtype: torch.dtype, device: torch.device, *, layers: int) -> nn.Module:
+    config = copy.deepcopy(config)
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    return build_model(config, dtype=dtype).to(device)
+
+
+def _layers_enough(config, dtype: torch.dtype) -> int:
+    with torch.device("meta"):
+        layer = _random_model(config, dtype, torch.device("meta"), layers=1)
+    bytes_a_layer = sum(m.weight.nbytes for m in layer.base_model.layers.modules() if isinstance(m, nn.Linear))
+    return min(config.num_hidden_layers, 1 + _COLD_BYTES // bytes_a_layer)
+
+
+def _heads(config) -> tuple[int, int, int]:
+    """(query heads, KV heads, head size)."""
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    return heads, kv_heads, getattr(config, "head_dim", None) or config.hidden_size // heads

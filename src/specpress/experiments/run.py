@@ -1,0 +1,71 @@
+"""From the spec of an experiment to its metrics: the measuring itself. One module for each kind of experiment.
+
+A kind's module has one public function, `measure(spec, assets) -> dict`. The modules are loaded by name, so that
+editing one reruns the experiments of its kind and no others.
+"""
+
+import time
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from specpress.engine.graphs import has_graphs
+from specpress.experiments import preflight
+from specpress.experiments.assets import Assets
+from specpress.hardware.devices import claim, resolve_device
+from specpress.hardware.environment import describe, peak_memory_bytes
+
+SCHEMA = 1
+
+
+def run(
+    spec: dict,
+    *,
+    models: dict[str, Path],
+    data: dict[str, Path],
+    threads: int,
+    device: str = "auto",
+    cuda_graphs: bool = False,
+) -> dict:
+    """Run one experiment.
+
+    Parameters
+    ----------
+    spec : dict, as `specpress.study.load.load_study` expands it
+    models : directory of each model and draft the spec names
+    data : directory of each data set the spec names
+    threads : int, threads torch may use
+    device : "auto", "cpu", "cuda", "cuda:1", ... or "mps"
+    cuda_graphs : run decoding steps as CUDA graphs where that can be; the environment's settings say whether it was
+
+    Returns
+    -------
+    dict, the metrics: spec, environment, raw observations. What could not be measured is None, with the reason.
+
+    Raises
+    ------
+    ValueError
+        Before any model is loaded, if the device is not there, too small for the models, or a draft has another
+        vocabulary than its target.
+    """
+    torch.set_num_threads(threads)
+    started = time.perf_counter()
+    where = claim(resolve_device(device))
+    preflight.check(spec, models, where)
+    assets = Assets(models, data, where, graphs=cuda_graphs)
+    measured = import_module(f"specpress.experiments.{spec['kind']}").measure(spec, assets)
+    model = assets.model(spec["model"])
+    device, dtype = str(model.device), str(model.dtype).removeprefix("torch.")
+    environment = describe(threads=threads, device=device, dtype=dtype)
+    environment["settings"]["cuda_graphs"] = has_graphs(model)
+    return {
+        "schema": SCHEMA,
+        "id": spec["id"],
+        "kind": spec["kind"],
+        "spec": spec,
+        "environment": environment,
+        "wall_seconds": time.perf_counter() - started,
+        "peak_memory_bytes": peak_memory_bytes(device),
+        **measured,
+    }

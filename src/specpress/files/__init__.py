@@ -1,0 +1,4 @@
+"""Publishing files: complete or not at all.
+
+May import: Nothing of specpress. Read first: publish.py.
+"""

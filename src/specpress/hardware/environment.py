@@ -1,0 +1,72 @@
+"""The environment a measurement was made in, as every metrics file records it. No host or user name."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("specpress", "torch", "transformers", "kvpress", "numpy", "tokenizers", "safetensors")
+
+
+def describe(*, threads: int, device: str, dtype: str) -> dict:
+    """Hardware, versions and settings: plain JSON values, null where the machine does not tell."""
+    import psutil
+    import torch
+
+    from specpress.hardware.devices import settings
+
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "memory_bytes": psutil.virtual_memory().total,
+        "device": device,
+        "accelerator": torch.cuda.get_device_name() if device.startswith("cuda") else None,
+        "dtype": dtype,
+        "settings": settings(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def peak_memory_bytes(device: str = "cpu") -> int:
+    """The most memory this process has had so far: allocated on a CUDA device, resident in memory on another."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _cpu_name() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with "+changes" when the tree differs from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
+        status = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True)
+    except OSError:
+        return None
+    if commit.returncode:
+        return None
+    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")

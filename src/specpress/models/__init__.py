@@ -1,0 +1,4 @@
+"""Models on disk: families, loading, building, saving, tokenizers.
+
+May import: study and the ground floor. Read first: load.py.
+"""

@@ -1,0 +1,252 @@
+"""`specpress archive`: everything the paper of a study is made of, in one tar, without models and data.
+
+    specpress-<study>/archive.json                     schema, study, and the SHA-256 of every other file
+    specpress-<study>/study.yaml                       the study file
+    specpress-<study>/results/<study>/...              metrics, analysis, figures, tables, texts, numbers, the paper
+    specpress-<study>/resources/<study>/.../manifest.json   what models and data were, not they themselves
+    specpress-<study>/paper/...                        the sources of the paper
+    specpress-<study>/report.html                      if there is one
+
+The same files give the same bytes: members are sorted and carry neither dates nor users.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from specpress.study.load import Study, read_study
+
+SCHEMA = 1
+INDEX = "archive.json"
+
+
+class ArchiveError(ValueError):
+    """Results or an archive that cannot be used; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The results of one study, in a folder or in an archive.
+
+    Parameters
+    ----------
+    label : str
+        What the user called it.
+    study : str
+        The name of the study.
+    read : callable
+        The bytes of a file, given its path below results/<study>; None where there is none.
+    """
+
+    label: str
+    study: str
+    read: Callable[[str], bytes | None]
+
+    def text(self, name: str) -> str:
+        """The text of a file that has to be there.
+
+        Raises
+        ------
+        ArchiveError
+            If it is not.
+        """
+        found = self.read(name)
+        if found is None:
+            raise ArchiveError(f"{self.label} has no {name}: expected the results of a finished study (make paper)")
+        return found.decode("utf-8")
+
+
+def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[str]:
+    """Write the archive of a finished study; returns the names of its files.
+
+    Parameters
+    ----------
+    root : str or Path
+        The working tree, with results/, resources/ and paper/.
+    study_file : str or Path
+        The study, relative to `root` or absolute.
+    output : str or Path
+        The tar file; it appears when it is whole.
+
+    Raises
+    ------
+    ArchiveError
+        If the study has results that are missing.
+    """
+    root, output = Path(root), Path(output)
+    study, text = read_study(root / study_file), (root / study_file).read_bytes()
+    paths = sorted(_members(root, study))
+    if missing := sorted(_required(study) - {path.relative_to(root).as_posix() for path in paths}):
+        raise ArchiveError(
+            f"the study {study.name} is not finished: {len(missing)} of its files are missing, {missing[0]} first. "
+            "Run make paper, then make archive"
+        )
+    files = {"study.yaml": text} | {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+    index = {"schema": SCHEMA, "study": study.name, "files": {name: _digest(files[name]) for name in files}}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial")
+    with tarfile.open(partial, "w") as tar:
+        for name, content in {INDEX: _json(index), **files}.items():
+            member = tarfile.TarInfo(f"specpress-{study.name}/{name}")
+            member.size, member.mode = len(content), 0o644
+            tar.addfile(member, io.BytesIO(content))
+    os.replace(partial, output)
+    return list(files)
+
+
+def load(archive: str | Path) -> tuple[str, dict[str, bytes]]:
+    """The study of an archive, and its files by path, checked against the index.
+
+    Raises
+    ------
+    ArchiveError
+        If it is not an archive of a study, is of another schema, or is damaged.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            content = {_inner(member.name): tar.extractfile(member).read() for member in tar if member.isfile()}
+    except FileNotFoundError:
+        raise ArchiveError(f"{archive} does not exist: give a file that make archive wrote") from None
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ArchiveError(
+            f"{archive} cannot be read as a tar file ({error}): it is damaged or something else"
+        ) from None
+    if INDEX not in content:
+        raise ArchiveError(f"{archive} is not the archive of a study: it lacks {INDEX}. make archive writes one")
+    index = json.loads(content.pop(INDEX))
+    if index.get("schema") != SCHEMA:
+        raise ArchiveError(
+            f"{archive} has schema {index.get('schema')!r}, this version reads {SCHEMA}: use the one that wrote it"
+        )
+    for name, digest in index["files"].items():
+        if _digest(content.get(name, b"")) != digest:
+            raise ArchiveError(f"{archive} is damaged: {name} is missing or not what was archived. Get it again")
+    return index["study"], {name: content[name] for name in index["files"]}
+
+
+def unpack(archive: str | Path, folder: str | Path) -> str:
+    """Lay out what a paper is rebuilt from: study, metrics, manifests, sources and the graph of the rules.
+
+    Nothing that is computed from them is laid out.
+
+    Returns
+    -------
+    str
+        The name of the study.
+
+    Raises
+    ------
+    ArchiveError
+        As `load`, or if a name in the archive leads out of the folder.
+    """
+    study, files = load(archive)
+    parts = ("analysis", "figures", "tables", "text", "paper", "report")
+    computed = tuple(f"results/{study}/{part}/" for part in parts)
+    graph = f"results/{study}/figures/rule-graph."
+    for name, content in files.items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ArchiveError(f"{archive} names a file outside its folder, {name}: nothing of it is to be trusted")
+        if name.startswith(computed) and not name.startswith(graph):
+            continue
+        if name in (f"results/{study}/numbers.tex", "report.html"):
+            continue
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return study
+
+
+def open_results(path: str | Path) -> Stored:
+    """The results in a folder results/<study>, or in an archive.
+
+    Raises
+    ------
+    ArchiveError
+        If there are none, or the results of several studies to choose from.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        study, files = load(path)
+        return Stored(str(path), study, lambda name: files.get(f"results/{study}/{name}"))
+    if not (path / "analysis").is_dir():
+        studies = sorted(str(folder.parent) for folder in path.glob("*/analysis"))
+        if len(studies) != 1:
+            known = f"name one: {', '.join(studies)}" if studies else "expected results/<study> or an archive"
+            raise ArchiveError(f"{path} is not the results of one study; {known}")
+        path = Path(studies[0])
+    return Stored(str(path), path.resolve().name, lambda name: _read(path / name))
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _members(root: Path, study: Study) -> Iterator[Path]:
+    """Every file to archive but the study file. Models, data and what LaTeX leaves behind stay where they are."""
+    results = root / "results" / study.name
+    picked = {
+        "metrics": {f"{name}.json" for name in study.experiments},
+        "paper": {"main.pdf"},
+        "drafts": {f"{name}/{file}.json" for name in study.drafts for file in ("metrics", "manifest")},
+    }
+    for path in _files(results):
+        part, _, rest = path.relative_to(results).as_posix().partition("/")
+        if part not in picked or rest in picked[part]:
+            yield path
+    for kind, names in (("models", study.models), ("data", study.data)):
+        paths = (root / "resources" / study.name / kind / name / "manifest.json" for name in names)
+        yield from (path for path in paths if path.is_file())
+    yield from (path for path in _files(root / "paper") if path != root / "paper" / "main.pdf")
+    if (root / "report.html").is_file():
+        yield root / "report.html"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _required(study: Study) -> set[str]:
+    results, resources = f"results/{study.name}", f"resources/{study.name}"
+    has_map = any(spec["kind"] == "regime" for spec in study.experiments.values())
+    return {
+        *([f"{results}/machine.json"] if has_map else []),  # the map's roofline is computed from it
+        *(f"{results}/metrics/{name}.json" for name in study.experiments),
+        *(f"{results}/drafts/{name}/{file}.json" for name in study.drafts for file in ("metrics", "manifest")),
+        *(f"{resources}/models/{name}/manifest.json" for name in study.models),
+        *(f"{resources}/data/{name}/manifest.json" for name in study.data),
+        *(f"{results}/{name}" for name in ("analysis/summary.csv", "numbers.tex", "paper/main.pdf")),
+    }
+
+
+def _inner(name: str) -> str:
+    return name.partition("/")[2]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _json(value: dict) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument(
+        "--study", default="config/config.yaml", metavar="FILE", help="the study file (default: %(default)s)"
+    )
+    parser.add_argument("--output", metavar="TAR", help="default: archives/<study>.tar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Archive the study whose results are in this directory."""
+    output = args.output or f"archives/{read_study(args.study).name}.tar"
+    names = pack(Path.cwd(), args.study, output)
+    print(f"{output}: {len(names)} files, {Path(output).stat().st_size / 1e6:.1f} MB")
+    return 0

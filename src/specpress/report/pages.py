@@ -1,0 +1,106 @@
+"""The pages of the HTML report that are no figures: tables, all numbers, environment and study; each stands alone.
+
+They say what the paper says: tables and captions are read from its LaTeX, numbers from numbers.tex.
+"""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+from specpress.provenance.explain import value_line
+from specpress.provenance.numbers import Number
+from specpress.report.tex_html import html, table
+
+STYLE = """
+body { font: 14px/1.45 system-ui, sans-serif; margin: 1.5em; color: #1e293b; background: white; }
+table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; margin: 1em 0; }
+th, td { padding: 0.2em 0.7em; vertical-align: top; } th { font-weight: 600; }
+thead { border-bottom: 1px solid; } tr.ruled td { border-top: 1px solid; }
+.left, .wrapped { text-align: left; } .right { text-align: right; } .center { text-align: center; }
+.left, .right, .center { white-space: nowrap; font-variant-numeric: tabular-nums; } .wrapped { min-width: 13em; }
+caption, p { text-align: left; max-width: 60em; } caption { padding-bottom: 0.5em; }
+pre { font-size: 12px; } input { font: inherit; padding: 0.3em 0.6em; width: 30em; max-width: 100%; }
+"""
+FILTER = """
+<p><input id="filter" type="search" placeholder="Show the numbers whose name has ..."></p>
+<script>
+document.getElementById("filter").addEventListener("input", event => {
+  const words = event.target.value.toLowerCase().split(/\\s+/);
+  for (const row of document.querySelectorAll("tbody tr"))
+    row.hidden = !words.every(word => row.dataset.name.includes(word));
+});
+</script>
+"""
+NUMBER_COLUMNS = ("name", "value, 95% interval", "n", "note", "from")
+
+
+def page(title: str, body: str) -> str:
+    """A complete page: nothing in it is loaded from elsewhere."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def table_page(name: str, tex: str, caption: str, printed: Mapping[str, str]) -> str:
+    """A table of the paper with its caption, both in LaTeX; `printed` is what numbers.tex defines."""
+    return page(name, f"<p>{html(caption, printed)}</p>\n{table(tex, printed)}")
+
+
+def numbers_page(numbers: Iterable[Number]) -> str:
+    """Every number of the study by name, with a field that filters them."""
+    head = "".join(f"<th class=left>{title}</th>" for title in NUMBER_COLUMNS)
+    rows = "\n".join(map(_number_row, numbers))
+    return page("Numbers", f"{FILTER}<table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>")
+
+
+def environment_page(environment: Mapping) -> str:
+    """What the environments of all experiments share, where they differ, and what models and data are."""
+    parts = ["<h2>Environment</h2>", _pairs(environment["common"])]
+    if environment["different"]:
+        parts.append("<h2>Different between experiments</h2>")
+        parts.append(_pairs({key: _values(found) for key, found in environment["different"].items()}))
+    for title in ("models", "drafts", "data"):
+        for name, manifest in environment.get(title, {}).items():
+            parts += [
+                f"<h2>{escape(title.removesuffix('s').capitalize())}: {escape(name)}</h2>",
+                _pairs(_flat(manifest)),
+            ]
+    return page("Environment", "\n".join(parts))
+
+
+def study_page(text: str) -> str:
+    """The study file as it is."""
+    return page("Study", f"<pre>{escape(text)}</pre>")
+
+
+def _number_row(number: Number) -> str:
+    row = number.row
+    cells = [
+        ("left", f"<code>{escape(number.name)}</code>"),
+        ("left" if "estimate" in row else "wrapped", escape(value_line(number))),
+        ("left", f"{row['n']:g}" if "n" in row else ""),
+        ("wrapped", escape(str(row.get("note", ""))) if "estimate" in row else ""),
+        ("wrapped", escape(f"{', '.join(number.files)}: {row['field']}")),
+    ]
+    columns = "".join(f"<td class={look}>{cell}</td>" for look, cell in cells)
+    return f'<tr data-name="{escape(number.name.lower())}">{columns}</tr>'
+
+
+def _pairs(values: Mapping) -> str:
+    rows = (f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in values.items())
+    return f"<table><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _values(found: Iterable[Mapping]) -> str:
+    return "; ".join(f"{each['value']} ({len(each['experiments'])} of them)" for each in found)
+
+
+def _flat(manifest: Mapping) -> dict:
+    """The entries of a manifest that fit a line, parts under dotted names, without the list of files."""
+    flat = {}
+    for key, value in manifest.items():
+        if isinstance(value, Mapping) and key != "files":
+            flat |= {f"{key}.{inner}": each for inner, each in value.items()}
+        elif not isinstance(value, Mapping | list) and value is not None:
+            flat[key] = value
+    return flat

@@ -1,0 +1,12 @@
+"""Schedules: how many tokens to draft next, constant or adapted to how the last rounds went.
+
+A schedule looks at finished rounds, or stops drafting after a token has been included; both leave the output law as it
+is. May import: the ground floor. Read first: base.py.
+"""
+
+from specpress.schedules.base import Constant, Schedule
+from specpress.schedules.dynamic import AIMD, Heuristic, PlusMinusOne
+from specpress.schedules.informed import Confidence, Optimal
+from specpress.schedules.iteration import Iteration
+
+__all__ = ["AIMD", "Confidence", "Constant", "Heuristic", "Iteration", "Optimal", "PlusMinusOne", "Schedule"]

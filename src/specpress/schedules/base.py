@@ -1,0 +1,32 @@
+"""What a schedule is: a gamma, and what it learns from a round."""
+
+from specpress.schedules.iteration import Iteration
+
+
+def at_least_one(**values: int | None) -> None:
+    """Raise ValueError, with its name, for a value under 1; None is no value."""
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1 token, got {value}")
+
+
+class Schedule:
+    """Base: a gamma that `update` may change and `stop` may cut short."""
+
+    def __init__(self, gamma: int):
+        self.gamma = gamma
+
+    def update(self, iteration: Iteration) -> None:
+        """Learn from a finished round in which tokens were drafted: one without has nothing to teach."""
+
+    def stop(self, probability: float) -> bool:
+        """Whether to draft no further, given the draft's probability of the token just included."""
+        return False
+
+
+class Constant(Schedule):
+    """The same gamma in every round (Leviathan et al., 2023)."""
+
+    def __init__(self, gamma: int = 4):
+        at_least_one(gamma=gamma)
+        super().__init__(gamma)

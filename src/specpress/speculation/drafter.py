@@ -1,0 +1,135 @@
+"""What the decoding loop asks of a drafter."""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.observation import Observations
+from specpress.laws.law import Law
+from specpress.laws.sampling import Randomness, SamplingParams
+
+
+class Proposal(NamedTuple):
+    """Drafted tokens and the laws they were drawn from."""
+
+    tokens: Tensor  # LongTensor (n,)
+    laws: Sequence[Law]  # n: of each token, given the context and the tokens before it
+
+
+class Drafter:
+    """Base of all drafters. The loop calls `start` and `prefilled` once, then `propose` and `rollback` in turn.
+
+    `observes` : bool, whether `prefilled` needs to know what the target's attention layers were given.
+    """
+
+    observes = False
+
+    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
+        """Get ready for one generation.
+
+        Parameters
+        ----------
+        target : the model that will verify
+        sampling : the transformation that draft and target share
+        randomness : the generation's seeded uniforms
+        capacity : the most tokens the context can come to
+
+        Raises
+        ------
+        ValueError
+            If the drafter cannot draft for this target (different vocabularies).
+        """
+
+    def prefilled(self, target: CachedModel, observations: Observations | None) -> None:
+        """The target has read the prompt. Copy from its cache, which is not compressed yet, but do not change it.
+
+        Parameters
+        ----------
+        target : the verifying model and its cache, as they will be in every later round
+        observations : what the attention layers were given; None if neither the drafter nor the target has a press
+        """
+
+    def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
+        """Draft up to `gamma` tokens after `context`, LongTensor (n,); `stop` ends drafting after an included token."""
+        raise NotImplementedError
+
+    def rollback(self, length: int) -> None:
+        """Only the first `length` tokens of context and proposal stand; forget what was computed for later ones."""
+
+    def models(self) -> Iterable[nn.Module]:
+        """The models this drafter runs, so that the loop can set them up."""
+        return ()
+
+    def presses(self) -> Iterable[tuple[nn.Module | None, object]]:
+        """The presses this drafter runs on the prompt, so that the loop can refuse those that cannot run.
+
+        Each comes with the model whose cache it compresses; None is the model that verifies.
+        """
+        return ()
+
+    def rows(self, batch: int) -> "RowByRow":
+        """What drafts for a batch of sequences: a copy of this drafter for each, unless a drafter knows better.
+
+        Its `prefilled` is given the target on a ragged cache (`specpress.engine.ragged_model.RaggedModel`).
+        """
+        return RowByRow(self, batch)
+
+
+class RowByRow:
+    """Draft for several sequences with a copy of one drafter each. Its methods are a drafter's, with lists over rows.
+
+    Raises
+    ------
+    ValueError
+        If the drafter reads the target's cache: that of a batch is another, which the drafter's own `rows` has to read.
+    """
+
+    observes = False
+
+    def __init__(self, drafter: Drafter, batch: int):
+        if type(drafter).prefilled is not Drafter.prefilled:
+            raise ValueError(
+                f"{type(drafter).__name__} reads the target's cache and drafts for one sequence at a time, got a batch "
+                f"of {batch}; decode the sequences one by one, or give it a method `rows` that drafts for a batch"
+            )
+        self._drafters = [copy.copy(drafter) for _ in range(batch)]
+
+    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
+        """See `Drafter.start`."""
+        for drafter in self._drafters:
+            drafter.start(target, sampling, randomness, capacity)
+
+    def prefilled(self, target: CachedModel, observations) -> None:
+        """See `Drafter.prefilled`."""
+
+    def propose(
+        self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]
+    ) -> list[Proposal]:
+        """Draft up to gammas[r] tokens after contexts[r], LongTensor (n,), for each row r."""
+        nothing = Proposal(contexts[0][:0], [])
+        return [
+            drafter.propose(context, gamma, stop) if gamma else nothing
+            for drafter, context, gamma in zip(self._drafters, contexts, gammas, strict=True)
+        ]
+
+    def rollback(self, lengths: Sequence[int]) -> None:
+        """Of each row r the first lengths[r] tokens stand."""
+        for drafter, length in zip(self._drafters, lengths, strict=True):
+            drafter.rollback(length)
+
+    def models(self) -> Iterable[nn.Module]:
+        """See `Drafter.models`."""
+        return self._drafters[0].models()
+
+
+def check_same_vocabulary(target: nn.Module, draft: nn.Module) -> None:
+    """Raise ValueError unless both models number the same vocabulary."""
+    ours, theirs = target.config.vocab_size, draft.config.vocab_size
+    if ours != theirs:
+        raise ValueError(
+            f"the draft model has a vocabulary of {theirs} tokens, the target one of {ours}: speculative decoding "
+            "needs one tokenizer and vocabulary for both; take a draft of the target's family or train one from it"
+        )

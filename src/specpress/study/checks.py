@@ -1,0 +1,280 @@
+"""What is wrong with a study file, in one line for each problem, led by the path of its key.
+
+The JSON schema says what a file may look like; the rest are names that refer to nothing, placeholders, duplicate IDs.
+Experiments are checked after their grids are expanded, so that a placeholder is judged by the value it takes.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFUSED, Ability
+from specpress.study.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
+from specpress.study.source_code import ROOT, class_parameters
+
+SCHEMA_FILE = ROOT / "workflow" / "schemas" / "study.schema.yaml"
+KINDS = ("speed", "chain", "perplexity", "regime")
+TYPES = {
+    **{"object": "a mapping (key: value)", "array": "a list", "string": "text", "boolean": "true or false"},
+    **{"integer": "a whole number", "number": "a number"},
+}
+BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+
+
+def problems(config: dict) -> Iterator[str]:
+    """Every problem, roughly in the order of the file. Malformed parts are skipped by the checks that rely on them."""
+    yield from _against_schema(config, _schema())
+    yield from _reference_problems(config)
+    seen: dict[str, str] = {}
+    for index, template in enumerate(_items(config, "experiments", list)):
+        if isinstance(template, dict):
+            yield from _experiment_problems(config, template, f"experiments[{index}]", seen)
+
+
+def _items(config: dict, key: str, kind: type) -> Any:
+    """`config[key]` if it has the right type, else an empty one: the schema has already complained."""
+    value = config.get(key)
+    return value if isinstance(value, kind) else kind()
+
+
+def _reference_problems(config: dict) -> Iterator[str]:
+    """Names in models, drafts, baseline and defaults that refer to nothing, or to two things."""
+    models, drafts, data = (_items(config, key, dict) for key in ("models", "drafts", "data"))
+    for name in drafts:
+        if name in models:
+            yield f"drafts.{name}: {name!r} is also a model; models and drafts share their names, rename one"
+        draft = _items(drafts, name, dict)
+        yield from _unknown(f"drafts.{name}.target", "model", draft.get("target"), models)
+        for index, source in enumerate(_items(draft, "data", list)):
+            yield from _unknown(f"drafts.{name}.data[{index}]", "data set", source, data)
+    for name in data:
+        entry = _items(data, name, dict)
+        if "document_characters" in entry and entry.get("reader") != "text":
+            yield f"data.{name}.document_characters: only the reader text groups paragraphs; remove it"
+        if "column" in entry and entry.get("reader") not in ("parquet", "wikitext"):
+            yield f"data.{name}.column: only the readers of parquet files (parquet, wikitext) have columns; remove it"
+    yield from _unknown("baseline", "model or draft", config.get("baseline"), [*models, *drafts])
+    for kind, body in _items(config, "defaults", dict).items():
+        if isinstance(body, dict):
+            yield from _name_problems(config, body, f"defaults.{kind}")
+
+
+def _experiment_problems(config: dict, template: dict, path: str, seen: dict[str, str]) -> Iterator[str]:
+    """Problems of one entry of `experiments`; `seen` maps the IDs so far to their paths and is extended."""
+    grid = _items(template, "grid", dict)
+    if not isinstance(template.get("id"), str) or template.get("kind") not in KINDS:
+        return
+    placeholder_problems = list(_placeholder_problems(template, grid, path))
+    yield from placeholder_problems
+    if placeholder_problems or not all(isinstance(values, list) and values for values in grid.values()):
+        return
+    for experiment_id, body in instances({**template, "grid": grid}):
+        yield from _against_schema(experiment_id, _definition("id"), f"{path}.id")
+        if experiment_id in seen:
+            hint = ": every grid key belongs in the ID" if seen[experiment_id] == path and grid else ""
+            yield f"{path}.id: duplicate ID {experiment_id!r}, already given by {seen[experiment_id]}{hint}"
+        seen.setdefault(experiment_id, path)
+        yield from _body_problems(config, body, path)
+
+
+def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
+    """Problems of one expanded experiment: what it sets itself, then what it lacks with the defaults merged in."""
+    kind = body["kind"]
+    own = {key: value for key, value in body.items() if key != "kind"}
+    yield from _against_schema(own, _definition(kind), path)
+    yield from _name_problems(config, own, path)
+    defaults = {kind: _items(_items(config, "defaults", dict), kind, dict)}
+    complete = merged({"defaults": defaults}, body)
+    yield from _against_schema(complete, _definition(f"{kind}_complete"), path, hint=f", here or in defaults.{kind}")
+    if kind == "perplexity":
+        if isinstance(complete.get("ratios"), list) and complete["ratios"] and 0 not in complete["ratios"]:
+            yield f"{path}.ratios: must contain 0, the uncompressed reference of the others"
+        if "compression_ratio" in _items(complete, "press", dict):
+            yield f"{path}.press.compression_ratio: `ratios` gives it in a perplexity experiment; remove it here"
+    if kind == "regime" and not _items(complete, "press", dict).get("compression_ratio"):
+        yield f"{path}.press.compression_ratio: missing; the fraction removed, above 0 and below 1"
+    yield from _method_problems(complete, path)
+    steps = _items(complete, "steps", list)
+    for index, step in enumerate(steps):
+        yield from _method_problems(step, f"{path}.steps[{index}]")
+    yield from _chain_problems(steps, f"{path}.steps")
+
+
+def _chain_problems(steps: list, path: str) -> Iterator[str]:
+    """Steps of a chain that cannot be told apart."""
+    names = [_field(step, "name") for step in steps]
+    for index, name in enumerate(names):
+        if name is not None and name in names[:index]:
+            yield f"{path}[{index}].name: duplicate name {name!r}, already given by {path}[{names.index(name)}]"
+    anchors = [index for index, step in enumerate(steps) if _field(step, "anchor") is True]
+    for index in anchors[1:]:
+        yield f"{path}[{index}].anchor: {path}[{anchors[0]}] is the anchor already; a chain has one"
+
+
+def _method_problems(body: Any, path: str) -> Iterator[str]:
+    """A method that contradicts itself.
+
+    The original protocol keeps no cache, so nothing that needs one goes along; some presses compress once only.
+    """
+    if _field(body, "protocol") is not None:
+        for key in ("drafter", "press"):
+            if key in body:
+                yield f"{path}.{key}: does not go with a protocol, which has a loop of its own; remove one of them"
+    presses = [part for _, what, part in parts({"press": _field(body, "press")}) if what == "press"]
+    once_only = [ability for ability in map(_ability, presses) if ability.status in (PROMPT_ONLY, QUALITY_ONLY)]
+    for key in ("cache_budget", "decoding_interval"):
+        if _field(body, key) is not None:
+            for ability in once_only:
+                yield f"{path}.{key}: {presses[0].get('name')!r} cannot compress while decoding: it {ability.reason}"
+
+
+def _ability(press: dict) -> Ability:
+    """What the press of that name can do here; anything, if nothing is known of it."""
+    return ABILITIES.get(press.get("name"), Ability()) if isinstance(press.get("name"), str) else Ability()
+
+
+def _field(value: Any, key: str) -> Any:
+    """`value[key]` where that is defined, else None."""
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _placeholder_problems(template: dict, grid: dict, path: str) -> Iterator[str]:
+    """Placeholders without a grid entry, and grid keys that no value uses."""
+    used = set()
+    for where, text in _strings({key: value for key, value in template.items() if key != "grid"}):
+        for name in PLACEHOLDER.findall(text):
+            if where != ("id",):
+                used.add(name)
+            if name not in grid:
+                yield f"{_path(path, where)}: placeholder {{{name}}} has no entry in grid" + _known(name, grid)
+    for name in grid:
+        if name not in used:
+            yield f"{path}.grid.{name}: no value of this experiment uses {{{name}}}; use it or remove the entry"
+
+
+def _strings(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _strings(item, (*path, key))
+
+
+def _name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
+    """Names in an experiment, or in the defaults of a kind, that refer to nothing; options that no class takes."""
+    models = [*_items(config, "models", dict), *_items(config, "drafts", dict)]
+    for key in ("baseline", "model"):
+        yield from _unknown(f"{path}.{key}", "model or draft", body.get(key), models)
+    yield from _unknown(f"{path}.data", "data set", body.get("data"), _items(config, "data", dict))
+    for index, step in enumerate(_items(body, "steps", list)):
+        yield from _unknown(f"{path}.steps[{index}].model", "model or draft", _field(step, "model"), models)
+    yield from _unknown(f"{path}.sampling", "sampling", body.get("sampling"), _items(config, "sampling", dict))
+    for where, what, part in parts(body):
+        yield from _part_problems(part, what, _path(path, where), models)
+
+
+def _part_problems(part: dict, what: str, path: str, models: list[str]) -> Iterator[str]:
+    name = part.get("name")
+    unknown = list(_unknown(f"{path}.name", what, name, TABLES[what]))
+    yield from unknown
+    for key in MODEL_KEYS:
+        yield from _unknown(f"{path}.{key}", "model or draft", part.get(key), models)
+    if what == "press" and _ability(part).status == REFUSED:
+        yield f"{path}.name: press {name!r} cannot run here: it {_ability(part).reason}"
+    options = class_parameters(TABLES[what][name]) if isinstance(name, str) and not unknown else None
+    if options is not None:
+        yield from _option_problems(part, what, path, options)
+
+
+def _option_problems(part: dict, what: str, path: str, options: dict[str, bool]) -> Iterator[str]:
+    """Options that the class does not take, and those it cannot do without."""
+    known, needed = set(options), {key for key, required in options.items() if required}
+    if what == "press":  # get_press: a wrapper is told what it wraps, and hands the ratio to that
+        known |= {"compression_ratio"} if "press" in options else set()
+        needed = (needed | ({"press", "presses"} & set(options))) - {"compression_ratio"}
+    for key in part.keys() - {"name"} - known:
+        yield f"{path}.{key}: unknown option of the {what} {part['name']!r}" + _known(key, known)
+    for key in needed - part.keys():
+        yield f"{path}.{key}: missing; the {what} {part['name']!r} needs it"
+
+
+def _unknown(path: str, what: str, name: Any, known: Collection) -> Iterator[str]:
+    """A line if `name` is a string that is not among the known names (other types are the schema's business)."""
+    if isinstance(name, str) and name not in known:
+        yield f"{path}: unknown {what} {name!r}" + _known(name, known)
+
+
+def _known(name: str, known: Iterable) -> str:
+    known = sorted({str(item) for item in known})
+    close = get_close_matches(name, known, n=1)
+    return f"; known: {', '.join(known) or 'none'}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+@cache
+def _schema() -> dict:
+    return yaml.load(SCHEMA_FILE.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _definition(name: str) -> dict:
+    return {"$ref": f"#/$defs/{name}", "$defs": _schema()["$defs"]}
+
+
+def _against_schema(value: Any, schema: dict, path: str = "", hint: str = "") -> Iterator[str]:
+    errors = Draft202012Validator(schema).iter_errors(value)
+    for error in sorted(errors, key=lambda error: [str(key) for key in error.absolute_path]):
+        yield from (f"{line}{hint}" for line in _in_words(error, path))
+
+
+def _in_words(error: ValidationError, path: str) -> Iterator[str]:
+    """What a schema error means to the author of a study file, led by the path of the key."""
+    keys = list(error.absolute_path)
+    match error.validator:
+        case "additionalProperties":
+            known = error.schema["properties"]
+            for key in error.instance:
+                if key not in known:
+                    yield f"{_path(path, [*keys, key])}: unknown key" + _known(str(key), known)
+        case "required" | "dependentRequired":
+            missing, *beside = error.message.split("'")[1::2]  # the message quotes the missing key first
+            yield f"{_path(path, [*keys, missing])}: missing" + (f" beside {beside[0]}" if beside else "")
+        case _:
+            yield f"{_path(path, keys)}: {_sentence(error)}"
+
+
+def _sentence(error: ValidationError) -> str:
+    value, rule = error.instance, error.validator_value
+    match error.validator:
+        case "type":
+            wanted = " or ".join(TYPES[name] for name in ([rule] if isinstance(rule, str) else rule))
+            return f"must be {wanted}, found {value!r}{_hint(value, rule)}"
+        case "enum":
+            return f"unknown value {value!r}" + _known(str(value), rule)
+        case "pattern":
+            words = error.schema.get("description")
+            return f"{value!r} must match {rule}" + (f" ({words})" if words else "")
+        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+            return f"must be {BOUNDS[error.validator]} {rule}, found {value}"
+        case _:
+            return error.message
+
+
+def _hint(value: Any, wanted: str | list[str]) -> str:
+    """What YAML does unasked: 3e-4 without a dot is text, 1.0 without quotes is a number."""
+    if isinstance(value, (int, float)) and wanted == "string":
+        return "; write it in quotes"
+    try:
+        return f" (text; as a number: {float(value)!r})" if isinstance(value, str) else ""
+    except ValueError:
+        return ""
+
+
+def _path(path: str, keys: Iterable) -> str:
+    """`experiments[3]` and ("drafter", "model") give `experiments[3].drafter.model`."""
+    for key in keys:
+        path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
+    return path or "the study"

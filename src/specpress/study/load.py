@@ -1,0 +1,115 @@
+"""A study file: checked as a whole, then expanded into one spec per experiment.
+
+The workflow calls this while it is parsed, so nothing here imports torch, pandas or matplotlib.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from specpress.study.checks import problems
+from specpress.study.expansion import canonical, expand, is_timed, models_of, modules_of
+from specpress.study.source_code import sources
+
+__all__ = [
+    "Study",
+    "StudyError",
+    "canonical",
+    "expand",
+    "is_timed",
+    "load_study",
+    "models_of",
+    "modules_of",
+    "read_study",
+    "sources",
+]
+
+
+class StudyError(ValueError):
+    """Everything that is wrong with a study file; `problems` has one line for each."""
+
+    def __init__(self, problems: list[str]):
+        self.problems = problems
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"the study has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A valid study: its `config` as written, and `experiments`, the expanded specs by ID."""
+
+    config: dict
+    experiments: dict[str, dict]
+
+    @property
+    def name(self) -> str:
+        """The name of the study, which is the folder of its resources and results."""
+        return self.config["study"]
+
+    @property
+    def device(self) -> str | None:
+        """What the experiments run on; None where the study leaves it to each machine."""
+        return self.config.get("device")
+
+    @property
+    def cuda_graphs(self) -> bool | None:
+        """True if decoding steps are to run as CUDA graphs where they can; None where nothing is said."""
+        return self.config.get("cuda_graphs") or None
+
+    @property
+    def models(self) -> dict[str, dict]:
+        """The models by name."""
+        return self.config["models"]
+
+    @property
+    def data(self) -> dict[str, dict]:
+        """The data sets by name."""
+        return self.config["data"]
+
+    @property
+    def drafts(self) -> dict[str, dict]:
+        """The drafts trained in the workflow by name; may be empty."""
+        return self.config.get("drafts", {})
+
+
+def load_study(config: dict) -> Study:
+    """Check a study and expand its experiments.
+
+    Parameters
+    ----------
+    config : dict
+        The content of a study file (config/README.md explains its keys).
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    StudyError
+        With every problem at once, each led by the path of its key, such as `experiments[3].drafter.model`.
+    """
+    if not isinstance(config, dict):
+        raise StudyError([f"the file holds no keys, but {type(config).__name__}; config/README.md explains a study"])
+    found = list(dict.fromkeys(problems(config)))
+    if found:
+        raise StudyError(found)
+    return Study(config=config, experiments={spec["id"]: spec for spec in expand(config)})
+
+
+def read_study(path: str | Path) -> Study:
+    """The study in a file.
+
+    Raises
+    ------
+    StudyError
+        As `load_study`, or if the file is not YAML: with the line and column.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError([f"{path} is not YAML: {error}"]) from error
+    return load_study(config)

@@ -1,0 +1,71 @@
+"""Memory an experiment needs, estimated from the sizes of its models before any of them is loaded. No torch."""
+
+from collections.abc import Mapping
+from math import inf
+
+from specpress.study.expansion import models_of
+
+
+def largest(spec: dict) -> tuple[int, int]:
+    """(batch, tokens of a sequence) at which an experiment's KV cache is largest."""
+    batch = max([spec.get("batch", 1), *spec.get("batches", [])])
+    lengths = [
+        spec.get("prompt_tokens", 0) + spec.get("max_new_tokens", 0),
+        spec.get("context", 0) + spec.get("score", 0),
+        *(context + spec["steps"] for context in spec.get("contexts", [])),
+    ]
+    return batch, max(lengths)
+
+
+def estimate(spec: dict, sizes: Mapping[str, dict], device: str) -> dict[str, int]:
+    """Bytes by purpose: weights and KV cache of each model, and the activations of the largest prefill.
+
+    Parameters
+    ----------
+    spec : dict, an experiment as `specpress.study.load.load_study` expands it
+    sizes : {name: its size}, with `dtype`, `weight_bytes`, `step_weight_bytes` and `kv_bytes_per_token` as in a model's
+        manifest.json
+    device : where the experiment runs; on the "cpu" decoding has its own copy of bfloat16 weights, see
+        `specpress.engine.linear`
+
+    Returns
+    -------
+    dict, {"weights of target": bytes, ...}. The cache of the model that generates counts twice: presses work on a copy.
+    """
+    batch, tokens = largest(spec)
+    parts = {}
+    for name in models_of(spec):
+        size = sizes[name]
+        copies = 2 if name in (spec.get("model"), spec.get("baseline")) else 1
+        parts[f"weights of {name}"] = size["weight_bytes"]
+        if device == "cpu" and size.get("dtype") == "bfloat16":
+            parts[f"packed weights of {name}"] = size["step_weight_bytes"]
+        cache = min(batch * tokens * size["kv_bytes_per_token"], spec.get("max_kv_bytes", inf))
+        parts[f"KV cache of {name}, {copies} x {batch} x {tokens} tokens"] = copies * cache
+    # a forward keeps a few times one layer's hidden states; a layer's keys and values measure them
+    wide = max(sizes[name]["kv_bytes_per_token"] / sizes[name]["layers"] for name in models_of(spec))
+    parts["activations of a prefill"] = int(12 * wide * batch * tokens)
+    return parts
+
+
+def require(spec: dict, sizes: Mapping[str, dict], free_bytes: int, device: str) -> None:
+    """Refuse an experiment that cannot fit.
+
+    Raises
+    ------
+    ValueError
+        With what is needed, part by part, and what there is.
+    """
+    parts = estimate(spec, sizes, device)
+    needed = sum(parts.values())
+    if needed > free_bytes:
+        lines = "\n".join(f"  {gigabytes(size):>10}  {what}" for what, size in parts.items())
+        raise ValueError(
+            f"needs about {gigabytes(needed)} of memory, {device} has {gigabytes(free_bytes)} free:\n{lines}\n"
+            "take smaller models, shorter contexts, smaller batches or a device with more memory"
+        )
+
+
+def gigabytes(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / 1e9:.2f} GB"

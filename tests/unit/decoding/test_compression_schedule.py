@@ -1,0 +1,171 @@
+"""Compression while decoding: drafting changes nothing about the output, whatever is evicted and when."""
+
+import pytest
+import tiny
+import torch
+
+from specpress import SamplingParams, generate, perplexity
+from specpress.decoding.batches import BatchLoop
+from specpress.decoding.generate import _Loop
+from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
+from specpress.experiments.press_survey import example
+from specpress.presses import Compression, get_press
+from specpress.schedules.base import Constant
+from specpress.schedules.dynamic import AIMD
+
+PRESSES = [
+    *["cap", "expected_attention", "key_rerotation", "keydiff", "knorm"],
+    *["lagkv", "optimized_hybrid", "random", "snapkv", "streaming_llm", "tova"],
+]
+PROMPT, BUDGET, INTERVAL = tiny.prompt(40), 22, 7
+GREEDY = {"max_new_tokens": 30, "sampling": SamplingParams(temperature=0)}
+DRAFTERS = {"token": lambda make: DraftModel(make(1, seed=5)), "block": lambda make: DraftModel(make(2, seed=0))}
+
+
+def settings(name, ratio=0.3):
+    return {"press": example(name, ratio), "cache_budget": BUDGET, "compression_interval": INTERVAL}
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("name", PRESSES)
+def test_speculative_equals_autoregressive_under_the_same_schedule(family, name):
+    """With a draft that is mostly rejected, verified by token, and one that is mostly accepted, verified by block."""
+    make = tiny.FAMILIES[family]
+    model = make()
+    alone = generate(model, PROMPT, **settings(name), **GREEDY)
+    assert max(iteration.slots for iteration in alone.trace.iterations) == BUDGET + INTERVAL
+    assert not torch.equal(alone.tokens, generate(model, PROMPT, **GREEDY).tokens)  # the budget bites
+    for verification, drafter in DRAFTERS.items():
+        drafted = generate(model, PROMPT, drafter=drafter(make), verification=verification, **settings(name), **GREEDY)
+        assert torch.equal(drafted.tokens, alone.tokens)
+
+
+@pytest.mark.parametrize("drafter", [PromptLookup, lambda: CompressedTarget(example("snapkv"), interval=5)])
+def test_other_drafters_and_schedules_obey_it_too(drafter):
+    model = tiny.llama()
+    alone = generate(model, PROMPT, **settings("snapkv"), **GREEDY)
+    drafted = generate(model, PROMPT, drafter=drafter(), schedule=AIMD(8), **settings("snapkv"), **GREEDY)
+    assert torch.equal(drafted.tokens, alone.tokens)
+
+
+def test_without_the_cap_on_gamma_the_output_would_differ(monkeypatch):
+    """Negative control: verification blocks that run past the place of the next compression."""
+    monkeypatch.setattr(_Loop, "_gamma", lambda loop: min(loop.schedule.gamma, loop.limit - loop.length - 1))
+    model, differ = tiny.llama(), 0
+    for name in PRESSES:
+        alone = generate(model, PROMPT, **settings(name), **GREEDY)
+        drafter = DraftModel(tiny.llama(2, seed=0))
+        drafted = generate(model, PROMPT, drafter=drafter, schedule=Constant(4), **settings(name), **GREEDY)
+        differ += not torch.equal(drafted.tokens, alone.tokens)
+    assert differ > len(PRESSES) / 2
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("name", ["snapkv", "tova", "keydiff"])
+def test_rows_of_a_batch_are_what_they_are_alone(family, name):
+    model, prompts = tiny.FAMILIES[family](), tiny.prompt(40, batch=3)
+    together = generate(model, prompts, **settings(name), **GREEDY).tokens
+    alone = [generate(model, row[None], **settings(name), **GREEDY).tokens for row in prompts]
+    assert torch.equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("name", PRESSES)
+def test_rows_of_a_drafted_batch_are_compressed_each_on_its_own_schedule(family, name):
+    make = tiny.FAMILIES[family]
+    model, prompts = make(), tiny.prompt(40, batch=3)
+    alone = torch.cat([generate(model, row[None], **settings(name), **GREEDY).tokens for row in prompts])
+    for verification, drafter in DRAFTERS.items():
+        drafted = generate(model, prompts, drafter=drafter(make), verification=verification, **settings(name), **GREEDY)
+        assert torch.equal(drafted.tokens, alone)
+        assert max(iteration.slots for iteration in drafted.trace.iterations) <= BUDGET + INTERVAL
+
+
+@pytest.mark.parametrize(
+    "drafter",
+    [
+        PromptLookup,
+        lambda: CompressedTarget(example("snapkv"), interval=5),
+        lambda: Cascade(tiny.llama(2), CompressedTarget(example("snapkv"), interval=5), gamma=2),
+    ],
+)
+def test_other_drafters_of_a_batch_obey_it_too(drafter):
+    model, prompts = tiny.llama(), tiny.prompt(40, batch=3)
+    alone = torch.cat([generate(model, row[None], **settings("snapkv"), **GREEDY).tokens for row in prompts])
+    drafted = generate(model, prompts, drafter=drafter(), schedule=AIMD(8), **settings("snapkv"), **GREEDY)
+    assert torch.equal(drafted.tokens, alone)
+
+
+def _compress_all_when_one_is_due(loop, rows):
+    if any(loop.compression.due(loop.target.lengths[r], loop.prompt_lengths[r]) for r in rows):
+        loop.target.compress(loop.compression.press, loop.compression.cache_budget, decoding=True, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "draft"),
+    [
+        ("_gamma", lambda loop, r: min(loop.schedule.gamma, loop.limits[r] - len(loop.contexts[r]) - 1), tiny.llama()),
+        ("_compress", _compress_all_when_one_is_due, tiny.llama(1)),
+    ],
+    ids=["no cap on gamma", "one schedule for all rows"],
+)
+@pytest.mark.parametrize("name", ["snapkv", "streaming_llm"])
+def test_otherwise_the_rows_of_a_batch_would_differ(monkeypatch, name, method, wrong, draft):
+    """Negative control."""
+    model, prompts = tiny.llama(), tiny.prompt(40, batch=3)
+    alone = torch.cat([generate(model, row[None], **settings(name), **GREEDY).tokens for row in prompts])
+    monkeypatch.setattr(BatchLoop, method, wrong)
+    drafted = generate(model, prompts, drafter=DraftModel(draft), **settings(name), **GREEDY)
+    assert not torch.equal(drafted.tokens, alone)
+
+
+def test_after_the_prompt_the_smaller_of_ratio_and_budget_counts_and_later_the_budget_alone():
+    model = tiny.llama()
+    for ratio, slots in ((0.0, 22), (0.25, 22), (0.75, 10)):
+        trace = generate(model, PROMPT, **settings("knorm", ratio), **GREEDY).trace
+        assert trace.iterations[0].slots == slots + 1
+        assert max(iteration.slots for iteration in trace.iterations[-8:]) == 22 + 7
+    assert trace.layer_slots == [trace.iterations[-1].slots] * 2
+    assert sum(trace.layer_kv_bytes) == trace.kv_bytes == 2 * 2 * 2 * 8 * 4 * trace.layer_slots[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"compression_interval": 8}, "compression_interval is for compression while decoding: give cache_budget"),
+        ({"cache_budget": 8}, "cache_budget needs a press"),
+        ({"press": "streaming_llm", "cache_budget": 4}, "more than the 4 slots that StreamingLLMPress always keeps"),
+        ({"press": "snapkv", "cache_budget": 50}, "more than the 64 slots that SnapKVPress always keeps"),
+        ({"press": "knorm", "cache_budget": 9, "compression_interval": 0}, "compression_interval must be at least 1"),
+        ({"press": "compactor", "cache_budget": 20}, "CompactorPress cannot compress while decoding: it scores from"),
+        ({"press": "pyramidkv", "cache_budget": 20}, "cannot compress while decoding: it keeps different"),
+        ({"press": {"name": "adakv", "press": "knorm"}, "cache_budget": 20}, "cannot compress while decoding"),
+        ({"press": {"name": "criticalkv", "press": "compactor"}, "cache_budget": 20}, "cannot compress while decoding"),
+    ],
+)
+def test_impossible_settings_are_refused(arguments, said):
+    press = arguments.get("press")
+    if press:
+        arguments["press"] = get_press(**({"name": press} if isinstance(press, str) else press))
+    with pytest.raises(ValueError, match=said):
+        Compression(**arguments)
+
+
+def test_refused_presses_of_kvpress_itself_are_refused_too():
+    import kvpress
+
+    with pytest.raises(ValueError, match="DecodingPress cannot run here: it compresses inside the forward"):
+        generate(tiny.llama(), PROMPT, max_new_tokens=2, press=kvpress.DecodingPress(kvpress.KnormPress()))
+
+
+def test_a_prompt_shorter_than_the_window_is_refused():
+    press = get_press("snapkv", compression_ratio=0.5)
+    with pytest.raises(ValueError, match="a prompt of 40 tokens is too short for it; give at least 65 tokens"):
+        generate(tiny.llama(), PROMPT, max_new_tokens=2, press=press)
+    with pytest.raises(ValueError, match="a prompt of 40 tokens is too short for it"):
+        perplexity(tiny.llama(), tiny.prompt(60), context=40, press=press)
+
+
+def test_a_press_for_the_prompt_alone_cannot_refresh_a_draft():
+    with pytest.raises(ValueError, match="CompactorPress cannot compress while decoding"):
+        CompressedTarget(get_press("compactor"), interval=3)

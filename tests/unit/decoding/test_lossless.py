@@ -1,0 +1,234 @@
+"""Sampled output through the whole engine follows the target's law, whatever drafts, schedules or verifies.
+
+The oracle is one plain forward of transformers over a generated text (eager attention, no cache). Under its law each
+token becomes a uniform number (the randomised probability integral transform), given everything before it: so the
+numbers of the gamma + 1 tokens from the start of a round on are independent and uniform, and chi-square tests their
+joint law in 4^(gamma + 1) cells. Windows do not overlap, and begin where rounds begin, so no asymptotics of dependent
+data are needed, and tests of different models pool exactly. The transform goes through the vocabulary in two orders: by
+token, which shows tokens that are too rare, and by Q / P, the draft's law over the target's, which shows drafts let
+through too often.
+
+`make test` draws at least 20,000 rounds, spread over every drafter x schedule x verification x architecture, and tests
+all of them together, and each drafter, schedule, verification and architecture. `make test-slow` draws at least 20,000
+rounds for every single combination. The false-alarm rate is 1e-9 a test; negative controls show what is caught.
+"""
+
+from itertools import product
+from typing import NamedTuple
+
+import pytest
+import tiny
+import torch
+from scipy.stats import chisquare
+
+import specpress.speculation.verification as verification_module
+from specpress import SamplingParams, generate
+from specpress.drafters import Cascade, CompressedTarget, Drafter, DraftModel, PromptLookup
+from specpress.drafters.prompt_lookup import lookup
+from specpress.laws.sampling import probabilities
+from specpress.presses import get_press
+from specpress.schedules.base import Constant
+from specpress.schedules.dynamic import AIMD, Heuristic, PlusMinusOne
+from specpress.schedules.informed import Confidence, Optimal
+from specpress.speculation.drafter import Proposal
+from specpress.speculation.verification import METHODS
+
+VOCABULARY = 8
+GAMMA = 3  # the most any schedule below drafts
+BINS = 4
+NEW_TOKENS = 220
+ROUNDS = 20_000
+FALSE_ALARM = 1e-9
+SAMPLING = {"temperature": 1.3, "top_p": 0.97}
+
+
+class Capped(Heuristic):
+    """The heuristic schedule has no cap of its own; the windows need one."""
+
+    def update(self, iteration):
+        super().update(iteration)
+        self.gamma = min(self.gamma, GAMMA)
+
+
+SCHEDULES = {
+    "constant": lambda: Constant(GAMMA),
+    "aimd": lambda: AIMD(1, floor=1, cap=GAMMA),
+    "plus minus one": lambda: PlusMinusOne(2, floor=1, cap=GAMMA),
+    "heuristic": lambda: Capped(initial=GAMMA),
+    "confidence": lambda: Confidence(0.5, cap=GAMMA),
+    "optimal": lambda: Optimal(cap=GAMMA),
+}
+
+
+def model(family, seed, layers=1):
+    return tiny.FAMILIES[family](layers, vocabulary=VOCABULARY, seed=seed)
+
+
+def drafters(family):
+    """For each kind, a maker of fresh drafters, and the law Q they draft from, as a function of a text (1, n)."""
+    small, middle, part = model(family, 4), model(family, 5), tiny.with_subset_head(model(family, 6), VOCABULARY - 2)
+    press = get_press("knorm", compression_ratio=0.5)
+    return {
+        "none": (lambda: None, None),
+        "draft model": (lambda: DraftModel(small), law_of(small)),
+        "subset head": (lambda: DraftModel(part), law_of(part)),
+        "prompt lookup": (lambda: PromptLookup(max_ngram=2), law_of_lookup),
+        "compressed target": (lambda: CompressedTarget(press), None),
+        "cascade of a draft model": (
+            lambda: Cascade(middle, DraftModel(small), gamma=2, rounds=2),
+            law_of(middle),
+        ),
+        "cascade of prompt lookup": (
+            lambda: Cascade(middle, PromptLookup(max_ngram=2), gamma=2, rounds=2),
+            law_of(middle),
+        ),
+    }
+
+
+def law_of(model):
+    """Laws after every token of a text, (n, vocabulary), from one plain forward."""
+
+    def laws(text):
+        model.set_attn_implementation("eager")
+        with torch.inference_mode():
+            logits = model(text, use_cache=False).logits[0]
+        law = probabilities(logits, SamplingParams(**SAMPLING)).double()
+        return torch.nn.functional.pad(law, (0, VOCABULARY - law.shape[1]))
+
+    return laws
+
+
+def law_of_lookup(text):
+    """The one-hot laws of prompt lookup; zero where it finds nothing."""
+    laws = torch.zeros(text.shape[1], VOCABULARY, dtype=torch.float64)
+    for n in range(text.shape[1]):
+        laws[n, lookup(text[0, : n + 1], 2, 1)] = 1
+    return laws
+
+
+TARGETS = {family: model(family, 3) for family in tiny.FAMILIES}
+DRAFTERS = {family: drafters(family) for family in tiny.FAMILIES}
+KINDS = list(DRAFTERS["llama"])
+
+
+class Sample(NamedTuple):
+    """Windows of uniforms, (windows, orders = 2, gamma + 1), from `rounds` rounds of the engine."""
+
+    windows: torch.Tensor
+    rounds: int
+
+
+def draw_sample(family, kind, schedule, verification, rounds, first_seed=0, wrap=lambda drafter: drafter):
+    """Generate until there are `rounds` rounds, on a prompt of its own each time."""
+    target, windows, done, seed = TARGETS[family], [], 0, first_seed
+    make_drafter, draft_law = DRAFTERS[family][kind]
+    while done < rounds:
+        prompt = torch.randint(VOCABULARY, (1, 12), generator=torch.Generator().manual_seed(seed))
+        result = generate(
+            target,
+            prompt,
+            max_new_tokens=NEW_TOKENS,
+            sampling=SamplingParams(**SAMPLING, seed=seed),
+            drafter=wrap(make_drafter()),
+            schedule=SCHEDULES[schedule](),
+            verification=verification,
+        )
+        uniforms = integral_transform(law_of(target), draft_law, prompt, result.tokens, seed)
+        windows += [uniforms[:, start : start + GAMMA + 1] for start in window_starts(result.trace)]
+        done += len(result.trace.iterations)
+        seed += 1
+    return Sample(torch.stack(windows), done)
+
+
+def integral_transform(target_law, draft_law, prompt, tokens, seed):
+    """A number in [0, 1) for each token, in both orders, (2, n): independent uniforms if the target drew the tokens."""
+    text = torch.cat([prompt, tokens], 1)[:, :-1]
+    law = target_law(text)[prompt.shape[1] - 1 :]
+    draft = draft_law(text)[prompt.shape[1] - 1 :] if draft_law else torch.ones_like(law)
+    chosen = tokens[0][:, None]
+    mass = law.gather(1, chosen)
+    assert (mass > 0).all()  # nothing outside the nucleus
+    # another seed than the engine's: its own uniforms would not be independent of its tokens
+    generator = torch.Generator().manual_seed(10**6 + seed)
+    spread = torch.rand(mass.shape, generator=generator, dtype=torch.float64) * mass
+    ids = torch.arange(VOCABULARY).expand_as(law)
+    ranks = (draft / law).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    before = [(law * (order < order.gather(1, chosen))).sum(1, keepdim=True) for order in (ids, ranks)]
+    return torch.cat([start + spread for start in before], 1).T
+
+
+def window_starts(trace):
+    """Indices of new tokens at which a round begins, far enough apart for the windows not to overlap."""
+    starts, position, free = [], 1, 0
+    for iteration in trace.iterations:
+        if position >= free and position + GAMMA < NEW_TOKENS:
+            starts.append(position)
+            free = position + GAMMA + 1
+        position += iteration.committed
+    return starts
+
+
+def p_value(samples):
+    """Chi-square of the joint law of gamma + 1 tokens and of the law of one, in both orders: Bonferroni over four."""
+    windows = torch.cat([sample.windows for sample in samples])
+    joint = (digits(windows, BINS) * BINS ** torch.arange(GAMMA + 1)).sum(-1)  # (windows, orders)
+    single = digits(windows, BINS**2).transpose(1, 2).flatten(0, 1)  # (tokens, orders)
+    counts = [torch.bincount(order, minlength=BINS ** (GAMMA + 1)) for order in joint.T]
+    counts += [torch.bincount(order, minlength=BINS**2) for order in single.T]
+    return min(1.0, len(counts) * min(chisquare(count.numpy()).pvalue for count in counts))
+
+
+def digits(uniforms, bins):
+    return (uniforms * bins).long().clamp_(max=bins - 1)
+
+
+def test_sampled_output_follows_the_target():
+    combinations = list(product(tiny.FAMILIES, KINDS, SCHEDULES, METHODS))
+    each = -(-ROUNDS // len(combinations))
+    samples = {names: draw_sample(*names, each, first_seed=1000 * i) for i, names in enumerate(combinations)}
+    assert sum(sample.rounds for sample in samples.values()) >= ROUNDS
+    assert p_value(samples.values()) > FALSE_ALARM
+    for name in (*tiny.FAMILIES, *KINDS, *SCHEDULES, *METHODS):
+        assert p_value([sample for names, sample in samples.items() if name in names]) > FALSE_ALARM, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("verification", METHODS)
+def test_each_combination_follows_the_target(family, kind, schedule, verification):
+    sample = draw_sample(family, kind, schedule, verification, ROUNDS)
+    assert p_value([sample]) > FALSE_ALARM
+
+
+# Negative controls: with a tenth of the rounds, each way to be wrong must show.
+
+
+@pytest.mark.parametrize("kind", ["draft model", "prompt lookup"])
+@pytest.mark.parametrize("verification", METHODS)
+def test_a_biased_residual_is_caught(verification, kind, monkeypatch):
+    """The target's own law after a rejection, as TriForce's middle model samples."""
+    monkeypatch.setattr(verification_module, "residual", lambda target, draft, weight=1.0: target)
+    assert p_value([draw_sample("llama", kind, "constant", verification, ROUNDS // 10)]) < FALSE_ALARM
+
+
+class Dropping(Drafter):
+    """A drafter that breaks the rules: it drops drafted tokens because of their value."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.start, self.models, self.rollback = inner.start, inner.models, inner.rollback
+        self.prefilled = inner.prefilled
+
+    def propose(self, context, gamma, stop):
+        proposal = self.inner.propose(context, gamma, stop)
+        kept = int((proposal.tokens >= VOCABULARY // 2).long().cumprod(0).sum())
+        self.rollback(len(context) + kept)
+        return Proposal(proposal.tokens[:kept], proposal.laws[:kept])
+
+
+@pytest.mark.parametrize("verification", METHODS)
+def test_a_dropped_token_is_caught(verification):
+    sample = draw_sample("llama", "draft model", "constant", verification, ROUNDS // 10, wrap=Dropping)
+    assert p_value([sample]) < FALSE_ALARM

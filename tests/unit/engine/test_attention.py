@@ -1,0 +1,129 @@
+"""The cache and the attention against transformers' own, on real models of both families."""
+
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from transformers import DynamicCache
+
+from specpress.engine import attention
+from specpress.engine.attention import ATTENTION, decode_attention
+from specpress.engine.cached_model import CachedModel
+
+CLOSE = {"atol": 2e-5, "rtol": 1e-4}
+
+
+@pytest.fixture(params=["fused", "matmul"])
+def kernel(request, monkeypatch):
+    """Both ways to compute the attention of a decoding step."""
+    monkeypatch.setattr(attention, "_FUSED_SLOTS", 10**9 if request.param == "fused" else 0)
+
+
+def plain_logits(model, tokens, attention_mask=None, position_ids=None):
+    """Every position's logits, eager attention, no cache."""
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        return model(tokens, attention_mask=attention_mask, position_ids=position_ids, use_cache=False).logits
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_prefill_decode_verify_and_rollback_equal_plain_attention(family):
+    model = tiny.FAMILIES[family]()
+    tokens = tiny.prompt(40)
+    expected = plain_logits(model, tokens)
+    with decode_attention(model):
+        cached = CachedModel(model, capacity=0)
+        torch.testing.assert_close(cached.feed(tokens[:, :20], keep=20), expected[:, :20], **CLOSE)  # prefill
+        torch.testing.assert_close(cached.feed(tokens[:, 20:21]), expected[:, 20:21], **CLOSE)  # one token
+        torch.testing.assert_close(cached.feed(tokens[:, 21:26], keep=5), expected[:, 21:26], **CLOSE)  # five at once
+        cached.feed(tiny.prompt(7, seed=9), keep=7)  # rejected later
+        cached.rollback_to(26)
+        torch.testing.assert_close(cached.feed(tokens[:, 26:30], keep=4), expected[:, 26:30], **CLOSE)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_it_equals_transformers_dynamic_cache(family):
+    model = tiny.FAMILIES[family]()
+    tokens = tiny.prompt(30, batch=3)
+    model.set_attn_implementation("eager")
+    theirs = DynamicCache()
+    with torch.inference_mode():
+        first = model(tokens[:, :25], past_key_values=theirs).logits
+        second = model(tokens[:, 25:], past_key_values=theirs).logits
+    with decode_attention(model):
+        cached = CachedModel(model, capacity=30)
+        torch.testing.assert_close(cached.feed(tokens[:, :25], keep=25), first, **CLOSE)
+        torch.testing.assert_close(cached.feed(tokens[:, 25:], keep=5), second, **CLOSE)
+    for ours, layer in zip(cached.cache.layers, theirs.layers, strict=True):
+        torch.testing.assert_close(ours.keys, layer.keys, **CLOSE)
+        torch.testing.assert_close(ours.values, layer.values, **CLOSE)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_left_padding_does_not_change_a_row(family):
+    model = tiny.FAMILIES[family]()
+    rows = [tiny.prompt(n, seed=n)[0] for n in (12, 7, 10)]
+    padding = torch.zeros(3, 12, dtype=torch.long)
+    tokens = torch.zeros(3, 12, dtype=torch.long)
+    for i, row in enumerate(rows):
+        tokens[i, -len(row) :], padding[i, -len(row) :] = row, 1
+    after = tiny.prompt(3, seed=77, batch=3)
+    with decode_attention(model):
+        cached = CachedModel(model, capacity=20, padding=padding)
+        first, one, two = cached.feed(tokens), cached.feed(after[:, :1]), cached.feed(after[:, 1:], keep=2)
+    for i, row in enumerate(rows):
+        alone = plain_logits(model, torch.cat([row, after[i]])[None])[0]
+        together = torch.cat([first[i], one[i], two[i]])
+        torch.testing.assert_close(together, alone[-4:], **CLOSE)
+
+
+def test_a_model_is_left_as_it_was():
+    model = tiny.llama()
+    before = model.config._attn_implementation
+
+    def fail():
+        with decode_attention(model):
+            assert model.config._attn_implementation == ATTENTION
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
+    assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("capacity", [20, 25, 400])
+def test_scores_ignore_what_the_unused_slots_hold(capacity):
+    generator = torch.Generator().manual_seed(0)
+    buffer = torch.randn(2, 3, capacity, 4, generator=generator)
+    buffer[:, :, 20:] = torch.nan
+    key, query = buffer[:, :, :20], torch.randn(2, 3, 6, 4, generator=generator)
+    expected = torch.einsum("bhrd,bhsd->bhrs", query, key)
+    torch.testing.assert_close(attention._scores(query, key), expected)
+    torch.testing.assert_close(attention._scores(query[1:], key[1:]), expected[1:])
+
+
+def hidden(mask):
+    """Where an additive mask of one head hides, as 0 and 1."""
+    lowest = torch.finfo(mask.dtype).min
+    assert ((mask == 0) | (mask == lowest)).all()
+    return (mask == lowest).int()[:, 0].tolist()
+
+
+def test_a_query_sees_the_slots_up_to_its_own():
+    """Two query heads a KV head, stacked: the rows of the mask come twice."""
+    grouped = SimpleNamespace(num_attention_heads=6, num_key_value_heads=3)
+    mask = attention.slot_mask(torch.tensor([[2, 3], [0, 1]]), 5, grouped, torch.float16)
+    assert mask.dtype == torch.float16
+    assert hidden(mask) == [2 * [[0, 0, 0, 1, 1], [0, 0, 0, 0, 1]], 2 * [[0, 1, 1, 1, 1], [0, 0, 1, 1, 1]]]
+
+
+def test_only_a_padding_query_sees_padding_itself():
+    real = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    alone = SimpleNamespace(num_attention_heads=4, num_key_value_heads=None)
+    mask = attention.slot_mask(torch.arange(3)[None], 3, alone, torch.float32, real)
+    causal = [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    assert hidden(mask) == [[[0, 1, 1], [1, 0, 1], [1, 0, 0]], causal]

@@ -1,0 +1,180 @@
+"""The forward pass of decoding against the model's own modules, and when it stands aside."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from specpress.engine import forward, linear
+from specpress.engine.attention import decode_attention
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.forward import forward_of
+from specpress.engine.linear import LinearMap
+from specpress.engine.observation import Observations
+
+LLAMA_3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+VARIANTS = {
+    "llama": lambda: tiny.llama(),
+    "llama with biases": lambda: tiny.llama(attention_bias=True, mlp_bias=True),
+    "llama with heads of another size": lambda: tiny.llama(head_dim=16),
+    "llama, tied": lambda: tiny.llama(tie_word_embeddings=True),
+    "llama, linear rope": lambda: tiny.llama(rope_parameters=_rope(rope_type="linear", factor=2.0)),
+    "llama, dynamic rope": lambda: tiny.llama(
+        max_position_embeddings=16, rope_parameters=_rope(rope_type="dynamic", factor=2.0)
+    ),
+    "llama 3": lambda: tiny.llama(rope_parameters=_rope(**LLAMA_3, original_max_position_embeddings=64)),
+    "llama, head over part of the vocabulary": lambda: tiny.with_subset_head(tiny.llama(), 20),
+    "gpt_neox": lambda: tiny.gpt_neox(),
+    "gpt_neox, one after the other": lambda: tiny.gpt_neox(use_parallel_residual=False),
+    "gpt_neox, all channels rotated": lambda: tiny.gpt_neox(rotary_pct=1.0),
+    "gpt_neox without biases": lambda: tiny.gpt_neox(attention_bias=False),
+}
+
+
+def _rope(**parameters):
+    return {"rope_theta": 10000.0, **parameters}
+
+
+def both(model, feeds, other=None):
+    """Logits of feeds, LongTensor (batch, n) each, on one cache: by the pass, and by the modules (of another model)."""
+    passes = []
+    for own in (model, other or model):
+        cached = CachedModel(own, capacity=8)
+        if passes:
+            cached.forward = None
+        with decode_attention(own):
+            passes.append([cached.feed(tokens, keep=tokens.shape[1]) for tokens in feeds])
+    return passes
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_it_equals_the_models_own_modules(variant, batch):
+    model = VARIANTS[variant]()
+    assert forward_of(model) is not None
+    feeds = [tiny.prompt(n, batch=batch, seed=n) for n in (11, 1, 5, 1)]
+    other = copy.deepcopy(model)  # a dynamic rotary embedding remembers the longest text it has seen
+    for ours, theirs in zip(*both(model, feeds, other), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_it_equals_the_models_own_modules_in_bfloat16(family):
+    model = tiny.FAMILIES[family]().to(torch.bfloat16)
+    feeds = [tiny.prompt(n, seed=n) for n in (11, 1, 5)]
+    for ours, theirs in zip(*both(model, feeds), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.02)  # sums in another order, rounded each time
+
+
+def test_the_table_of_rotations_grows(monkeypatch):
+    monkeypatch.setattr(forward, "_TABLE_BLOCK", 4)
+    model = tiny.llama()
+    for ours, theirs in zip(*both(model, [tiny.prompt(3), tiny.prompt(6), tiny.prompt(1)]), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_presses_are_shown_what_hooks_would_have_seen(family):
+    model = tiny.FAMILIES[family]()
+    seen = []
+    for hidden_from in (False, True):
+        cached = CachedModel(model, capacity=30)
+        cached.forward = None if hidden_from else cached.forward
+        cached.observations = Observations(model)
+        with decode_attention(model):
+            cached.feed(tiny.prompt(9))
+            cached.feed(tiny.prompt(4, seed=1))
+            cached.rollback_to(10)
+            cached.feed(tiny.prompt(2, seed=2))
+        seen.append([layer.hidden_states for layer in cached.observations.layers])
+    assert seen[0][0].shape[1] == 12
+    for ours, theirs in zip(*seen, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("change", ["autograd", "data", "replaced"])
+def test_it_follows_the_weights(dtype, change):
+    model = tiny.llama().to(dtype)
+    before = both(model, [tiny.prompt(5)])[0][0]
+    weight = model.model.layers[1].mlp.up_proj.weight
+    if change == "autograd":
+        with torch.no_grad():
+            weight[3:] *= 3  # not the first row
+    elif change == "data":
+        weight.data.mul_(3)
+    else:
+        model.model.layers[1].mlp.up_proj.weight = nn.Parameter(weight.detach() * 3)
+    ours, theirs = (logits[0] for logits in both(model, [tiny.prompt(5)]))
+    assert not torch.allclose(ours, before, atol=0.2)
+    torch.testing.assert_close(ours, theirs, atol=0.1 if dtype == torch.bfloat16 else 1e-4, rtol=0.02)
+
+
+def test_it_stands_aside_for_what_only_modules_can_do():
+    class Adapter(nn.Linear):
+        pass
+
+    model = tiny.llama()
+    first = forward_of(model)
+    assert first is not None
+    assert forward_of(model) is first
+    assert forward_of(model.train()) is None
+    assert forward_of(model.eval()) is first
+    hook = model.model.layers[0].mlp.register_forward_hook(lambda *_: None)
+    assert forward_of(model) is None
+    hook.remove()
+    model.model.layers[0].mlp.forward = model.model.layers[0].mlp.forward
+    assert forward_of(model) is None
+    del model.model.layers[0].mlp.forward
+    assert forward_of(model) is first
+    model.model.layers[0].mlp.up_proj = Adapter(48, 64, bias=False)
+    assert forward_of(model) is None
+
+
+def test_it_stands_aside_for_layers_on_several_devices():
+    """Hooks bring what each of them needs to its device; weights of both cannot even be compared with those known."""
+    model = tiny.llama()
+    model.model.layers[1].to("meta").register_forward_pre_hook(lambda *_: None)
+    assert forward_of(model) is None
+
+
+def test_another_attention_than_ours_is_left_to_the_model():
+    model = tiny.llama()
+    cached = CachedModel(model, capacity=20)
+    cached.forward = None
+    expected = cached.feed(tiny.prompt(9))
+    cached = CachedModel(model, capacity=20)
+    cached.forward = lambda *_: pytest.fail("asked")
+    torch.testing.assert_close(cached.feed(tiny.prompt(9)), expected)
+
+
+def test_a_model_that_is_gone_takes_its_pass_along():
+    model = tiny.gpt_neox()
+    pass_ = weakref.ref(forward_of(model))
+    del model
+    gc.collect()
+    assert pass_() is None
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_joined_maps_give_their_outputs_end_to_end(bias, dtype):
+    torch.manual_seed(0)
+    maps = [nn.Linear(32, width, bias=bias, dtype=dtype) for width in (48, 16, 16)]
+    joined = LinearMap(maps)
+    assert joined.nbytes == 80 * 32 * dtype.itemsize
+    for rows in (1, 5, 70):
+        x = torch.randn(2, rows, 32).to(dtype)
+        with torch.inference_mode():
+            torch.testing.assert_close(joined(x), torch.cat([m(x) for m in maps], -1), atol=1e-2, rtol=1e-2)
+
+
+def test_weights_that_cannot_be_packed_are_used_as_they_are(monkeypatch):
+    monkeypatch.setattr(linear, "_onednn_has_bfloat16", lambda: False)
+    maps = [nn.Linear(8, 4, dtype=torch.bfloat16) for _ in range(2)]
+    x = torch.randn(1, 3, 8).bfloat16()
+    torch.testing.assert_close(LinearMap(maps)(x), torch.cat([m(x) for m in maps], -1))

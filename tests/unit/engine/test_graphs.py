@@ -1,0 +1,363 @@
+"""Steps at fixed shapes against the eager forward, with two stand-ins for a CUDA graph, and the book-keeping of both.
+
+`Again` runs the step anew at every replay. `Tape` records the step's kernels with the tensors they read and wrote and
+runs those, as a CUDA graph does: whatever a step does not read from its static inputs is frozen in it.
+"""
+
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from specpress import SamplingParams, generate
+from specpress.drafters import CompressedTarget, DraftModel
+from specpress.engine import graphs
+from specpress.engine.attention import decode_attention
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.compression import compress
+from specpress.engine.graphs import MAX_QUERIES, StaticSteps, has_graphs, key_of, use_graphs
+from specpress.engine.observation import Observations, observed_attention
+from specpress.presses import get_press
+from specpress.schedules.base import Constant
+from specpress.speculation.prefill import read_rows
+
+CLOSE = {"atol": 2e-5, "rtol": 1e-4}
+LONG = {"max_position_embeddings": 1024}
+
+
+class Again:
+    """A capture that keeps the step itself; `captured` counts."""
+
+    def __init__(self):
+        self.captured = 0
+
+    def __call__(self, step):
+        self.captured += 1
+        return step
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.kernels = []
+
+    def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
+        result = kernel(*args, **(kwargs or {}))
+        self.kernels.append((kernel, args, kwargs or {}, result))
+        return result
+
+
+class Tape(Again):
+    """A capture that replays recorded kernels at recorded addresses."""
+
+    def __call__(self, step):
+        self.captured += 1
+        with _Recorder() as recorder:
+            logits = step()
+
+        def replay():
+            for kernel, args, kwargs, result in recorder.kernels:
+                again = kernel(*args, **kwargs)
+                if isinstance(result, torch.Tensor) and again.data_ptr() != result.data_ptr():
+                    result.copy_(again)
+                elif isinstance(result, tuple | list):
+                    for old, new in zip(result, again, strict=True):
+                        if isinstance(old, torch.Tensor) and new.data_ptr() != old.data_ptr():
+                            old.copy_(new)
+            return logits
+
+        return replay
+
+
+def static(model, capture=None):
+    """The model with its steps at fixed shapes; returns the capture."""
+    capture = capture or Again()
+    model.static_steps = StaticSteps(capture)
+    return capture
+
+
+def fed(model, tokens, script, *, capacity=300, batch=1):
+    """Logits of a prompt and of what `script` does next: feed so many tokens (n > 0), or take so many back (n < 0)."""
+    cached, start, logits = CachedModel(model, capacity), 250, []
+    cached.feed(tokens[:, :start])
+    for n in script:
+        if n < 0:
+            cached.rollback_to(cached.length + n)
+        else:
+            start = cached.length
+            logits.append(cached.feed(tokens[:, start : start + n], keep=n))
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("queries", "slots", "capacity", "key"),
+    [
+        (1, 10, 256, (1, 256)),
+        (1, 255, 512, (1, 256)),
+        (1, 256, 512, (1, 512)),
+        (5, 251, 512, (5, 256)),
+        (5, 252, 512, (5, 512)),
+        (MAX_QUERIES, 10, 256, (MAX_QUERIES, 256)),
+        (MAX_QUERIES + 1, 10, 256, None),  # a long block
+        (5, 251, 256, (5, 256)),  # the buffers are just full
+        (5, 0, 256, None),  # a prompt
+        (5, 252, 256, None),  # the buffers must grow first
+    ],
+)
+def test_which_shape_a_step_has(queries, slots, capacity, key):
+    assert key_of(queries, slots, capacity) == key
+
+
+@pytest.mark.parametrize("capture", [Again, Tape])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_logits_are_the_eager_ones(family, batch, capture):
+    """One and five tokens, after a rollback, and across the end of a bucket (256 slots)."""
+    model = tiny.FAMILIES[family](**LONG)
+    tokens, script = tiny.prompt(300, batch=batch), [1, 5, -3, 1, 5, 5, -9, 5, 1]
+    with decode_attention(model):
+        eager = fed(model, tokens, script)
+        counted = static(model, capture())
+        ours = fed(model, tokens, script)
+    assert counted.captured == 4  # 1 and 5 tokens, in buckets of 256 and of 512
+    for a, b in zip(ours, eager, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+
+
+def test_inputs_are_tokens_true_positions_and_slots():
+    model = tiny.llama(**LONG)
+    static(model)
+    with decode_attention(model), observed_attention(model) as observations:
+        cached = CachedModel(model, 300)
+        cached.feed(tiny.prompt(100))
+    with decode_attention(model):
+        compress(cached.cache, get_press("streaming_llm", compression_ratio=0.5), observations)
+        cached.feed(torch.tensor([[7, 8]]), keep=2)
+    (arena,) = model.static_steps.arenas
+    step = arena.steps[2, 256]
+    assert step.tokens.tolist() == [[7, 8]]
+    assert step.positions.tolist() == [[100, 101]]
+    assert step.slots.tolist() == [50, 51]
+    assert (cached.length, cached.cache.slots) == (102, 52)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_an_evicted_cache_moves_back_to_the_buffers_of_its_steps(family):
+    """Eviction makes new buffers; those it left have the same shape, and the steps captured there go on."""
+    model = tiny.FAMILIES[family](**LONG)
+
+    def logits():
+        cached = CachedModel(model, 300)
+        cached.feed(tiny.prompt(100))
+        first = cached.feed(tiny.prompt(1, seed=1))
+        for layer in cached.cache.layers:
+            layer.evict(torch.arange(0, 101, 2).expand(1, layer.keys.shape[1], -1))
+        return first, cached.feed(tiny.prompt(3, seed=2), keep=3), cached.feed(tiny.prompt(1, seed=3))
+
+    with decode_attention(model):
+        eager = logits()
+        counted = static(model, Tape())
+        for a, b in zip(logits(), eager, strict=True):
+            torch.testing.assert_close(a, b, **CLOSE)
+    assert counted.captured == 2  # 1 and 3 tokens
+    assert len(model.static_steps.arenas) == 1
+
+
+def test_logits_outlive_the_next_step():
+    model = tiny.llama()
+    static(model, Tape())
+    with decode_attention(model):
+        cached = CachedModel(model, 100)
+        cached.feed(tiny.prompt(20))
+        first = cached.feed(tiny.prompt(1, seed=1))
+        before = first.clone()
+        cached.feed(tiny.prompt(1, seed=2))
+    assert torch.equal(first, before)
+
+
+def test_buffers_that_grew_are_captured_anew():
+    model = tiny.llama(**LONG)
+    tokens, script = tiny.prompt(300), [1, 4, 5, 1, 1]
+    with decode_attention(model):
+        eager = fed(model, tokens, script, capacity=256)
+        counted = static(model, Tape())
+        ours = fed(model, tokens, script, capacity=256)
+    for a, b in zip(ours, eager, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+    before, after = model.static_steps.arenas
+    assert (before.shape[2], list(before.steps)) == (256, [(1, 256), (4, 256)])
+    assert (after.shape[2], list(after.steps)) == (512, [(1, 512)])  # the five tokens grew them, eagerly
+    assert counted.captured == 3
+    assert before.free
+
+
+def test_the_next_generation_replays_what_the_last_one_captured():
+    model = tiny.llama(**LONG)
+    counted = static(model, Tape())
+    with decode_attention(model):
+        for seed in range(3):
+            tokens = tiny.prompt(300, seed=seed)
+            ours = fed(model, tokens, [1, 5, 5])
+            steps, model.static_steps = model.static_steps, None
+            eager = fed(model, tokens, [1, 5, 5])
+            model.static_steps = steps
+            for a, b in zip(ours, eager, strict=True):
+                torch.testing.assert_close(a, b, **CLOSE)
+    assert counted.captured == 3
+    assert len(model.static_steps.arenas) == 1
+
+
+def test_two_caches_at_once_do_not_share_buffers():
+    model = tiny.llama()
+    one, two = tiny.prompt(40, seed=1), tiny.prompt(40, seed=2)
+
+    def logits():
+        caches = [CachedModel(model, 100) for _ in range(2)]
+        for cached, tokens in zip(caches, (one, two), strict=True):
+            cached.feed(tokens[:, :20])
+        return [
+            cached.feed(tokens[:, i : i + 1])
+            for i in range(20, 25)
+            for cached, tokens in zip(caches, (one, two), strict=True)
+        ]
+
+    with decode_attention(model):
+        eager = logits()
+        static(model, Tape())
+        for a, b in zip(logits(), eager, strict=True):
+            torch.testing.assert_close(a, b, **CLOSE)
+    assert len(model.static_steps.arenas) == 2
+
+
+def test_an_arena_holds_all_layers_of_a_cache_or_does_not_hold_it():
+    model = tiny.llama()
+    static(model)
+    with decode_attention(model):
+        cached = CachedModel(model, 100)
+        cached.feed(tiny.prompt(20))
+        cached.feed(tiny.prompt(1, seed=1))
+    (arena,) = model.static_steps.arenas
+    assert arena.holds(cached.cache)
+    first = cached.cache.layers[0]
+    first.evict(torch.arange(21).expand(1, first.keys.shape[1], -1))  # as many slots, in buffers of its own
+    assert not arena.holds(cached.cache)
+    assert not arena.free  # the other layers are still here
+
+
+def test_arenas_of_one_batch_size_are_kept():
+    model = tiny.llama(**LONG)
+    static(model)
+    with decode_attention(model):
+        for batch, capacity in ((1, 300), (1, 600), (3, 300)):
+            fed(model, tiny.prompt(300, batch=batch), [1], capacity=capacity)
+    assert [tuple(arena.shape[:3]) for arena in model.static_steps.arenas] == [(3, 2, 512)]
+
+
+def test_an_arena_in_use_is_kept_whatever_its_batch_size():
+    model = tiny.llama()
+    counted = static(model)
+    with decode_attention(model):
+        caches = []
+        for batch in (1, 3):
+            caches.append(CachedModel(model, 100))
+            caches[-1].feed(tiny.prompt(20, batch=batch))
+            caches[-1].feed(tiny.prompt(1, batch=batch))
+        caches[0].feed(tiny.prompt(1, seed=1))
+    assert counted.captured == 2
+
+
+def observed(model):
+    cached = CachedModel(model, 300)
+    cached.observations = Observations(model)
+    return cached
+
+
+def padded(model):
+    return CachedModel(model, 300, padding=torch.tensor([[0] * 3 + [1] * 17]))
+
+
+def with_hidden_slots(model):
+    cached = CachedModel(model, 300)
+    cached.feed(tiny.prompt(20))
+    cached.cache.layers[1].hide(torch.tensor([0]), torch.tensor([0]), torch.tensor([4]))
+    return cached
+
+
+def with_unequal_layers(model):
+    cached = CachedModel(model, 300)
+    cached.feed(tiny.prompt(20))
+    cached.cache.layers[1].evict(torch.arange(10).expand(1, 2, 10))
+    return cached
+
+
+@pytest.mark.parametrize("made", [observed, padded, with_hidden_slots, with_unequal_layers])
+def test_what_has_no_fixed_shape_stays_eager(made):
+    def logits(model):
+        with decode_attention(model):
+            cached = made(model)
+            if not cached.length:
+                cached.feed(tiny.prompt(20))
+            return cached.feed(tiny.prompt(3, seed=1), keep=3)
+
+    model = tiny.llama()
+    eager = logits(model)
+    counted = static(model)
+    assert torch.equal(logits(model), eager)
+    assert counted.captured == 0
+
+
+def test_other_attention_and_ragged_rows_stay_eager():
+    model = tiny.llama()
+    counted = static(model)
+    cached = CachedModel(model, 300)
+    cached.feed(tiny.prompt(20))
+    cached.feed(tiny.prompt(1))
+    with decode_attention(model):
+        ragged, _ = read_rows(CachedModel(model, 300), [tiny.prompt(9)[0], tiny.prompt(5)[0]])
+        ragged.feed(tiny.prompt(1, batch=2), [1, 1])
+    assert counted.captured == 0
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+@pytest.mark.parametrize("drafting", ["none", "model", "self", "refreshed", "budget"])
+def test_generation_is_what_it_was(drafting, temperature):
+    target, draft = tiny.llama(**LONG), tiny.llama(1, seed=5, **LONG)
+    press = get_press("streaming_llm", compression_ratio=0.5)
+    options = {
+        "none": lambda: {},
+        "model": lambda: {"drafter": DraftModel(draft), "schedule": Constant(4)},
+        "self": lambda: {"drafter": CompressedTarget(press), "schedule": Constant(3)},
+        "refreshed": lambda: {"drafter": CompressedTarget(press, interval=8), "schedule": Constant(3)},
+        "budget": lambda: {"press": press, "cache_budget": 120, "compression_interval": 16},
+    }[drafting]
+    common = {"max_new_tokens": 30, "sampling": SamplingParams(temperature=temperature, seed=3)}
+    prompts = [tiny.prompt(240, seed=seed) for seed in (1, 2)]
+    eager = [generate(target, prompt, **options(), **common).tokens for prompt in prompts]
+    counted = [static(model, Tape()) for model in (target, draft)]
+    for prompt, expected in zip(prompts, eager, strict=True):
+        assert torch.equal(generate(target, prompt, **options(), **common).tokens, expected)
+    assert (counted[0].captured > 0) == (drafting != "budget")  # under a budget the press watches the model
+    assert (counted[1].captured > 0) == (drafting == "model")
+
+
+def test_the_switch_leaves_a_cpu_eager_and_says_so_once(monkeypatch):
+    monkeypatch.setattr(graphs, "_say", graphs.once(graphs._say.__wrapped__))  # a process of its own
+    models = tiny.llama(), tiny.gpt_neox()
+    with pytest.warns(UserWarning, match="no CUDA graphs on cpu: decoding stays eager"):
+        assert not use_graphs(models[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not use_graphs(models[1])
+    assert not any(map(has_graphs, models))
+
+
+@pytest.mark.parametrize(
+    ("rotary", "eager"), [("default", False), ("llama3", False), ("dynamic", True), ("longrope", True)]
+)
+def test_on_cuda_only_rotary_embeddings_that_ask_the_host_stay_eager(rotary, eager):
+    config = SimpleNamespace(rope_parameters={"rope_type": rotary})
+    why = graphs._why_eager(SimpleNamespace(device=torch.device("cuda"), config=config))
+    assert (why is not None) == eager

@@ -1,0 +1,250 @@
+"""From a spec to its metrics, on models of a few thousand parameters."""
+
+import json
+import math
+import warnings
+
+import pytest
+import torch
+
+from specpress.data.documents import Document, save_split
+from specpress.experiments import run
+from specpress.experiments.assets import Assets
+from specpress.experiments.speed import _compare
+from specpress.models.build import random_model
+from specpress.models.load import load_model
+from specpress.models.save import save_model
+
+SPEED = {
+    "kind": "speed",
+    "baseline": "target",
+    "model": "target",
+    "data": "words",
+    "prompts": 3,
+    "prompt_tokens": 12,
+    "max_new_tokens": 10,
+    "repeats": 2,
+    "seed": 0,
+    "verification": "token",
+    "sampling": {"name": "greedy", "temperature": 0},
+}
+PERPLEXITY = {
+    "id": "quality",
+    "kind": "perplexity",
+    "model": "target",
+    "data": "words",
+    "context": 40,
+    "score": 20,
+    "passages": 2,
+    "seed": 0,
+    "press": {"name": "knorm"},
+    "ratios": [0, 0.5],
+}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Two models and a data set, as the workflow prepares them."""
+    folder = tmp_path_factory.mktemp("study")
+    for name, seed in (("target", 0), ("draft", 1)):
+        source = {"kind": "random", "architecture": "llama", "hidden_size": 16, "layers": 1, "heads": 2, "seed": seed}
+        model, tokenizer = random_model(source, dtype=torch.float32)
+        save_model(model, tokenizer, folder / name, {"source": source})
+    documents = [Document(str(i), f"Words {i}", f"The words of text {i}. " * 40) for i in range(12)]
+    save_split(folder / "words", documents, 0.5, {"source": {"kind": "path"}})
+    models = {name: folder / name for name in ("target", "draft")}
+    return {"models": models, "data": {"words": folder / "words"}, "threads": 1}
+
+
+def test_a_speed_experiment_pairs_baseline_and_method(places):
+    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+    metrics = run({"id": "fast", **SPEED, **drafter}, **places)
+    assert [(pair["repeat"], pair["prompt"]) for pair in metrics["pairs"]] == [
+        (r, p) for r in (0, 1) for p in (0, 1, 2)
+    ]
+    for pair in metrics["pairs"]:
+        assert pair["prompt_tokens"] == 12
+        for side in ("baseline", "method"):
+            assert 1 <= pair[side]["n_tokens"] <= 10
+            assert sum(pair[side]["trace"]["committed"]) == pair[side]["n_tokens"] - 1
+        assert pair["baseline"]["acceptance_rate"] is None
+        assert set(pair["method"]["trace"]["gamma"]) <= {0, 1, 2}
+    assert metrics["lossless"] == {"compared": 6, "equal": 6, "near_ties": 0, "different": 0}
+    theory = metrics["theory"]
+    assert 0 <= theory["acceptance"] <= 1
+    assert theory["predicted_speedup"] > 0
+    assert metrics["sample"]["baseline"] == metrics["sample"]["method"]
+    assert metrics["peak_memory_bytes"] > 1e6
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_predicted_speedup_follows_from_the_recorded_traces(places):
+    """The theory block, computed again by hand from the traces."""
+    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+    metrics = run({"id": "fast", **SPEED, **drafter}, **places)
+    traces = [pair["method"]["trace"] for pair in metrics["pairs"]]
+    rounds = [
+        r for t in traces for r in zip(t["proposed"], t["accepted"], t["seconds"], t["draft_seconds"], strict=True)
+    ]
+    accepted = sum(a for p, a, *_ in rounds if p)
+    tested = accepted + sum(a < p for p, a, *_ in rounds if p)
+    steps = [s for pair in metrics["pairs"] for s in pair["baseline"]["trace"]["seconds"]]
+    step = sum(steps) / len(steps)
+    full = [s - d for p, _, s, d in rounds if p == 2]
+    a, v = accepted / tested, sum(full) / len(full) / step
+    c = sum(d for p, _, _, d in rounds if p) / sum(p for p, *_ in rounds) / step
+    assert metrics["theory"]["predicted_speedup"] == pytest.approx((1 + a + a * a) / (2 * c + v))
+
+
+def test_metrics_say_that_a_cpu_replays_no_graphs(places):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said once a process
+        metrics = run({"id": "plain", **SPEED, "repeats": 1}, **places, cuda_graphs=True)
+    assert metrics["environment"]["settings"]["cuda_graphs"] is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"sampling": {"name": "sampled", "temperature": 1.0}}, "sampled texts differ by design"),
+        ({"model": "draft"}, "draft is another model than target"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(places, changes, why):
+    metrics = run({"id": "plain", **SPEED, **changes}, **places)
+    assert metrics["lossless"]["compared"] is None
+    assert why in metrics["lossless"]["why"]
+    assert metrics["theory"] == {
+        "acceptance": None,
+        "draft_cost": None,
+        "verification_cost": None,
+        "predicted_speedup": None,
+        "why": "no drafter",
+    }
+
+
+def test_a_lossy_method_is_seen(places, monkeypatch):
+    """Negative control: a verification that keeps every draft must show up as different texts."""
+    from specpress.speculation.verification import Verdict
+
+    def keep_all(method, target, draft, drafted, randomness):
+        return Verdict(len(drafted), int(target[-1].tokens[target[-1].mass.argmax()]))
+
+    monkeypatch.setattr("specpress.speculation.rounds.verify", keep_all)
+    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+    lossless = run({"id": "lossy", **SPEED, **drafter}, **places)["lossless"]
+    assert lossless["different"] > 0
+
+
+def test_a_difference_is_a_near_tie_only_between_tied_top_logits():
+    class Fixed(torch.nn.Module):
+        dtype, device = torch.bfloat16, torch.device("cpu")
+
+        def __init__(self, logits):
+            super().__init__()
+            self.logits = torch.tensor(logits)
+
+        def forward(self, tokens, logits_to_keep):
+            return type("Output", (), {"logits": self.logits[None, None]})()
+
+    tied, apart = [1.0, 20.0, 19.9, 0.0], [1.0, 20.0, 15.0, 0.0]
+    assert _compare(Fixed(tied), [0], [3, 1], [3, 1]) == "equal"
+    assert _compare(Fixed(tied), [0], [3, 1], [3, 2]) == "near_ties"
+    assert _compare(Fixed(tied), [0], [3, 1], [3, 0]) == "different"
+    assert _compare(Fixed(apart), [0], [3, 1], [3, 2]) == "different"
+
+
+def test_a_perplexity_experiment_scores_every_ratio_on_the_same_passages(places):
+    metrics = run(PERPLEXITY, **places)
+    assert len(metrics["passages"]) == 2
+    assert [point["ratio"] for point in metrics["curve"]] == [0, 0.5]
+    for point in metrics["curve"]:
+        assert point["n_tokens"] == [19, 19]
+        assert all(nll > 0 for nll in point["nll"])
+    assert metrics["curve"][1]["kv_bytes"] == metrics["curve"][0]["kv_bytes"] / 2
+
+
+def test_perplexity_once_and_while_decoding_beside_what_a_cache_takes(places):
+    metrics = run({**PERPLEXITY, "ratios": [0, 0.5, 0.7], "decoding_interval": 5, "timed_steps": 2}, **places)
+    points = [(point["ratio"], point["mode"]) for point in metrics["curve"]]
+    assert points == [(0, "once"), (0.5, "once"), (0.7, "once"), (0.5, "decoding"), (0.7, "decoding")]
+    assert [point["slots"] for point in metrics["curve"]] == [40, 20, 12, 20, 12]
+    reference, *compressed = metrics["curve"]
+    assert reference["acceptance"] is None is reference["step_ms"]
+    for point in compressed:
+        assert all(0 < value < 1 for value in point["acceptance"])
+        if point["mode"] == "once":
+            assert all(value > 0 for name in ("step_ms", "full_step_ms") for value in point[name])
+        else:  # a step reads as many slots
+            assert point["step_ms"] is None is point["full_step_ms"]
+    assert compressed[0]["nll"] != compressed[2]["nll"]
+    assert "decoding" not in {point["mode"] for point in run(PERPLEXITY, **places)["curve"]}
+
+
+def test_perplexity_at_ratio_zero_is_the_plain_models(places):
+    metrics = run(PERPLEXITY, **places)
+    model, tokenizer = load_model(places["models"]["target"])
+    assets = Assets(places["models"], places["data"])
+    passages = assets.passages(PERPLEXITY, count=2, length=60, tokenizer=tokenizer)
+    for passage, nll in zip(passages, metrics["curve"][0]["nll"], strict=True):
+        with torch.inference_mode():
+            logs = model(torch.tensor([passage.tokens[:-1]])).logits[0].float().log_softmax(-1)
+        expected = -sum(logs[i, passage.tokens[i + 1]] for i in range(40, 59))
+        assert math.isclose(nll, expected, rel_tol=1e-4)
+
+
+def test_a_bad_press_is_refused_before_a_model_is_loaded(places):
+    missing = {**places, "models": {"target": "nowhere/at/all"}}
+    with pytest.raises(ValueError, match="no parameter sinks"):
+        run({**PERPLEXITY, "press": {"name": "knorm", "sinks": 3}}, **missing)
+
+
+def test_a_regime_experiment_times_every_cell(places):
+    spec = {
+        "id": "map",
+        "kind": "regime",
+        "model": "target",
+        "data": "words",
+        "seed": 0,
+        "sampling": {"name": "greedy", "temperature": 0},
+        "press": {"name": "knorm", "compression_ratio": 0.5},
+        "gamma": 2,
+        "batches": [1, 3],
+        "contexts": [20, 40],
+        "repeats": 2,
+        "steps": 2,
+        "max_new_tokens": 6,
+    }
+    cells = run(spec, **places)["cells"]
+    assert [(cell["batch"], cell["context"]) for cell in cells] == [(1, 20), (3, 20), (1, 40), (3, 40)]
+    for cell in cells:
+        assert cell["slots_full"] == cell["context"] == 2 * cell["slots_press"]
+        assert cell["kv_bytes_full"] == 2 * cell["kv_bytes_press"] == cell["batch"] * cell["context"] * 2 * 16 * 4
+        for name in ("full_step_ms", "press_step_ms", "self_token_ms"):
+            assert len(cell[name]) == 2
+            assert min(cell[name]) > 0
+        assert all(1 <= tokens <= 3 for tokens in cell["self_tokens_per_iteration"])
+    limited = run({**spec, "max_kv_bytes": 3 * 20 * 2 * 16 * 4}, **places)["cells"]
+    assert [bool(cell["skipped"]) for cell in limited] == [False, False, False, True]
+
+
+def test_a_chain_times_every_step_on_the_same_prompts(places):
+    common = {key: SPEED[key] for key in ("model", "data", "prompts", "prompt_tokens", "max_new_tokens", "sampling")}
+    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+    spec = {
+        "id": "chain",
+        "kind": "chain",
+        **common,
+        "repeats": 1,
+        "seed": 0,
+        "steps": [
+            {"name": "plain", "title": "plain"},
+            {"name": "cached", "title": "cached", "anchor": True},
+            {"name": "speculative", "title": "speculative", **drafter},
+        ],
+    }
+    metrics = run(spec, **places)
+    assert metrics["steps"][1] == {"name": "cached", "title": "cached", "anchor": True}
+    assert [r["prompt"] for r in metrics["runs"]] == [0, 1, 2]
+    assert all(len({step["n_tokens"] for step in r["steps"]}) == 1 for r in metrics["runs"])
+    assert len({metrics["sample"][name] for name in ("plain", "cached", "speculative")}) == 1

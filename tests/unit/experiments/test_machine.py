@@ -1,0 +1,35 @@
+"""The machine's record: every rate is there and positive, for both families. How large they are is not for tests."""
+
+import pytest
+import tiny
+import torch
+
+from specpress.engine.forward import forward_of
+from specpress.experiments import machine
+from specpress.theory.roofline import MachineRates
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_record_holds_the_rates_the_roofline_takes(family, monkeypatch):
+    monkeypatch.setattr(machine, "_SECONDS", 0)
+    monkeypatch.setattr(machine, "_COLD_BYTES", 2**16)
+    monkeypatch.setattr(machine, "_SLOTS", 32)
+    config, threads = tiny.FAMILIES[family](layers=3).config, torch.get_num_threads()
+    record = machine.measure(
+        {"id": "machine"}, config, dtype=torch.float32, device=torch.device("cpu"), threads=threads
+    )
+    rates = MachineRates.from_metrics(record)
+    assert (record["schema"], record["kind"], record["spec"]) == (1, "machine", {"id": "machine"})
+    assert all(record[name] > 0 for name in ("copy_gb_s", "weight_gb_s", "kv_gb_s", "gflops"))
+    assert record["step_overhead_ms"] >= 0
+    assert record["environment"]["settings"]["cuda_graphs"] is False  # as in an eager experiment's: one environment
+    assert tuple(rates.weight_gb_s) == machine.ROWS
+    assert tuple(rates.kv_gb_s) == machine.QUERIES
+
+
+def test_a_large_model_is_sampled_by_as_many_layers_as_no_cache_holds(monkeypatch):
+    config = tiny.llama(layers=3).config
+    layer = sum(m.nbytes for m in forward_of(tiny.llama(layers=1)).linear_maps[:-1])
+    for cold, layers in ((0, 1), (layer, 2), (2**30, 3)):
+        monkeypatch.setattr(machine, "_COLD_BYTES", cold)
+        assert machine._layers_enough(config, torch.float32) == layers

@@ -1,0 +1,78 @@
+import pytest
+from stored import write_study
+
+from specpress.cli.main import main
+from specpress.provenance.archive import ArchiveError, open_results
+from specpress.provenance.numbers import read_numbers
+
+
+@pytest.fixture
+def results(tmp_path):
+    return write_study(tmp_path)
+
+
+def explained(capsys, results, *name):
+    status = main(["explain", *name, "--results", str(results)])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_number_is_traced_to_its_metrics_spec_and_commit(results, capsys):
+    status, out, _ = explained(capsys, results, "plain/speedup")
+    lines = [line.strip() for line in out.splitlines()]
+    assert status == 0
+    assert lines[0] == "plain/speedup"
+    for line in (
+        "value        1.250 [1.125, 1.500]", "interval     95%, bootstrap over 12 prompts", "unrounded    1.25 x",
+        "computed as  pairs[*]: baseline.tpot_ms / method.tpot_ms", f"metrics      metrics/plain.json of {results}",
+        "commit       0123abc", "prompts: 2",
+    ):  # fmt: skip
+        assert line in lines
+    assert "Example CPU" in out
+    assert "torch 2.13.0" in out
+
+
+def test_number_of_two_experiments_names_both_files(results, capsys):
+    _, out, _ = explained(capsys, results, "aimd/speedup_over_reference")
+    assert "metrics/aimd.json" in out
+    assert "metrics/plain.json" in out
+
+
+@pytest.mark.parametrize("part", ["low", "high", "n"])
+def test_part_of_a_number_is_the_number(results, capsys, part):
+    assert explained(capsys, results, f"plain/speedup/{part}")[1].startswith("plain/speedup\n")
+
+
+def test_number_that_is_not_measured_says_why(results, capsys):
+    _, out, _ = explained(capsys, results, "plain/predicted_speedup")
+    assert "not measured: no drafter" in out
+    assert "unrounded" not in out
+
+
+def test_unknown_name_suggests_the_nearest(results, capsys):
+    status, _, err = explained(capsys, results, "plain/spedup")
+    assert status == 2
+    assert "no number is called 'plain/spedup'; did you mean plain/speedup" in err
+    assert "specpress explain lists" in explained(capsys, results, "zzz")[2]
+
+
+def test_names_are_listed_all_or_by_pattern(results, capsys):
+    listed = explained(capsys, results)[1].splitlines()
+    assert [line.split()[0] for line in listed] == list(read_numbers(open_results(results)))
+    assert [line.split() for line in explained(capsys, results, "aimd/*up")[1].splitlines()] == [
+        ["aimd/speedup", "1.500", "[1.375,", "1.625]"]
+    ]
+
+
+def test_numbers_of_another_run_are_refused(results):
+    summary = results / "analysis/summary.csv"
+    summary.write_text(summary.read_text().replace("wall_seconds,12.5", "wall_minutes,12.5"))
+    with pytest.raises(ArchiveError, match="of different runs"):
+        read_numbers(open_results(results))
+
+
+def test_unfinished_study_says_what_is_missing(results, capsys):
+    (results / "numbers.tex").unlink()
+    status, _, err = explained(capsys, results, "plain/speedup")
+    assert status == 2
+    assert "has no numbers.tex" in err

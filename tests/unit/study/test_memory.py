@@ -1,0 +1,126 @@
+"""Sizes of models by their shapes alone, and the memory an experiment needs."""
+
+import json
+
+import pytest
+import torch
+from tiny import FAMILIES
+from transformers import GPTNeoXConfig, LlamaConfig
+
+from specpress.experiments import run
+from specpress.experiments.preflight import check
+from specpress.models.build import build_model, random_model
+from specpress.models.save import model_size, save_model
+from specpress.study.memory import estimate, require
+from specpress.theory.shapes import shape_of, stated_shape
+
+SIZES = {
+    "target": {"weight_bytes": 1000, "kv_bytes_per_token": 10, "layers": 2},
+    "draft": {"weight_bytes": 100, "kv_bytes_per_token": 1, "layers": 1},
+}
+SPEED = {
+    **{"kind": "speed", "model": "target", "baseline": "target", "prompt_tokens": 6, "max_new_tokens": 4},
+    **{"drafter": {"name": "draft_model", "model": "draft"}},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_shape_knows_the_parameters_of_its_model(family, tied):
+    model = FAMILIES[family](3, tie_word_embeddings=tied)
+    assert shape_of(model.config.to_dict()).parameters == model.num_parameters()
+    assert shape_of(model.config.to_dict()).size("float32") == model_size(model)
+
+
+@pytest.mark.parametrize("config", [LlamaConfig, GPTNeoXConfig])
+def test_a_shape_knows_a_cut_head(config):
+    sizes = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+    made = config(**sizes, num_attention_heads=2, tie_word_embeddings=False, head_token_ids=[1, 2, 5])
+    assert shape_of(made.to_dict()).parameters == build_model(made).num_parameters()
+
+
+def test_a_random_source_states_its_shape():
+    source = {"architecture": "llama", "hidden_size": 64, "layers": 3, "heads": 4, "kv_heads": 2, "seed": 0}
+    model, _ = random_model(source, dtype=torch.bfloat16)
+    assert stated_shape(source, vocabulary=257).size("bfloat16") == model_size(model)
+
+
+def test_the_original_models_have_their_published_sizes():
+    for hidden, layers, heads, parameters in (
+        *((512, 6, 8, 70_426_624), (1024, 24, 16, 405_334_016)),
+        (2560, 32, 32, 2_775_208_960),
+    ):
+        stated = {"architecture": "gpt_neox", "hidden_size": hidden, "layers": layers, "heads": heads}
+        shape = stated_shape({**stated, "vocabulary": 50304})
+        assert shape.parameters == parameters
+    assert shape.size("float16")["kv_bytes_per_token"] == 320 * 1024
+
+
+def test_other_families_have_no_shape():
+    with pytest.raises(ValueError, match="'gpt2' is not supported; supported: gpt_neox, llama"):
+        shape_of({"model_type": "gpt2"})
+
+
+def test_an_estimate_counts_weights_caches_and_activations():
+    parts = estimate(SPEED, SIZES, "cuda")
+    assert parts["weights of target"] == 1000
+    assert parts["weights of draft"] == 100
+    assert parts["KV cache of target, 2 x 1 x 10 tokens"] == 200
+    assert parts["KV cache of draft, 1 x 1 x 10 tokens"] == 10
+    assert sum(parts.values()) > 1310
+
+
+def test_on_a_cpu_bfloat16_weights_count_again_as_packed():
+    sizes = {name: {**size, "dtype": "bfloat16", "step_weight_bytes": 7} for name, size in SIZES.items()}
+    assert estimate(SPEED, sizes, "cpu")["packed weights of draft"] == 7
+    for device, dtype in (("cuda", "bfloat16"), ("cpu", "float32")):
+        parts = estimate(SPEED, {name: {**size, "dtype": dtype} for name, size in sizes.items()}, device)
+        assert not any(part.startswith("packed") for part in parts)
+
+
+def test_the_largest_batch_and_context_count():
+    regime = {"kind": "regime", "model": "target", "batches": [1, 8], "contexts": [64, 512], "steps": 8}
+    assert estimate(regime, SIZES, "cuda")["KV cache of target, 2 x 8 x 520 tokens"] == 2 * 8 * 520 * 10
+    assert estimate({**regime, "max_kv_bytes": 1000}, SIZES, "cuda")["KV cache of target, 2 x 8 x 520 tokens"] == 2000
+    perplexity = {"kind": "perplexity", "model": "target", "context": 100, "score": 28}
+    assert "KV cache of target, 2 x 1 x 128 tokens" in estimate(perplexity, SIZES, "cuda")
+
+
+def test_what_cannot_fit_is_refused_with_the_numbers():
+    sizes = {name: {**size, "weight_bytes": 10**9} for name, size in SIZES.items()}
+    require(SPEED, sizes, 3 * 10**9, "cuda")
+    with pytest.raises(
+        ValueError, match=r"needs about 2.00 GB of memory, cuda has 1.50 GB free:\n +1.00 GB  weights of"
+    ):
+        require(SPEED, sizes, 15 * 10**8, "cuda")
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Two prepared models with the byte-level tokenizer."""
+    source = {"architecture": "llama", "hidden_size": 32, "layers": 1, "heads": 2}
+    for seed, name in enumerate(("target", "draft")):
+        save_model(*random_model({**source, "seed": seed}), tmp_path / name, {})
+    return {name: tmp_path / name for name in ("target", "draft")}
+
+
+def test_an_experiment_is_checked_before_its_models_are_loaded(prepared, monkeypatch):
+    check(SPEED, prepared, torch.device("cpu"))
+    monkeypatch.setattr("specpress.experiments.assets.load_model", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("specpress.experiments.preflight.free_memory", lambda device: 1000)
+    with pytest.raises(ValueError, match=r"needs about .* of memory, cpu has 0.00 GB free"):
+        run({"id": "x", **SPEED}, models=prepared, data={}, threads=1, device="cpu")
+
+
+def test_another_vocabulary_is_refused_with_the_reason(prepared):
+    file = prepared["draft"] / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["vocab"] |= {"a": 98, "b": 97}
+    file.write_text(json.dumps(tokenizer))
+    with pytest.raises(ValueError, match=r"draft cannot draft for target: token 97 is 'b' there and 'a' in target"):
+        check(SPEED, prepared, torch.device("cpu"))
+    config = prepared["draft"] / "config.json"
+    config.write_text(config.read_text().replace('"vocab_size": 257', '"vocab_size": 300'))
+    with pytest.raises(ValueError, match=r"vocabulary of 300 tokens, target one of 257. Speculative .* train one from"):
+        check(SPEED, prepared, torch.device("cpu"))
+    check({**SPEED, "drafter": {"name": "prompt_lookup"}}, prepared, torch.device("cpu"))

@@ -1,0 +1,426 @@
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from specpress.study.expansion import canonical, expand, models_of, modules_of
+from specpress.study.load import StudyError, load_study, read_study
+from specpress.study.registry import PRESSES
+
+ROOT = Path(__file__).resolve().parents[3]
+STUDIES = [*sorted((ROOT / "config").glob("*.yaml")), ROOT / "tests" / "study.yaml"]
+
+
+@pytest.fixture
+def study() -> dict:
+    """A small valid study: experiments[0] is autoregressive, [1] speculative, [2] a perplexity."""
+    return {
+        "study": "small",
+        "baseline": "target",
+        "models": {"target": {"source": {"kind": "path", "path": "somewhere"}, "dtype": "float32"}},
+        "data": {"prose": {"source": {"kind": "path", "path": "prose.txt"}, "reader": "text", "test_fraction": 0.5}},
+        "drafts": {"draft": {"target": "target", "data": ["prose"], "layers": 1}},
+        "sampling": {"greedy": {"temperature": 0}, "sampled": {"temperature": 0.85, "top_p": 0.9}},
+        "defaults": {
+            "speed": {
+                **{"data": "prose", "prompts": 2, "prompt_tokens": 8, "max_new_tokens": 8, "repeats": 1},
+                **{"seed": 0, "verification": "token", "sampling": "greedy"},
+            },
+            "perplexity": {"data": "prose", "context": 8, "score": 4, "passages": 2, "seed": 0},
+        },
+        "experiments": [
+            {"id": "plain", "kind": "speed"},
+            {
+                **{"id": "gamma{gamma}-{sampling}", "kind": "speed", "sampling": "{sampling}"},
+                "grid": {"gamma": [1, 4], "sampling": ["greedy", "sampled"]},
+                "drafter": {"name": "draft_model", "model": "draft"},
+                "schedule": {"name": "constant", "gamma": "{gamma}"},
+            },
+            {
+                **{"id": "ppl-{press}", "kind": "perplexity", "grid": {"press": ["streaming_llm", "knorm"]}},
+                **{"press": {"name": "{press}"}, "ratios": [0, 0.5]},
+            },
+        ],
+    }
+
+
+def problems_of(study: dict) -> list[str]:
+    with pytest.raises(StudyError) as caught:
+        load_study(study)
+    return caught.value.problems
+
+
+def changed(study: dict, path: str, value) -> dict:
+    """The study with one key, given as `experiments.1.drafter.model`, set to `value`."""
+    study = copy.deepcopy(study)
+    *way, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    part = study
+    for key in way:
+        part = part[key]
+    part[last] = value
+    return study
+
+
+# --- expansion ------------------------------------------------------------------------------------------------------
+
+
+def test_expands_grids_in_order(study):
+    assert list(load_study(study).experiments) == [
+        *["plain", "gamma1-greedy", "gamma1-sampled", "gamma4-greedy", "gamma4-sampled"],
+        *["ppl-streaming-llm", "ppl-knorm"],
+    ]
+
+
+def test_speed_spec_has_defaults_baseline_and_resolved_sampling(study):
+    assert load_study(study).experiments["gamma4-sampled"] == {
+        **{"id": "gamma4-sampled", "kind": "speed", "baseline": "target", "model": "target", "data": "prose"},
+        **{"prompts": 2, "prompt_tokens": 8, "max_new_tokens": 8, "repeats": 1, "seed": 0, "verification": "token"},
+        "sampling": {"name": "sampled", "temperature": 0.85, "top_p": 0.9},
+        "drafter": {"name": "draft_model", "model": "draft"},
+        "schedule": {"name": "constant", "gamma": 4},
+    }
+
+
+def test_perplexity_spec_uses_the_baseline_as_model(study):
+    assert load_study(study).experiments["ppl-streaming-llm"] == {
+        **{"id": "ppl-streaming-llm", "kind": "perplexity", "model": "target", "data": "prose", "context": 8},
+        **{"score": 4, "passages": 2, "seed": 0, "press": {"name": "streaming_llm"}, "ratios": [0, 0.5]},
+    }
+
+
+def test_own_keys_win_over_defaults(study):
+    spec = load_study(changed(study, "experiments.0.prompts", 7)).experiments["plain"]
+    assert spec["prompts"] == 7
+
+
+def test_own_baseline_is_also_the_model(study):
+    spec = load_study(changed(study, "experiments.0.baseline", "draft")).experiments["plain"]
+    assert (spec["baseline"], spec["model"]) == ("draft", "draft")
+
+
+def test_placeholder_keeps_its_type_alone_and_is_formatted_inside_text(study):
+    study["experiments"] = [
+        {
+            **{"id": "r{ratio}-{press}", "kind": "perplexity", "grid": {"ratio": [0, 0.5], "press": ["knorm"]}},
+            **{"press": {"name": "{press}"}, "ratios": [0, "{ratio}"], "data": "prose"},
+        }
+    ]
+    with pytest.raises(StudyError, match=r"ratios.*non-unique"):
+        load_study(study)
+    study["experiments"][0]["grid"]["ratio"] = [0.3, 0.5]
+    experiments = load_study(study).experiments
+    assert {name: spec["ratios"] for name, spec in experiments.items()} == {
+        "r0.3-knorm": [0, 0.3],
+        "r0.5-knorm": [0, 0.5],
+    }
+
+
+def test_expand_leaves_the_configuration_alone(study):
+    before = copy.deepcopy(study)
+    expand(study)
+    assert study == before
+
+
+def test_a_spec_shares_nothing_with_the_others(study):
+    """Changing one default must not show up in an experiment that sets the key itself."""
+    before = load_study(study).experiments
+    after = load_study(changed(study, "experiments.2.ratios", [0, 0.7])).experiments
+    assert {name for name in before if canonical(before[name]) != canonical(after[name])} == {
+        "ppl-streaming-llm",
+        "ppl-knorm",
+    }
+
+
+def test_canonical_ignores_the_order_of_keys_but_not_their_values():
+    assert canonical({"a": 1, "b": {"c": 2, "d": 3}}) == canonical({"b": {"d": 3, "c": 2}, "a": 1})
+    assert canonical({"a": 1, "b": 2}) != canonical({"a": 2, "b": 1})
+
+
+def test_models_and_modules_of_a_spec_are_found_at_any_depth():
+    spec = {
+        **{"kind": "speed", "model": "target", "baseline": "other"},
+        "drafter": {
+            "name": "draft_model",
+            "intermediate_model": "middle",
+            "drafter": {"name": "draft_model", "model": "d"},
+        },
+        "schedule": {"name": "aimd"},
+        "press": {"name": "knorm"},
+    }
+    assert models_of(spec) == ["d", "middle", "other", "target"]
+    parts = ["kvpress", "specpress.drafters.draft_model", "specpress.experiments.speed", "specpress.schedules.dynamic"]
+    assert modules_of(spec) == parts
+    chain = {
+        "kind": "chain",
+        "model": "target",
+        "steps": [{"protocol": {"name": "original", "drafter_model": "d"}}, {"model": "e", "press": {"name": "knorm"}}],
+    }
+    assert models_of(chain) == ["d", "e", "target"]
+    assert modules_of(chain) == ["kvpress", "specpress.experiments.chain", "specpress.decoding.uncached"]
+
+
+def test_study_without_drafts(study):
+    del study["drafts"], study["experiments"][1]
+    assert load_study(study).drafts == {}
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+REFUSED = [
+    # path that is set, value, problem
+    ("baseline", "tarlget", "baseline: unknown model or draft 'tarlget'; known: draft, target; did you mean 'target'?"),
+    ("modles", {}, "modles: unknown key; known: .*; did you mean 'models'"),
+    ("study", "Upper", "study: 'Upper' must match"),
+    (
+        "models.target.source.kind",
+        "wheal",
+        r"models.target.source.kind: unknown value 'wheal'; known: hub, path, random,",
+    ),
+    ("models.target.source.pth", "x", r"models.target.source.pth: unknown key; known: kind, path; did you mean 'path'"),
+    ("models.target.source", {"kind": "path"}, r"models.target.source.path: missing"),
+    ("models.target.dtype", "int3", r"models.target.dtype: unknown value 'int3'"),
+    ("models.draft", {"source": {"kind": "path", "path": "x"}}, r"drafts.draft: 'draft' is also a model"),
+    ("data.prose.test_fraction", 1, r"data.prose.test_fraction: must be below 1, found 1"),
+    (
+        "data.prose.reader",
+        "pdf",
+        r"data.prose.reader: unknown value 'pdf'; known: jsonl, kjv, mediawiki, parquet, text, wikitext",
+    ),
+    (
+        "data.prose.source",
+        {"kind": "random"},
+        r"data.prose.source.kind: unknown value 'random'; known: hub, path, wheel",
+    ),
+    (
+        "data.prose.source",
+        {"kind": "hub", "repo": "owner/name", "revision": "0" * 40},
+        r"data.prose.source.file: missing",
+    ),
+    ("data.prose.column", "text", r"data.prose.column: only the readers of parquet files"),
+    (
+        "models.target.source",
+        {"kind": "hub", "repo": "owner/name", "revision": "main"},
+        r"models.target.source.revision: 'main' must match",
+    ),
+    ("device", "gpu", r"device: 'gpu' must match"),
+    ("cuda_graphs", "on", r"cuda_graphs: must be true or false, found 'on'"),
+    ("drafts.draft.target", "draft", r"drafts.draft.target: unknown model 'draft'; known: target"),
+    ("drafts.draft.data", ["prose", "verse"], r"drafts.draft.data\[1\]: unknown data set 'verse'; known: prose"),
+    ("drafts.draft.learning_rate", "3e-4", r"drafts.draft.learning_rate: must be a number, found '3e-4' \(text; as a"),
+    ("sampling.greedy.temperature", -1, r"sampling.greedy.temperature: must be at least 0, found -1"),
+    ("sampling.greedy.top_p", 0, r"sampling.greedy.top_p: must be above 0, found 0"),
+    ("defaults.speed.data", "verse", r"defaults.speed.data: unknown data set 'verse'; known: prose"),
+    ("defaults.speed.ratios", [0], r"defaults.speed.ratios: unknown key"),
+    ("experiments.0.data", "verse", r"experiments\[0\].data: unknown data set 'verse'; known: prose"),
+    ("experiments.0.prompts", True, r"experiments\[0\].prompts: must be a whole number, found True"),
+    ("experiments.0.max_new_tokens", 1, r"experiments\[0\].max_new_tokens: must be at least 2"),
+    ("experiments.0.kind", "sped", r"experiments\[0\].kind: unknown value 'sped'; .* did you mean 'speed'"),
+    ("experiments.0.verification", "tokn", r"experiments\[0\].verification: unknown value 'tokn'; known: block, token"),
+    ("experiments.0.model", "targt", r"experiments\[0\].model: unknown model or draft 'targt'; known: draft, target"),
+    ("experiments.0.schedule", {"name": "aimd"}, r"experiments\[0\].drafter: missing beside schedule"),
+    ("experiments.0.cache_budget", 8, r"experiments\[0\].press: missing beside cache_budget"),
+    ("experiments.0.id", "Plain_1", r"experiments\[0\].id: 'Plain_1' must match"),
+    (
+        "experiments.0.id",
+        "gamma1-greedy",
+        r"experiments\[1\].id: duplicate ID 'gamma1-greedy', already .* experiments\[0\]",
+    ),
+    (
+        "experiments.1.id",
+        "gamma{gamma}",
+        r"experiments\[1\].id: duplicate ID 'gamma1'.*every grid key belongs in the ID",
+    ),
+    ("experiments.1.id", "g{gama}", r"experiments\[1\].id: placeholder \{gama\} has no entry in grid; known: gamma"),
+    (
+        "experiments.1.sampling",
+        "gredy",
+        r"experiments\[1\].grid.sampling: no value of this experiment uses \{sampling\}",
+    ),
+    ("experiments.1.grid.gamma", [0], r"experiments\[1\].schedule.gamma: must be at least 1, found 0"),
+    ("experiments.1.grid.gamma", [], r"experiments\[1\].grid.gamma: \[\] should be non-empty"),
+    ("experiments.1.grid.gamma", 4, r"experiments\[1\].grid.gamma: must be a list, found 4"),
+    (
+        "experiments.1.grid.sampling",
+        ["gredy"],
+        r"experiments\[1\].sampling: unknown sampling 'gredy'; known: greedy, s",
+    ),
+    (
+        "experiments.1.drafter.model",
+        "drfat",
+        r"experiments\[1\].drafter.model: .*'drfat'; known: draft, target; did you ",
+    ),
+    (
+        "experiments.1.drafter.name",
+        "draft_modle",
+        r"experiments\[1\].drafter.name: unknown drafter 'draft_modle'; known: cascade, ",
+    ),
+    (
+        "experiments.1.drafter.press",
+        {"name": "knrm"},
+        r"experiments\[1\].drafter.press.name: unknown press 'knrm'; known: adakv",
+    ),
+    ("experiments.1.schedule.name", "amid", r"experiments\[1\].schedule.name: unknown schedule 'amid'; known: aimd,"),
+    (
+        "experiments.1.schedule.gama",
+        3,
+        r"experiments\[1\].schedule.gama: unknown option of the schedule 'constant'; known: g",
+    ),
+    (
+        "experiments.2.grid.press",
+        ["knrm"],
+        r"experiments\[2\].press.name: unknown press 'knrm'; known: .*; did you mean 'kn",
+    ),
+    (
+        "experiments.2.press.n_snk",
+        4,
+        r"experiments\[2\].press.n_snk: unknown option of the press 'streaming_llm'; known: .*",
+    ),
+    ("experiments.2.ratios", [0, 1], r"experiments\[2\].ratios\[1\]: must be below 1, found 1"),
+    ("experiments.2.ratios", [0, -0.1], r"experiments\[2\].ratios\[1\]: must be at least 0, found -0.1"),
+    ("experiments.2.ratios", [0.5], r"experiments\[2\].ratios: must contain 0"),
+    ("experiments.2.press.compression_ratio", 0.5, r"experiments\[2\].press.compression_ratio: `ratios` gives it"),
+    ("experiments.2.prompts", 3, r"experiments\[2\].prompts: unknown key; known: .*ratios"),
+    ("experiments.0.press", {"name": "adakv"}, r"experiments\[0\].press.press: missing; the press 'adakv' needs it"),
+    ("experiments.0.press", {"name": "adakv", "press": "knrm"}, r"experiments\[0\].press.press.name: unknown press "),
+    (
+        "experiments.0.press",
+        {"name": "composed", "presses": ["knorm", "kvzip"]},
+        r"experiments\[0\].press.presses\[1\].name: press 'kvzip' cannot run here",
+    ),
+    ("experiments.1.drafter", {"name": "draft_model"}, r"experiments\[1\].drafter.model: missing; the drafter 'draft_"),
+    ("experiments.1.drafter", {"name": "cascade"}, r"experiments\[1\].drafter.drafter: missing; the drafter 'cascade'"),
+    (
+        "experiments.2",
+        {"id": "p", "kind": "perplexity", "press": {"name": "think"}, "ratios": [0, 0.5], "decoding_interval": 4},
+        r"experiments\[2\].decoding_interval: 'think' cannot compress while decoding: it sets key channels",
+    ),
+    ("experiments", [], r"experiments: \[\] should be non-empty"),
+    ("experiments", "none", r"experiments: must be a list, found 'none'"),
+    ("experiments.0", 7, r"experiments\[0\]: must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "problem"), REFUSED, ids=[f"{p}={v}"[:50] for p, v, _ in REFUSED])
+def test_refuses(study, path, value, problem):
+    found = problems_of(changed(study, path, value))
+    assert any(re.match(problem, line) for line in found), found
+
+
+def test_steps_of_a_chain_can_be_told_apart(study):
+    step = {"name": "one", "title": "one", "anchor": True}
+    study["experiments"][0] = {"id": "c", "kind": "chain", "steps": [step, step], **study["defaults"]["speed"]}
+    del study["experiments"][0]["verification"]
+    assert problems_of(study) == [
+        "experiments[0].steps[1].name: duplicate name 'one', already given by experiments[0].steps[0]",
+        "experiments[0].steps[1].anchor: experiments[0].steps[0] is the anchor already; a chain has one",
+    ]
+
+
+@pytest.mark.parametrize("inner", [{"press": "tova"}, {"press": {"name": "tova"}}, {"presses": ["knorm", "tova"]}])
+def test_modules_of_presses_inside_a_press(inner, monkeypatch):
+    monkeypatch.setitem(PRESSES, "tova", "specpress.own:Own")
+    spec = {"kind": "speed", "press": {"name": "criticalkv", **inner}}
+    assert modules_of(spec) == ["kvpress", "specpress.experiments.speed", "specpress.own"]
+
+
+def test_file_that_is_not_yaml_is_refused_with_the_line(tmp_path):
+    (tmp_path / "study.yaml").write_text("study: x\n  models: [\n")
+    with pytest.raises(StudyError, match=r"study.yaml is not YAML: (?s:.*)line 2"):
+        read_study(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize("content", [None, [], "text"])
+def test_file_without_keys_is_refused(content):
+    assert "config/README.md" in problems_of(content)[0]
+
+
+@pytest.mark.parametrize("part", ["study", "baseline", "models", "data", "sampling", "experiments"])
+def test_missing_part_is_named(study, part):
+    del study[part]
+    assert f"{part}: missing" in problems_of(study)
+
+
+def test_missing_key_says_that_defaults_lack_it_too(study):
+    del study["defaults"]["speed"]["prompts"]
+    assert "experiments[0].prompts: missing, here or in defaults.speed" in problems_of(study)
+
+
+def test_all_problems_are_reported_at_once_and_each_once(study):
+    study["baseline"] = "nobody"
+    study["data"]["prose"]["test_fraction"] = 2
+    study["experiments"][1]["drafter"]["model"] = "nobody"  # in four experiments of the grid
+    study["experiments"][2]["ratios"] = [0, 2]
+    found = problems_of(study)
+    assert [line.split(":")[0] for line in found] == [
+        *["data.prose.test_fraction", "baseline", "experiments[1].drafter.model", "experiments[2].ratios[1]"]
+    ]
+
+
+@pytest.mark.parametrize("value", [None, 3, "text", [], {}, [None], {"x": None}])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models",
+        "data",
+        "drafts",
+        "sampling",
+        "defaults",
+        "experiments",
+        "defaults.speed",
+        "models.target",
+        "experiments.1",
+    ]
+    + [f"experiments.1.{key}" for key in ("id", "kind", "grid", "drafter", "schedule", "sampling", "grid.gamma")],
+)
+def test_malformed_parts_are_refused_not_crashed_on(study, path, value):
+    try:
+        load_study(changed(study, path, value))
+    except StudyError:
+        return
+    assert value in ({}, "text")  # an empty section may be left empty; an id may be any text
+
+
+# --- the studies and their documentation -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
+def test_studies_are_valid(file):
+    assert load_study(yaml.safe_load(file.read_text())).experiments
+
+
+def schema_keys(schema) -> set[str]:
+    """Every key that a study file may have, names chosen by the user aside."""
+    if isinstance(schema, list):
+        return set().union(*map(schema_keys, schema))
+    if not isinstance(schema, dict):
+        return set()
+    own = set(schema.get("properties", {}))
+    return own.union(*(schema_keys(value) for value in schema.values()))
+
+
+def test_readme_explains_exactly_the_keys_of_the_schema():
+    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "study.schema.yaml").read_text())
+    readme = (ROOT / "config" / "README.md").read_text()
+    explained = set(re.findall(r"`([a-z0-9_]+)`", readme))
+    assert schema_keys(schema) - explained == set(), "keys without an explanation"
+    rows = set(re.findall(r"^\| `([a-z0-9_]+)` \|", readme, re.MULTILINE))
+    assert rows - schema_keys(schema) == set(), "explanations of keys that do not exist"
+
+
+def test_schema_fills_in_no_defaults():
+    text = (ROOT / "workflow" / "schemas" / "study.schema.yaml").read_text()
+    assert not re.search(r"^[^#]*\bdefault:", text, re.MULTILINE)
+
+
+def test_loading_a_study_imports_nothing_heavy():
+    code = (
+        "import sys, yaml; from specpress.study.load import load_study, sources;"
+        "load_study(yaml.safe_load(open('config/config.yaml'))); sources('scripts/run_experiment.py');"
+        "print(sorted({'torch', 'pandas', 'matplotlib', 'transformers', 'kvpress', 'snakemake'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

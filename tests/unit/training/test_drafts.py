@@ -1,0 +1,362 @@
+import copy
+import io
+import json
+
+import pytest
+import torch
+
+from specpress.data.documents import Document, save_split
+from specpress.models.build import random_model
+from specpress.models.load import load_model
+from specpress.models.save import save_model
+from specpress.study.draft_config import DraftConfig, DraftError
+from specpress.training import fit as fitting
+from specpress.training import progress, text, train
+from specpress.training.draft import cut_draft, head_tokens
+from specpress.training.fit import fit
+from specpress.training.judge import judge
+from specpress.training.text import cut_windows, training_windows
+
+ARCHITECTURES = ["llama", "gpt_neox"]
+VOCABULARY = 257
+END_OF_TEXT = 256
+WORDS = ["the", "cat", "sat", "on", "mat", "and", "dog", "lay", "in", "sun", "while", "a", "bird", "sang", "of", "rain"]
+
+
+def make_target(architecture, seed=0):
+    source = {"architecture": architecture, "hidden_size": 32, "layers": 3, "heads": 2, "seed": seed}
+    if architecture == "llama":
+        source["kv_heads"] = 1
+    return random_model(source, dtype=torch.float32)
+
+
+def make_documents(count, words=300):
+    generator = torch.Generator().manual_seed(7)
+    texts = [torch.randint(len(WORDS), (words,), generator=generator).tolist() for _ in range(count)]
+    return [Document(str(i), f"text {i}", " ".join(WORDS[j] for j in text)) for i, text in enumerate(texts)]
+
+
+def make_config(**changes):
+    small = {"layers": 2, "vocabulary": 64, "tokens": 4096, "sequence": 32, "batch": 4, "evaluation": 256}
+    return DraftConfig.from_spec({"name": "draft", "target": "target", "data": ["stories"], **small, **changes})
+
+
+def make_windows(tokenizer, length=32):
+    return cut_windows(text.encode(make_documents(8), tokenizer), length)
+
+
+def train(target, windows, config):
+    draft = cut_draft(target, layers=config.layers, token_ids=head_tokens(windows, config.vocabulary, VOCABULARY, []))
+    losses = []
+    fit(draft, windows, config, mixed_precision=False, report=lambda tokens, loss: losses.append(loss))
+    return draft, losses
+
+
+def assert_same_weights(first, second):
+    weights, others = first.state_dict(), second.state_dict()
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """Directories of a target and of one data set."""
+    return make_workspace(tmp_path, torch.float32)
+
+
+def make_workspace(tmp_path, dtype):
+    target, tokenizer = make_target("llama")
+    save_model(target.to(dtype), tokenizer, tmp_path / "target", {"kind": "random"})
+    save_split(tmp_path / "stories", make_documents(12), 0.3, {})
+    return tmp_path
+
+
+def run(workspace, config, output="draft"):
+    data = {"stories": workspace / "stories"}
+    return train.train_draft(config, workspace / "target", data, workspace / output, threads=1, progress=False)
+
+
+# --- the cut ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_draft_with_all_layers_and_tokens_is_the_target(architecture):
+    target, _ = make_target(architecture)
+    draft = cut_draft(target, layers=3, token_ids=torch.arange(VOCABULARY))
+    ids = torch.randint(VOCABULARY, (2, 17), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(draft(ids).logits, target(ids).logits)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_cut_head_gives_the_logits_of_its_tokens(architecture):
+    target, _ = make_target(architecture)
+    token_ids = torch.tensor([3, 50, 51, 200, END_OF_TEXT])
+    draft = cut_draft(target, layers=3, token_ids=token_ids)
+    ids = torch.randint(VOCABULARY, (2, 17), generator=torch.Generator().manual_seed(0))
+    assert draft.head_token_ids.tolist() == token_ids.tolist()
+    torch.testing.assert_close(draft(ids).logits, target(ids).logits[..., token_ids])
+    assert torch.equal(draft.get_output_embeddings().weight, target.get_output_embeddings().weight[token_ids])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_cut_draft_has_the_first_layers_and_leaves_the_target_alone(architecture):
+    target, _ = make_target(architecture)
+    before = copy.deepcopy(target)
+    draft = cut_draft(target, layers=1, token_ids=torch.arange(10))
+    ids = torch.randint(VOCABULARY, (1, 9), generator=torch.Generator().manual_seed(0))
+    after_one_layer = target(ids, output_hidden_states=True).hidden_states[1]
+    inside = draft(ids, output_hidden_states=True).hidden_states
+    assert len(inside) == 2
+    norm = target.base_model.norm if architecture == "llama" else target.base_model.final_layer_norm
+    torch.testing.assert_close(inside[1], norm(after_one_layer))
+    draft.get_output_embeddings().weight.data.zero_()
+    assert_same_weights(before, target)
+
+
+def test_a_tied_target_gives_an_untied_draft():
+    target, _ = make_target("llama")
+    config = copy.deepcopy(target.config)
+    config.tie_word_embeddings = True
+    tied = type(target)(config).eval()
+    draft = cut_draft(tied, layers=3, token_ids=torch.arange(VOCABULARY))
+    ids = torch.arange(20)[None]
+    assert torch.equal(draft(ids).logits, tied(ids).logits)
+    assert draft.get_output_embeddings().weight is not draft.get_input_embeddings().weight
+
+
+def test_the_head_covers_the_special_and_the_most_frequent_tokens():
+    windows = torch.tensor([[5, 5, 5, 9, 9, 7], [5, 9, 2, 2, 0, 7]])
+    assert head_tokens(windows, 4, 12, [11]).tolist() == [2, 5, 9, 11]  # 2 and 7 are equally frequent: the lower id
+    assert head_tokens(windows, 12, 12, [11]).tolist() == list(range(12))
+
+
+# --- the text --------------------------------------------------------------------------------------------------------
+
+
+def test_windows_predict_every_token_once():
+    windows = cut_windows([[0, 1, 2, 3], [4, 5, 6, 7, 8, 9]], 4)
+    assert windows.tolist() == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]
+    assert cut_windows([[0, 1, 2]], 3).shape == (0, 4)
+
+
+def test_documents_end_with_end_of_text():
+    _, tokenizer = make_target("llama")
+    assert text.encode([Document("1", "", "ab")], tokenizer) == [[97, 98, END_OF_TEXT]]
+
+
+@pytest.mark.parametrize(("mixture", "of_small"), [("proportional", 16), ("even", 64)])
+def test_mixture(mixture, of_small):
+    large, small = torch.zeros(70, 33, dtype=torch.long), torch.ones(10, 33, dtype=torch.long)
+    config = make_config(mixture=mixture, tokens=128 * 32, data=["large", "small"])
+    if mixture == "even":
+        with pytest.raises(DraftError, match=r"not enough training text in small: .* 2048 tokens and holds 320"):
+            training_windows({"large": large, "small": small}, config)
+        small = small.repeat(2, 1)
+    windows = training_windows({"large": large, "small": small}, config)
+    assert windows.shape == (128, 33)
+    assert windows[:, 0].sum() == of_small
+
+
+def test_no_window_comes_a_third_time_before_all_came_twice():
+    rows = torch.arange(10)[:, None].expand(10, 33)
+    windows = training_windows({"stories": rows}, make_config(tokens=24 * 32))
+    counts = windows[:, 0].bincount(minlength=10)
+    assert windows.shape == (24, 33)
+    assert counts.min() == 2
+    assert counts.max() == 3
+
+
+def test_validation_documents_are_not_trained_on():
+    documents = make_documents(40)
+    train_half, kept = text.split_validation(documents, 0, "stories")
+    assert len(kept) == 2
+    assert sorted(train_half + kept, key=lambda d: int(d.id)) == documents
+    assert kept != text.split_validation(documents, 1, "stories")[1]
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_loss_and_cross_entropy_go_down_and_embeddings_stay(architecture):
+    target, tokenizer = make_target(architecture)
+    windows = make_windows(tokenizer)
+    untrained = cut_draft(target, layers=2, token_ids=head_tokens(windows, 64, VOCABULARY, []))
+    draft, losses = train(target, windows, make_config())
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert judge(draft, target, windows)["cross_entropy"] < 0.8 * judge(untrained, target, windows)["cross_entropy"]
+    assert torch.equal(draft.get_input_embeddings().weight, target.get_input_embeddings().weight)
+    changed = [n for n, p in draft.named_parameters() if not torch.equal(p, untrained.get_parameter(n))]
+    assert len(changed) == len(list(draft.parameters())) - 1  # everything but the embeddings learns
+
+
+def test_same_seed_same_weights():
+    target, tokenizer = make_target("llama")
+    windows = {"stories": make_windows(tokenizer)}
+    first, again, other = (
+        train(target, training_windows(windows, config), config)[0]
+        for config in (make_config(), make_config(), make_config(seed=1))
+    )
+    assert_same_weights(first, again)
+    with pytest.raises(AssertionError):
+        assert_same_weights(first, other)
+
+
+def test_a_batch_without_a_token_of_the_head_does_no_harm():
+    target, _ = make_target("llama")
+    draft = cut_draft(target, layers=1, token_ids=torch.tensor([0, 1]))
+    fit(draft, torch.full((4, 9), 5), make_config(batch=4), mixed_precision=False, report=lambda *_: None)
+    assert all(parameter.isfinite().all() for parameter in draft.parameters())
+
+
+def test_softening_takes_the_best_scale():
+    target, tokenizer = make_target("llama")
+    windows = make_windows(tokenizer)[:4]
+    draft = cut_draft(target, layers=1, token_ids=torch.arange(VOCABULARY))
+    losses = {}
+    for scale in fitting.HEAD_SCALES:
+        scaled = copy.deepcopy(draft)
+        scaled.get_output_embeddings().weight.data.mul_(scale)
+        losses[scale] = judge(scaled, target, windows)["cross_entropy"]
+    best = min(losses, key=losses.get)
+    assert best < 1
+    assert fitting.soften_head(draft, windows) == best
+    assert judge(draft, target, windows)["cross_entropy"] == pytest.approx(losses[best])
+
+
+def test_warmup_and_cosine():
+    assert fitting.warmup_cosine(0.025) == pytest.approx(0.5)
+    assert fitting.warmup_cosine(0.05) == pytest.approx(1)
+    assert fitting.warmup_cosine(0.525) == pytest.approx(0.5)
+    assert fitting.warmup_cosine(1) == pytest.approx(0)
+
+
+# --- judging ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_target_accepts_itself():
+    target, tokenizer = make_target("gpt_neox")
+    result = judge(target, target, make_windows(tokenizer)[:4])
+    assert result["acceptance"] == pytest.approx(1, abs=1e-5)
+    assert result["coverage"] == 1
+    assert result["n_tokens"] == 4 * 32
+
+
+def test_judging_by_hand():
+    target, tokenizer = make_target("llama")
+    windows = make_windows(tokenizer)[:3]
+    token_ids = head_tokens(windows, 12, VOCABULARY, [])
+    draft = cut_draft(target, layers=1, token_ids=token_ids)
+    overlaps, losses = [], []
+    for row in windows:
+        p, q = target(row[None, :-1]).logits[0].softmax(-1), draft(row[None, :-1]).logits[0].softmax(-1)
+        for i, token in enumerate(row[1:].tolist()):
+            full = torch.zeros(VOCABULARY).index_put((token_ids,), q[i])
+            overlaps.append(torch.minimum(p[i], full).sum().item())
+            losses += [-full[token].log().item()] if token in token_ids else []
+    result = judge(draft, target, windows)
+    assert result["acceptance"] == pytest.approx(sum(overlaps) / len(overlaps), rel=1e-5)
+    assert result["cross_entropy"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert result["coverage"] == pytest.approx(len(losses) / len(overlaps))
+
+
+# --- the whole of it -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_trained_saved_and_loaded(tmp_path, dtype):
+    workspace = make_workspace(tmp_path, dtype)
+    metrics = run(workspace, make_config())
+    assert json.loads((workspace / "draft" / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert metrics["tokens"] == 4096
+    assert metrics["loss"][-1]["tokens"] == 4096
+    assert metrics["loss"][-1]["loss"] < metrics["loss"][0]["loss"]
+    assert metrics["head_tokens"] == 64
+    assert 0 < metrics["held_out"]["stories"]["acceptance"] < 1
+    assert metrics["held_out"].keys() == metrics["validation"].keys() == {"stories"}
+    draft, tokenizer = load_model(workspace / "draft", device="cpu")
+    target, _ = load_model(workspace / "target", device="cpu")
+    assert draft.dtype == target.dtype == dtype
+    assert END_OF_TEXT in draft.head_token_ids
+    assert metrics["parameters"] == sum(p.numel() for p in draft.parameters())
+    found = text.read_text(make_config(), {"stories": workspace / "stories"}, tokenizer)
+    rounding = {torch.float32: 1e-5, torch.bfloat16: 1e-2}[dtype]  # loaded weights lie elsewhere in memory
+    assert judge(draft, target, text.held_out["stories"]) == pytest.approx(metrics["held_out"]["stories"], rel=rounding)
+
+
+def test_a_saved_draft_gives_the_same_logits(workspace):
+    target, tokenizer = make_target("gpt_neox")
+    draft, _ = train(target, make_windows(tokenizer), make_config(tokens=256))
+    save_model(draft, tokenizer, workspace / "saved", {"kind": "draft"})
+    loaded, _ = load_model(workspace / "saved", device="cpu")
+    ids = torch.arange(20)[None]
+    assert_same_weights(loaded, draft)
+    torch.testing.assert_close(loaded(ids).logits, draft(ids).logits)
+
+
+def test_the_test_half_changes_nothing_but_the_held_out_figures(workspace):
+    run(workspace, make_config(), "first")
+    lines = (workspace / "stories" / "test.jsonl").read_text().splitlines()
+    swapped = [json.dumps({**json.loads(line), "text": "zebra quartz " * 100}) for line in lines]
+    (workspace / "stories" / "test.jsonl").write_text("\n".join(swapped) + "\n")
+    run(workspace, make_config(), "second")
+    assert_same_weights(*(load_model(workspace / name, device="cpu")[0] for name in ("first", "second")))
+    first, second = (json.loads((workspace / name / "metrics.json").read_text()) for name in ("first", "second"))
+    assert first["validation"] == second["validation"]
+    assert first["held_out"] != second["held_out"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers": 4}, "layers: 4 asked for, the target has 3"),
+        ({"vocabulary": 258}, "vocabulary: 258 tokens asked for, the target has 257"),
+        ({"sequence": 4096}, "sequence: 4096 tokens, the target takes at most 2048"),
+        ({"sequence": 2000}, "not enough text in stories: its validation documents"),
+        ({"tokens": 10**6}, "not enough training text in stories: .* lower tokens"),
+        ({"data": ["stories", "poems"]}, "the draft names stories, poems; directories are given for: stories"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_training(workspace, monkeypatch, changes, message):
+    monkeypatch.setattr(drafts, "fit", lambda *_, **__: pytest.fail("training began"))
+    with pytest.raises(DraftError, match=message):
+        run(workspace, make_config(**changes))
+    assert not (workspace / "draft").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layer": 3}, "unknown key layer; a draft has name, target, data, layers"),
+        ({"layers": 0}, "layers: expected a whole number of at least 1, got 0"),
+        ({"tokens": 1e6}, "tokens: expected a whole number"),
+        ({"learning_rate": 0}, "learning_rate: expected a positive number"),
+        ({"mixture": "odd"}, "mixture: expected proportional or even, got 'odd'"),
+        ({"data": []}, "data: name at least one"),
+        ({"data": "stories"}, "data: expected a list"),
+    ],
+)
+def test_malformed_configurations_are_refused(changes, message):
+    with pytest.raises(DraftError, match=message):
+        make_config(**changes)
+
+
+def test_too_few_special_rows_and_documents_are_refused():
+    with pytest.raises(DraftError, match="vocabulary: 1 tokens cannot hold the 2 special tokens"):
+        head_tokens(torch.zeros(1, 4, dtype=torch.long), 1, 10, [8, 9])
+    with pytest.raises(DraftError, match="in stories: 1 training documents, at least 2"):
+        text.split_validation(make_documents(1), 0, "stories")
+
+
+def test_progress_in_a_log_is_a_line_of_its_own(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr(progress.sys, "stderr", log)
+    with progress.progress_bar(1000, "training draft") as bar:
+        bar.set_postfix(loss="1.234", refresh=False)
+        bar.update(500)
+        bar.refresh()
+    lines = log.getvalue().splitlines()
+    assert any(
+        "50% of 1.00k" in line and "tokens/s" in line and "left" in line and "loss=1.234" in line for line in lines
+    )
+    assert "\r" not in log.getvalue()
