@@ -1,8 +1,8 @@
 """Speculative decoding of a batch: each row accepts its own tokens, one forward of the target verifies all rows.
 
-The rounds are those of `specpress.decoding.generate` with lists over rows. Rows are independent: their laws, drafts and uniforms
-are their own, and gamma is decided before a round from past rounds alone, so each row's law is that of decoding it
-alone.
+The rounds are those of `specpress.decoding.generate` with lists over rows. Rows are independent: their laws, drafts and
+uniforms are their own, and gamma is decided before a round from past rounds alone, so each row's law is that of
+decoding it alone.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,9 @@
 """The original study's protocol: no use of a KV cache, every forward reads the whole prefix again.
 
 A forward is the one that cached decoding runs, so that the two protocols differ in nothing but what they compute anew.
-For the reproduction of its figures only; everything else uses `specpress.decoding.generate`. Its costs are kept, its bugs are
-not: the output law is the target's own, as everywhere here (its two loops are `regrSampling` and `specSampling`).
+For the reproduction of its figures only; everything else uses `specpress.decoding.generate`. Its costs are kept, its
+bugs are not: the output law is the target's own, as everywhere here (its two loops are `regrSampling` and
+`specSampling`).
 """
 
 from collections.abc import Callable, Sequence

@@ -101,7 +101,8 @@ def run(
     Parameters
     ----------
     forward : `forward_of` the model; it attends in one way only, so another way is left to the modules
-    mask : additive, as `specpress.engine.attention` makes it; under another attention transformers' padding mask; or None
+    mask : additive, as `specpress.engine.attention` makes it; under another attention transformers'
+        padding mask; or None
     observations : what to note the forward in; None notes nothing
 
     For the others and the result see `Forward`.

@@ -208,7 +208,8 @@ def test_platform_tags_include_the_older_ones():
 
 
 def test_the_sources_load_without_torch():
-    code = "import sys, specpress.sources.fetch, specpress.data.readers, specpress.data.documents; sys.exit('torch' in sys.modules)"
+    modules = "specpress.sources.fetch, specpress.data.readers, specpress.data.documents"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -13,7 +13,10 @@ def tree(tmp_path):
         "scripts/run.py": "import argparse\nfrom specpress.a import f\nfrom specpress import public\n",
         "src/specpress/__init__.py": "_PUBLIC = {'public': 'specpress.lazy'}\n",
         "src/specpress/study/registry.py": "import specpress.untouched\n",
-        "src/specpress/a.py": "import torch\nfrom specpress import b\nfrom specpress.study import registry\ndef f():\n  import specpress.inside\n",
+        "src/specpress/a.py": (
+            "import torch\nfrom specpress import b\nfrom specpress.study import registry\n"
+            "def f():\n  import specpress.inside\n"
+        ),
         "src/specpress/b.py": "from specpress.pack import One\n",
         "src/specpress/inside.py": "from . import a\n",
         "src/specpress/lazy.py": "",
