@@ -9,7 +9,7 @@ import yaml
 from specpress.provenance.archive import open_results
 from specpress.provenance.numbers import read_numbers
 from specpress.report.pages import environment_page, numbers_page, study_page, table_page
-from specpress.report.tex_html import captions, equation_numbers, html, printed_numbers
+from specpress.tex.html import captions, equation_numbers, html, printed_numbers
 
 
 def main() -> None:

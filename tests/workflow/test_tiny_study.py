@@ -13,8 +13,8 @@ from tree import ROOT, Tree
 from specpress.provenance.archive import open_results, pack
 from specpress.provenance.explain import explanation
 from specpress.provenance.numbers import read_numbers
-from specpress.report.tex_html import captions, html, printed_numbers, table
 from specpress.study.load import load_study
+from specpress.tex.html import captions, html, printed_numbers, table
 
 pytestmark = pytest.mark.end_to_end
 

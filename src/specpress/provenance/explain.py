@@ -10,7 +10,7 @@ import yaml
 
 from specpress.provenance.archive import ArchiveError, Stored, open_results
 from specpress.provenance.numbers import Number, read_numbers
-from specpress.report.tex_html import plain
+from specpress.tex.html import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from html import escape
 
 from specpress.provenance.explain import value_line
 from specpress.provenance.numbers import Number
-from specpress.report.tex_html import html, table
+from specpress.tex.html import html, table
 
 STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; margin: 1.5em; color: #1e293b; background: white; }

@@ -5,7 +5,7 @@ from stored import write_study
 from specpress.provenance.archive import open_results
 from specpress.provenance.numbers import read_numbers
 from specpress.report.pages import environment_page, numbers_page, study_page, table_page
-from specpress.report.tex_html import printed_numbers
+from specpress.tex.html import printed_numbers
 
 
 def test_table_page_has_caption_and_values(tmp_path):

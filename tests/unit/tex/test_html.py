@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from specpress.report.tex_html import captions, equation_numbers, html, plain, printed_numbers, table
+from specpress.tex.html import captions, equation_numbers, html, plain, printed_numbers, table
 
 NUMBERS = r"""
 \defineresult{gamma4}{speedup}{1.21} % results/small/metrics/gamma4.json : pairs[*]
