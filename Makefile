@@ -60,9 +60,10 @@ test-slurm: setup  ## Run a study on a real SLURM of one node, or say why that c
 bench: setup  ## Time the engine beside transformers (after make paper): results/benchmarks/engine.json
 	$(BIN)/python benchmarks/engine.py
 
-lint: setup  ## Check the style of Python and Snakemake code
+lint: setup  ## Check the style of Python and Snakemake code, and that no wing imports one above it
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
