@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from specpress.analysis.formatting import DASH, is_missing, number
 from specpress.paper.decisions import side
-from specpress.paper.rendering import DASH, Tex, is_missing, number
+from specpress.paper.rendering import Tex, escape
 
 COUNTED = re.compile(r"(?:(\d+ of \d+) )?(.*)", re.DOTALL)  # a note, and how many units it is about
 
@@ -47,18 +48,18 @@ class Cell:
         return re.sub(r"[^A-Za-z0-9_.:@+-]", "-", self.experiment + self.suffix)
 
     @property
-    def text(self) -> Tex:
+    def text(self) -> str:
         """The value, formatted."""
         return number(self.metric, self.value)
 
     @property
-    def interval(self) -> Tex:
+    def interval(self) -> str:
         """The interval, formatted; a dash without one."""
         if self.low is None or self.high is None:
-            return Tex(DASH)
-        return Tex(f"[{number(self.metric, self.low)}, {number(self.metric, self.high)}]")
+            return DASH
+        return f"[{number(self.metric, self.low)}, {number(self.metric, self.high)}]"
 
-    def parts(self) -> dict[str, Tex]:
+    def parts(self) -> dict[str, str]:
         """The formatted numbers of the cell by the name of the part: value, low, high, n."""
         parts = {"": self.value, "/low": self.low, "/high": self.high}
         named = {self.metric + part: number(self.metric, value) for part, value in parts.items() if value is not None}
@@ -67,7 +68,7 @@ class Cell:
     @property
     def macro(self) -> Tex:
         """The value in the text: a macro of numbers.tex, or a dash."""
-        return self._macro("") if self.defined else Tex(DASH)
+        return self._macro("") if self.defined else escape(DASH)
 
     @property
     def cited(self) -> Tex:
@@ -79,7 +80,7 @@ class Cell:
     @property
     def n_macro(self) -> Tex:
         """The number of prompts or passages behind the value, in the text."""
-        return self._macro("/n") if self.n is not None else Tex(DASH)
+        return self._macro("/n") if self.n is not None else escape(DASH)
 
     def side(self, of: float = 1.0) -> str:
         """Where the interval lies relative to `of`."""
@@ -116,11 +117,11 @@ class Notes:
             self.texts.append(text)
         return Tex(rf"\rlap{{\textsuperscript{{{_letter(self.texts.index(text))}}}}}")
 
-    def show(self, cell: Cell, text: Tex | None = None, *, with_interval: bool = False) -> Tex:
+    def show(self, cell: Cell, text: str | None = None, *, with_interval: bool = False) -> Tex:
         """The value of a cell (or `text`, made from it), marked with its reason when it has one worth telling."""
         note = "; ".join(part for part in cell.note.split("; ") if with_interval or not part.startswith("percentile"))
         shown = cell.text if text is None or not cell.defined else text
-        return Tex(shown + self.mark(note or ("" if cell.defined else "not measured")))
+        return Tex(escape(shown) + self.mark(note or ("" if cell.defined else "not measured")))
 
     def lines(self) -> list[tuple[str, str]]:
         """(letters, reason) of every note so far; those that count units without a value share a line by their reason.

@@ -1,6 +1,7 @@
 """What an interval says: above, below, undecided; never read off the estimate alone."""
 
-from specpress.paper.rendering import Tex, is_missing
+from specpress.analysis.formatting import is_missing
+from specpress.paper.rendering import Tex
 
 ABOVE, BELOW, UNDECIDED, UNDEFINED = "above", "below", "undecided", "undefined"
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from specpress.paper.rendering import Tex, escape, large
+from specpress.analysis.formatting import large
+from specpress.paper.rendering import Tex, escape
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> Tex:
@@ -76,7 +77,7 @@ def described(name: str, manifest: Mapping, sources: Mapping) -> Tex:
         parts.append(f" (licence: {known['licence']})")
     counts = [f"{large(manifest[key])} {key}" for key in ("parameters", "documents", "characters") if manifest.get(key)]
     if counts:
-        parts.append(f", with {listed(map(Tex, counts))}")
+        parts.append(f", with {listed(counts)}")
     halves = [manifest.get(half, {}).get("documents") for half in ("train", "test")]
     if all(halves):
         documents = counted(halves[1], "document")

@@ -6,6 +6,7 @@ from functools import cached_property, partial
 
 import pandas as pd
 
+from specpress.analysis.formatting import is_missing
 from specpress.analysis.kinds import LOSSLESS
 from specpress.paper import tables
 from specpress.paper.cells import Cell
@@ -13,7 +14,7 @@ from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_cou
 from specpress.paper.decisions import ABOVE, BELOW, overlap, perplexity_phrase, relative_phrase, speed_phrase
 from specpress.paper.points import PressPoint, RegimeCell, Step, chains_of, links_of, press_points, regime_cells
 from specpress.paper.prose import counted, described, listed, named, share, tally, upper_first
-from specpress.paper.rendering import Tex, is_missing
+from specpress.paper.rendering import Tex
 from specpress.paper.setup import Setup
 from specpress.paper.speeds import Block, Speed, blocks_of, fastest
 from specpress.paper.wording import data_prose, press_name, press_setting, schedule_name

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from specpress.analysis.formatting import large, number
 from specpress.paper.prose import counted, listed
-from specpress.paper.rendering import Tex, escape, large, number
+from specpress.paper.rendering import Tex, escape
 from specpress.paper.wording import data_prose, is_only_sampling, is_sampling, sampling_name
 
 TIMED = ("tpot_ms", "step_speedup", "press_speedup", "factor_total")  # metrics of what was timed
@@ -35,7 +36,7 @@ class Setup:
         common = self.environment["common"]
         described = {
             "cpu": escape, "cores": lambda n: counted(n, "core"), "threads": lambda n: counted(n, "thread"),
-            "memory_bytes": lambda n: Tex(f"{number('peak_memory_bytes', n)} of memory"),
+            "memory_bytes": lambda n: escape(f"{number('peak_memory_bytes', n)} of memory"),
             "dtype": lambda name: Tex(f"weights in {escape(name)}"),
             "platform": lambda name: Tex(f"under {escape(name)}"),
         }  # fmt: skip
@@ -107,7 +108,7 @@ class Setup:
         common = self.environment["common"]
         device = common.get("accelerator") or {"cpu": "a CPU"}.get(common.get("device"))
         size = f", with a target of {large(self.largest_model())} parameters" if self.largest_model() else ""
-        return Tex(f"{escape(device)}{size}") if device else Tex("")
+        return escape(f"{device}{size}") if device else Tex("")
 
     def longest(self) -> int | None:
         """The longest prompt or context of any experiment, in tokens."""

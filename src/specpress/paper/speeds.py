@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from specpress.analysis.formatting import is_missing
 from specpress.analysis.kinds import KINDS, kind_of
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import ABOVE, BELOW, UNDECIDED, UNDEFINED
-from specpress.paper.rendering import is_missing
 from specpress.paper.wording import (
     data_name,
     data_prose,

@@ -2,11 +2,12 @@
 
 from math import exp, log
 
+from specpress.analysis.formatting import DASH, fixed, is_missing, percent, unit_of_sizes
 from specpress.analysis.kinds import KINDS
 from specpress.paper.cells import Cell, Notes
 from specpress.paper.decisions import ABOVE, BELOW
 from specpress.paper.points import PressPoint, block_titles
-from specpress.paper.rendering import DASH, Tex, fixed, is_missing, percent, unit_of_sizes
+from specpress.paper.rendering import Tex, escape
 from specpress.paper.speeds import Speed, fastest
 from specpress.paper.wording import drafter_name, press_name
 
@@ -44,24 +45,24 @@ def _without_other_lengths(speeds: list[Speed], length: int) -> list[Speed]:
     return [speed for speed in speeds if speed not in constant or speed in kept]
 
 
-def _speed_row(results, speed: Speed, notes: Notes, scale: int, predicted: bool) -> dict[str, Tex | str]:
+def _speed_row(results, speed: Speed, notes: Notes, scale: int, predicted: bool) -> dict[str, str]:
     """One line of a speed table; the acceptance of a method without a drafter is blank rather than missing."""
     no_drafter = is_missing(speed.row["drafter"])
-    row: dict[str, Tex | str] = {"label": speed.label}
+    row: dict[str, str] = {"label": speed.label}
     for metric in ("tokens_per_s", "ttft_s", "tpot_ms"):
         row[metric] = notes.show(speed[metric])
     row["speedup"] = notes.show(speed["speedup"], with_interval=True)
     row["interval"] = speed["speedup"].interval
     for metric in ("acceptance_rate", "tokens_per_iteration") + predicted * ("predicted_speedup",):
-        row[metric] = Tex("") if no_drafter else notes.show(speed[metric])
+        row[metric] = "" if no_drafter else notes.show(speed[metric])
     kv = speed["kv_bytes"]
-    row["kv"] = fixed(kv.value / scale) if kv.defined else Tex(DASH)
+    row["kv"] = fixed(kv.value / scale) if kv.defined else DASH
     contrast = next((speed[metric] for metric in CONTRASTS if speed[metric].defined), None)
-    row["relative"] = notes.show(contrast) if contrast else Tex("")
-    row["relative_interval"] = contrast.interval if contrast else Tex("")
+    row["relative"] = notes.show(contrast) if contrast else ""
+    row["relative_interval"] = contrast.interval if contrast else ""
     quality = results.quality_of(speed.row)
-    row["quality"] = quality.text if quality else Tex("" if is_missing(speed.row["press"]) else DASH)
-    row["quality_interval"] = quality.interval if quality else Tex("")
+    row["quality"] = quality.text if quality else "" if is_missing(speed.row["press"]) else DASH
+    row["quality_interval"] = quality.interval if quality else ""
     return row
 
 
@@ -126,31 +127,31 @@ def _press_order(points: list[PressPoint], ratio: float) -> list[str]:
     return sorted(logs, key=lambda press: exp(sum(logs[press]) / len(logs[press])) if logs[press] else float("inf"))
 
 
-def _press_cells(point: PressPoint | None) -> dict[str, Tex]:
+def _press_cells(point: PressPoint | None) -> dict[str, str]:
     """The cells of a press at one ratio: gain, starred if its interval excludes one, and relative perplexities."""
     if point is None:
-        return dict.fromkeys(("gain", "once", "once_interval", "decoding", "decoding_interval"), Tex(""))
+        return dict.fromkeys(("gain", "once", "once_interval", "decoding", "decoding_interval"), "")
     gain, shown = point.cell("step_speedup"), {}
-    star = Tex(r"\rlap{*}") if gain.side() in (ABOVE, BELOW) else Tex("")
-    shown["gain"] = Tex(fixed(gain.value) + star)
+    star = r"\rlap{*}" if gain.side() in (ABOVE, BELOW) else ""
+    shown["gain"] = Tex(escape(fixed(gain.value)) + star)
     for mode in ("once", "decoding"):
         cell = point.cell("ppl_ratio", mode)
         shown |= {mode: fixed(cell.value), f"{mode}_interval": short_interval(cell)}
     return shown
 
 
-def short_interval(cell: Cell) -> Tex:
+def short_interval(cell: Cell) -> str:
     """An interval with two decimals, for narrow columns; nothing without one."""
-    return Tex("") if cell.low is None or cell.high is None else Tex(f"[{fixed(cell.low)}, {fixed(cell.high)}]")
+    return "" if cell.low is None or cell.high is None else f"[{fixed(cell.low)}, {fixed(cell.high)}]"
 
 
-def _size(points: list[PressPoint]) -> Tex:
+def _size(points: list[PressPoint]) -> str:
     """Bytes of the cache at one ratio: one value where the presses agree, else the range."""
     texts = dict.fromkeys(p.cell("kv_bytes").text for p in sorted(points, key=_bytes) if p.cell("kv_bytes").defined)
     if not texts:
-        return Tex(DASH)
+        return DASH
     found = list(texts)
-    return found[0] if len(found) == 1 else Tex(f"{found[0]} to {found[-1]}")
+    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def _bytes(point: PressPoint) -> float:
@@ -174,7 +175,7 @@ def full_press_table(results) -> dict:
     return {"blocks": blocks, "notes": notes.lines(), "unit": unit, "decoding": decoding}
 
 
-def _full_row(point: PressPoint, notes: Notes, scale: int) -> dict[str, Tex | str | bool]:
+def _full_row(point: PressPoint, notes: Notes, scale: int) -> dict[str, str | bool]:
     full = point.ratio == 0
     kv, gain, accepted = (point.cell(metric) for metric in ("kv_bytes", "step_speedup", "acceptance"))
     once, decoding = point.cell("ppl_ratio"), point.cell("ppl_ratio", "decoding")
@@ -182,15 +183,15 @@ def _full_row(point: PressPoint, notes: Notes, scale: int) -> dict[str, Tex | st
         "is_full": full,
         "press": "Full cache" if full else point.name,
         "removed": point.removed,
-        "kv": fixed(kv.value / scale) if kv.defined else Tex(DASH),
-        "gain": Tex("") if full else fixed(gain.value),
-        "gain_interval": Tex("") if full else short_interval(gain),
-        "acceptance": Tex("") if full else fixed(accepted.value),
+        "kv": fixed(kv.value / scale) if kv.defined else DASH,
+        "gain": "" if full else fixed(gain.value),
+        "gain_interval": "" if full else short_interval(gain),
+        "acceptance": "" if full else fixed(accepted.value),
         "ppl": notes.show(point.cell("ppl"), with_interval=True),
-        "once": Tex("") if full else notes.show(once, fixed(once.value)),
-        "once_interval": Tex("") if full else short_interval(once),
-        "decoding": Tex("") if full else fixed(decoding.value),
-        "decoding_interval": Tex("") if full else short_interval(decoding),
+        "once": "" if full else notes.show(once, fixed(once.value)),
+        "once_interval": "" if full else short_interval(once),
+        "decoding": "" if full else fixed(decoding.value),
+        "decoding_interval": "" if full else short_interval(decoding),
     }
 
 
@@ -205,8 +206,8 @@ def chain_table(results) -> dict:
                 row[metric] = notes.show(step[metric])
             for metric in ("factor", "factor_total", "factor_anchor"):
                 known = metric in step.cells
-                row[metric] = notes.show(step[metric], with_interval=True) if known else Tex("")
-                row[f"{metric}_interval"] = short_interval(step[metric]) if known else Tex("")
+                row[metric] = notes.show(step[metric], with_interval=True) if known else ""
+                row[f"{metric}_interval"] = short_interval(step[metric]) if known else ""
             rows.append(row)
         chains.append(rows)
     return {"chains": chains, "notes": notes.lines()}

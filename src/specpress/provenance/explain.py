@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import yaml
 
+from specpress.analysis import formatting
 from specpress.provenance.archive import ArchiveError, Stored, open_results
 from specpress.provenance.numbers import Number, read_numbers
-from specpress.tex.html import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,10 +75,10 @@ def value_line(number: Number) -> str:
     """The value as the paper prints it, with its interval; why there is none, where there is none."""
     if "estimate" not in number.row:
         return f"not measured: {number.row.get('note', 'no reason is recorded')}"
-    text = plain(number.texts[""])
-    if {"low", "high"} <= number.texts.keys():
-        text += f" [{plain(number.texts['low'])}, {plain(number.texts['high'])}]"
-    return text
+    value, *ends = (
+        formatting.number(number.row["metric"], each) for each in (number.row["estimate"], *(number.interval or ()))
+    )
+    return f"{value} [{', '.join(ends)}]" if ends else value
 
 
 def _source(name: str, stored: Stored) -> Iterator[str]:

@@ -26,13 +26,10 @@ class Number:
         As in numbers.tex, such as `speculative-gamma4-greedy/speedup`.
     row : Mapping
         Its row of summary.csv; what is missing there is left out.
-    texts : Mapping
-        As printed, by part: "" for the value, low, high and n; empty for a number that could not be measured.
     """
 
     name: str
     row: Mapping
-    texts: Mapping[str, str]
 
     @property
     def files(self) -> list[str]:
@@ -61,20 +58,19 @@ def read_numbers(stored: Stored) -> dict[str, Number]:
     found: dict[str, Number] = {}
     for line in stored.text("numbers.tex").splitlines():
         if match := DEFINED.fullmatch(line):
-            metric, _, part = match["metric"].partition("/")
+            metric, _, _ = match["metric"].partition("/")
             place = (metric, match["file"], match["field"])
             if place not in rows:
                 raise ArchiveError(f"{stored.label}: numbers.tex and analysis/summary.csv are of different runs")
             name = f"{match['key']}/{metric}"
-            texts = found[name].texts if name in found else {}
-            found[name] = Number(name, rows[place], {**texts, part: match["text"]})
+            found[name] = Number(name, rows[place])
         elif match := UNDEFINED.fullmatch(line):
             row = next(
                 (row for row in unmeasured if (row["metric"], row["file"]) == (match["metric"], match["file"])), None
             )
             if row:
                 unmeasured.remove(row)
-                found[f"{match['key']}/{match['metric']}"] = Number(f"{match['key']}/{match['metric']}", row, {})
+                found[f"{match['key']}/{match['metric']}"] = Number(f"{match['key']}/{match['metric']}", row)
     return found
 
 

@@ -3,22 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specpress.paper.rendering import (
-    DASH,
-    Tex,
-    escape,
-    fixed,
-    integer,
-    is_missing,
-    large,
-    number,
-    percent,
-    render,
-    significant,
-    size,
-    template_environment,
-    unit_of_sizes,
-)
+from specpress.analysis.formatting import fixed, integer, number, percent, significant
+from specpress.paper.rendering import Tex, escape, render, template_environment
+
+DASH = "---"
 
 
 def rendered(source, tmp_path, **context):
@@ -53,45 +41,12 @@ def test_no_text_can_start_a_command_or_a_comment(text):
 
 
 @pytest.mark.parametrize(
-    ("value", "digits", "expected"),
-    [(0.012345, 3, "0.0123"), (41.27, 3, "41.3"), (1234.5, 3, "1234"), (9.996, 3, "10.0"), (0.0, 3, "0.00"),
-     (-0.5, 2, "$-$0.50")],
+    ("value", "expected"),
+    [(number("kv_bytes", 23592960), "22.5~MiB"), (significant(-0.5, 2), "$-$0.50"), (percent(0.7), r"70\%"),
+     (integer(45_000_000), r"45\,000\,000"), (fixed(None), DASH)],
 )  # fmt: skip
-def test_significant_digits(value, digits, expected):
-    assert significant(value, digits) == expected
-
-
-@given(st.floats(1e-6, 1e6), st.integers(2, 4))
-def test_a_rounded_number_is_off_by_half_a_digit_at_most(value, digits):
-    assert float(significant(value, digits)) == pytest.approx(value, rel=0.5 * 10 ** (1 - digits) + 1e-9)
-
-
-def test_formats_by_metric():
-    assert number("speedup", 1.23456) == "1.235"
-    assert number("ttft_s", 0.0512) == "51.2"
-    assert number("kv_bytes", 23592960) == "22.5~MiB"
-    assert number("parameters", 134_515_008) == "135~million"
-    assert number("ppl", 12.346) == "12.35"
-
-
-def test_whole_numbers_and_shares():
-    assert integer(1234) == "1234"
-    assert integer(45_000_000) == r"45\,000\,000"
-    assert large(2_775_208_960) == "2.78~billion"
-    assert percent(0.7) == r"70\%"
-    assert size(512) == "512~bytes"
-
-
-def test_a_column_of_sizes_has_one_unit():
-    assert unit_of_sizes([2048, 3 * 2**20, None]) == ("MiB", 2**20)
-    assert unit_of_sizes([]) == ("bytes", 1)
-
-
-@pytest.mark.parametrize("formatted", [fixed, significant, integer, percent, size, large])
-@pytest.mark.parametrize("missing", [None, float("nan"), jinja2.Undefined()])
-def test_what_is_missing_is_a_dash_in_every_format(formatted, missing):
-    assert is_missing(missing)
-    assert formatted(missing) == DASH
+def test_numbers_are_set_by_latex(value, expected):
+    assert escape(value) == expected
 
 
 def test_templates_escape_values_and_keep_latex(tmp_path):
@@ -107,6 +62,11 @@ def test_a_float_without_a_format_is_an_error(tmp_path):
     with pytest.raises(TypeError, match="use a number filter"):
         rendered("(((value)))", tmp_path, value=1.5)
     assert rendered("(((value|fixed(1))))", tmp_path, value=1.5) == "1.5"
+
+
+@pytest.mark.parametrize("name", ["fixed", "significant", "integer", "percent", "large", "size"])
+def test_what_a_template_lacks_is_a_dash_in_every_format(tmp_path, name):
+    assert rendered(f"(((row.absent|{name})))", tmp_path, row={}) == DASH
 
 
 def test_a_name_that_is_not_defined_is_an_error(tmp_path):
