@@ -24,7 +24,7 @@ from specpress.data.documents import load_documents, sample_passages
 from specpress.drafters import DraftModel
 from specpress.engine.cached_model import CachedModel
 from specpress.hardware.environment import describe
-from specpress.schedules.base import Constant
+from specpress.schedules import Constant
 from specpress.theory.expected import expected_speedup
 
 GREEDY, SAMPLED = SamplingParams(temperature=0), SamplingParams(temperature=0.85, top_p=0.9)

@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--output", required=True, type=Path, help="the metrics file to write")
     args = parser.parse_args()
 
-    from specpress.experiments import run  # after parsing: torch takes seconds to import
+    from specpress.experiments.run import run  # after parsing: torch takes seconds to import
 
     try:
         places = {"models": _folders(args.model), "data": _folders(args.data)}

@@ -11,9 +11,7 @@ import specpress
 from specpress import SamplingParams, generate, load_model, perplexity
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.presses import get_press, list_presses
-from specpress.schedules.base import Constant
-from specpress.schedules.dynamic import AIMD, Heuristic
-from specpress.schedules.informed import Confidence, Optimal
+from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal
 
 
 def signature(function):

@@ -1,10 +1,7 @@
 """Read a prompt: fill the cache, show it to the drafter, compress it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,11 +10,9 @@ from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import needs_attention_weights, recent_tokens
 from specpress.engine.observation import Observations
+from specpress.engine.ragged_model import RaggedModel
 from specpress.laws.law import NO_NUMBERS
-
-if TYPE_CHECKING:  # drafters prefill too
-    from specpress.engine.ragged_model import RaggedModel
-    from specpress.speculation.drafter import Drafter
+from specpress.speculation.drafter import Drafter
 
 
 def prefill(

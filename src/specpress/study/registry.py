@@ -14,12 +14,12 @@ DRAFTERS = {
 }
 
 SCHEDULES = {
-    "constant": "specpress.schedules.dynamic:Constant",
+    "constant": "specpress.schedules.base:Constant",
     "aimd": "specpress.schedules.dynamic:AIMD",
     "plus_minus_one": "specpress.schedules.dynamic:PlusMinusOne",
     "heuristic": "specpress.schedules.dynamic:Heuristic",
-    "confidence": "specpress.schedules.dynamic:Confidence",
-    "optimal": "specpress.schedules.dynamic:Optimal",
+    "confidence": "specpress.schedules.informed:Confidence",
+    "optimal": "specpress.schedules.informed:Optimal",
 }
 
 PRESSES = {

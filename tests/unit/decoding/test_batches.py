@@ -8,9 +8,7 @@ from specpress import SamplingParams, generate
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.experiments.press_survey import example
 from specpress.presses import get_press, list_presses
-from specpress.schedules.base import Constant
-from specpress.schedules.dynamic import AIMD
-from specpress.schedules.informed import Confidence
+from specpress.schedules import AIMD, Confidence, Constant
 from specpress.study.abilities import ABILITIES, REFUSED, Ability
 
 GREEDY = SamplingParams(temperature=0)

@@ -10,8 +10,7 @@ from specpress.decoding.generate import _Loop
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.experiments.press_survey import example
 from specpress.presses import Compression, get_press
-from specpress.schedules.base import Constant
-from specpress.schedules.dynamic import AIMD
+from specpress.schedules import AIMD, Constant
 
 PRESSES = [
     *["cap", "expected_attention", "key_rerotation", "keydiff", "knorm"],

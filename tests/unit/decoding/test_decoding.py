@@ -8,9 +8,7 @@ import torch
 from specpress import SamplingParams, generate
 from specpress.drafters import Cascade, CompressedTarget, Drafter, DraftModel, PromptLookup, Proposal
 from specpress.presses import get_press
-from specpress.schedules.base import Constant
-from specpress.schedules.dynamic import AIMD, Heuristic, PlusMinusOne
-from specpress.schedules.informed import Confidence, Optimal
+from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
 
 GREEDY = SamplingParams(temperature=0)
 

@@ -8,7 +8,7 @@ from specpress import SamplingParams, generate
 from specpress.drafters import Cascade, CompressedTarget, DraftModel
 from specpress.experiments.press_survey import example
 from specpress.presses import get_press
-from specpress.schedules.base import Constant
+from specpress.schedules import Constant
 
 GREEDY = SamplingParams(temperature=0)
 

@@ -23,14 +23,11 @@ from scipy.stats import chisquare
 
 import specpress.speculation.verification as verification_module
 from specpress import SamplingParams, generate
-from specpress.drafters import Cascade, CompressedTarget, Drafter, DraftModel, PromptLookup
+from specpress.drafters import Cascade, CompressedTarget, Drafter, DraftModel, PromptLookup, Proposal
 from specpress.drafters.prompt_lookup import lookup
 from specpress.laws.sampling import probabilities
 from specpress.presses import get_press
-from specpress.schedules.base import Constant
-from specpress.schedules.dynamic import AIMD, Heuristic, PlusMinusOne
-from specpress.schedules.informed import Confidence, Optimal
-from specpress.speculation.drafter import Proposal
+from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
 from specpress.speculation.verification import METHODS
 
 VOCABULARY = 8

@@ -19,8 +19,7 @@ from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.laws.sampling import probabilities
 from specpress.presses import Compression, get_press
-from specpress.schedules.base import Constant
-from specpress.schedules.dynamic import AIMD
+from specpress.schedules import AIMD, Constant
 from specpress.speculation.prefill import prefill
 from specpress.speculation.rounds import speculate_rows
 

@@ -12,9 +12,7 @@ from specpress import SamplingParams, generate, load_model
 from specpress.data.documents import load_documents, sample_passages
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.presses import get_press
-from specpress.schedules.base import Constant
-from specpress.schedules.dynamic import AIMD, Heuristic, PlusMinusOne
-from specpress.schedules.informed import Confidence, Optimal
+from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
 
 ROOT = Path(__file__).parents[3]
 TARGET = ROOT / "resources/embedded/models/target"

@@ -21,7 +21,7 @@ from specpress.engine.compression import compress
 from specpress.engine.graphs import MAX_QUERIES, StaticSteps, has_graphs, key_of, use_graphs
 from specpress.engine.observation import Observations, observed_attention
 from specpress.presses import get_press
-from specpress.schedules.base import Constant
+from specpress.schedules import Constant
 from specpress.speculation.prefill import read_rows
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from specpress.data.documents import Document, save_split
-from specpress.experiments import run
 from specpress.experiments.assets import Assets
+from specpress.experiments.run import run
 from specpress.experiments.speed import _compare
 from specpress.models.build import random_model
 from specpress.models.load import load_model

@@ -4,9 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specpress.schedules.base import Constant
-from specpress.schedules.dynamic import AIMD, Heuristic, PlusMinusOne
-from specpress.schedules.informed import Confidence, Optimal
+from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
 from specpress.schedules.iteration import Iteration
 from specpress.theory.expected import expected_speedup
 

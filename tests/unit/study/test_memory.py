@@ -7,8 +7,8 @@ import torch
 from tiny import FAMILIES
 from transformers import GPTNeoXConfig, LlamaConfig
 
-from specpress.experiments import run
 from specpress.experiments.preflight import check
+from specpress.experiments.run import run
 from specpress.models.build import build_model, random_model
 from specpress.models.save import model_size, save_model
 from specpress.study.memory import estimate, require

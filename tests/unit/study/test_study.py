@@ -160,7 +160,7 @@ def test_models_and_modules_of_a_spec_are_found_at_any_depth():
         "steps": [{"protocol": {"name": "original", "drafter_model": "d"}}, {"model": "e", "press": {"name": "knorm"}}],
     }
     assert models_of(chain) == ["d", "e", "target"]
-    assert modules_of(chain) == ["kvpress", "specpress.experiments.chain", "specpress.decoding.uncached"]
+    assert modules_of(chain) == ["kvpress", "specpress.decoding.uncached", "specpress.experiments.chain"]
 
 
 def test_study_without_drafts(study):
