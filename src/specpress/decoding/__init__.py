@@ -1,4 +1,4 @@
 """The loops: one sequence, a batch, teacher-forced perplexity, the uncached protocol.
 
-May import: drafters and below. Read first: generate.py.
+May import: drafters and below. Read first: loop.py, then generate.py.
 """

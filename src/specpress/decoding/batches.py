@@ -1,20 +1,19 @@
 """Speculative decoding of a batch: each row accepts its own tokens, one forward of the target verifies all rows.
 
-The rounds are those of `specpress.decoding.generate` with lists over rows. Rows are independent: their laws, drafts and
+The rounds are those of `specpress.decoding.loop` with lists over rows. Rows are independent: their laws, drafts and
 uniforms are their own, and gamma is decided before a round from past rounds alone, so each row's law is that of
 decoding it alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from specpress.decoding.generation import COMPRESSION, DRAFTING, PREFILL, VERIFICATION, Decoding, Part, Stopwatch
 from specpress.decoding.inputs import until_end
-from specpress.decoding.trace import Trace
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
-from specpress.hardware.clock import clock
 from specpress.laws.law import Laws, draw
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.schedules.base import Schedule
@@ -24,7 +23,7 @@ from specpress.speculation.prefill import read_rows
 from specpress.speculation.rounds import speculate_rows
 
 
-class BatchLoop:
+class BatchLoop(Decoding):
     """State of one generation of several rows. `contexts` hold prompts and committed tokens, LongTensor (n,) each.
 
     Parameters
@@ -48,45 +47,51 @@ class BatchLoop:
         schedule: Schedule,
         verification: str,
     ):
+        super().__init__(prompts[0].device, (model, *drafter.models()))
         self.model, self.drafter, self.schedule = model, drafter, schedule
         self.sampling, self.verification = sampling, verification
         self.compression, self.stop_tokens = compression, stop_tokens
         self.contexts = list(prompts)
         self.prompt_lengths = [len(prompt) for prompt in prompts]
         self.limits = [length + max_new_tokens for length in self.prompt_lengths]
-        self.device = prompts[0].device
         self.randomness = Randomness(sampling.seed)
-        self.trace = Trace()
 
-    def run(self, on_tokens: Callable[[list[Tensor]], None]) -> tuple[Tensor, Trace]:
-        """Prefill, then iterate until every row has ended; tokens: (batch, new), rows that ended repeat their last."""
-        started = clock(self.device)
+    def parts(self, on_tokens: Callable[[list[Tensor]], None] = lambda tokens: None) -> Iterator[Part]:
+        """Prefill, then rounds until every row has ended."""
+        watch = Stopwatch(self.device)
         self.drafter.start(self.model, self.sampling, self.randomness, max(self.limits))
         press, budget = self.compression.press, self.compression.cache_budget
         cached = CachedModel(self.model, max(self.limits))
         self.target, logits = read_rows(cached, self.contexts, press=press, budget=budget, drafter=self.drafter)
         first = self.contexts[0].new_tensor(draw(Laws(logits, self.sampling), self.randomness))
         self._commit(list(first[:, None]), on_tokens)
-        self.trace.prefill_seconds = clock(self.device) - started
+        read = watch.part(PREFILL, sum(self.prompt_lengths))
+        self.trace.prefill_seconds = read.seconds
+        yield read
         while rows := [r for r in range(len(self.contexts)) if self._open(r)]:
-            self._iterate(rows, on_tokens)
+            yield from self._round(rows, on_tokens)
         cache = self.target.cache
         self.trace.kv_bytes, layers = cache.nbytes, len(cache.layers)
         self.trace.layer_slots = [max(cache.slots)] * layers
         self.trace.layer_kv_bytes = [cache.nbytes // layers] * layers
-        return self._output(), self.trace
 
     def _open(self, r: int) -> bool:
         context = self.contexts[r]
         return len(context) < self.limits[r] and int(context[-1]) not in self.stop_tokens
 
-    def _iterate(self, rows: list[int], on_tokens: Callable[[list[Tensor]], None]) -> None:
-        """One round: the open rows draft, the target verifies them in one forward, each commits what stands."""
-        started = clock(self.device)
-        self._compress(rows)
+    def _round(self, rows: list[int], on_tokens: Callable[[list[Tensor]], None]) -> Iterator[Part]:
+        """The open rows draft, the target verifies them in one forward, each commits what stands."""
+        watch = Stopwatch(self.device)
+        if due := self._due(rows):
+            slots = sum(self.target.cache.slots[r] for r in due)
+            self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True, rows=due)
+            yield watch.part(COMPRESSION, slots)
+            watch.start()
         gammas = [self._gamma(r) if r in rows else 0 for r in range(len(self.contexts))]
         proposals = self.drafter.propose(self.contexts, gammas, self.schedule.stop)
-        drafted = clock(self.device)
+        if any(gammas):
+            yield watch.part(DRAFTING, sum(len(proposal.tokens) for proposal in proposals))
+            watch.start()
         rounds = speculate_rows(
             self.target, self.drafter, self.contexts, proposals, rows, self.sampling, self.randomness, self.verification
         )
@@ -94,7 +99,7 @@ class BatchLoop:
         for r, round_ in zip(rows, rounds, strict=True):
             new[r] = round_.tokens
         committed = self._commit(new, on_tokens)
-        finished = clock(self.device)
+        last = watch.part(VERIFICATION, sum(len(proposals[r].tokens) + 1 for r in rows))
         self._note(
             [
                 Iteration(
@@ -102,18 +107,18 @@ class BatchLoop:
                     proposed=len(proposals[r].tokens),
                     accepted=round_.accepted,
                     committed=committed[r],
-                    seconds=finished - started,
-                    draft_seconds=drafted - started,
+                    seconds=watch.total,
+                    draft_seconds=watch.total - last.seconds,
                     slots=self.target.cache.slots[r],
                 )
                 for r, round_ in zip(rows, rounds, strict=True)
             ]
         )
+        yield last
 
-    def _compress(self, rows: list[int]) -> None:
-        """Compress the caches of the rows that are due."""
-        due = [r for r in rows if self.compression.due(self.target.lengths[r], self.prompt_lengths[r])]
-        self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True, rows=due)
+    def _due(self, rows: list[int]) -> list[int]:
+        """The rows whose caches are to be compressed now."""
+        return [r for r in rows if self.compression.due(self.target.lengths[r], self.prompt_lengths[r])]
 
     def _gamma(self, r: int) -> int:
         """Tokens to draft for row r: what the schedule asks for, up to its limit and to its next compression."""
@@ -147,7 +152,8 @@ class BatchLoop:
         if teacher.proposed:
             self.schedule.update(teacher)
 
-    def _output(self) -> Tensor:
+    def tokens(self) -> Tensor:
+        """See `Decoding.tokens`."""
         rows = [context[length:] for context, length in zip(self.contexts, self.prompt_lengths, strict=True)]
         longest = max(len(row) for row in rows)
         return torch.stack([torch.cat([row, row[-1:].expand(longest - len(row))]) for row in rows])

@@ -6,18 +6,15 @@ bugs are not: the output law is the target's own, as everywhere here (its two lo
 `specSampling`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from specpress.decoding.generate import Generation
+from specpress.decoding.generation import DRAFTING, PREFILL, VERIFICATION, Decoding, Generation, Part, Stopwatch
 from specpress.decoding.inputs import check_prompt, token_set, until_end
-from specpress.decoding.trace import Trace
-from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
-from specpress.hardware.clock import clock
 from specpress.laws.law import Law, Laws, draw, law_of
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.schedules.iteration import Iteration
@@ -60,6 +57,30 @@ def generate_uncached(
     ValueError
         For input that cannot be decoded: see `specpress.generate`.
     """
+    return prepare_uncached(
+        model,
+        input_ids,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        drafter_model=drafter_model,
+        gamma=gamma,
+        normalise_prefix=normalise_prefix,
+        eos_token_id=eos_token_id,
+    ).run()
+
+
+def prepare_uncached(
+    model: nn.Module,
+    input_ids: Tensor,
+    *,
+    max_new_tokens: int,
+    sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
+    drafter_model: nn.Module | None = None,
+    gamma: int = 4,
+    normalise_prefix: bool = False,
+    eos_token_id=None,
+) -> Decoding:
+    """The generation that `generate_uncached` runs, with its parameters and errors, to be advanced part by part."""
     check_prompt(model, input_ids, max_new_tokens)
     if input_ids.shape[0] > 1:
         raise ValueError(f"the uncached protocol takes one sequence at a time, got a batch of {input_ids.shape[0]}")
@@ -69,28 +90,53 @@ def generate_uncached(
         check_same_vocabulary(model, drafter_model)
     end = input_ids.shape[1] + max_new_tokens
     models = [m for m in (model, drafter_model) if m is not None]
-    target_laws, draft_laws = (
-        _laws_of(m, end, sampling, normalise_prefix) if m is not None else None for m in (model, drafter_model)
-    )
-    randomness, trace, stop = Randomness(sampling.seed), Trace(), token_set(eos_token_id)
-    text = input_ids[0]
+    laws = [_laws_of(m, end, sampling, normalise_prefix) for m in models]
+    return _Uncached(input_ids[0], end, models, laws, gamma, Randomness(sampling.seed), token_set(eos_token_id))
 
-    with decode_attention(*models):
-        started = clock(text.device)
-        text = torch.cat([text, text.new_tensor(draw(target_laws(text, 1), randomness))])
-        trace.prefill_seconds = clock(text.device) - started
-        while len(text) < end and int(text[-1]) not in stop:
-            started = clock(text.device)
-            asked = min(gamma, end - len(text) - 1) if drafter_model is not None else 0
-            drafted, drafted_from = _draft(draft_laws, text, asked, randomness)
-            drafting = clock(text.device) - started
-            laws = target_laws(torch.cat([text, drafted]), asked + 1)
-            accepted, token = verify("token", laws, drafted_from, drafted.tolist(), randomness)
-            new = until_end(torch.cat([drafted[:accepted], drafted.new_tensor([token])]), stop)
-            text = torch.cat([text, new])
-            seconds = clock(text.device) - started
-            trace.iterations.append(Iteration(asked, asked, accepted, len(new), seconds, drafting, slots=0))
-    return Generation(text[None, input_ids.shape[1] :], trace)
+
+class _Uncached(Decoding):
+    """State of one generation: `text`, and functions that give the target's laws and, if one drafts, the draft's."""
+
+    def __init__(self, prompt, end, models, laws, gamma, randomness, stop_tokens):
+        super().__init__(prompt.device, models)
+        self.text, self._prompt_length, self._end = prompt, len(prompt), end
+        self._target_laws, *self._draft_laws = laws
+        self._gamma, self._randomness, self._stop = gamma, randomness, stop_tokens
+
+    def parts(self, on_tokens: Callable[[Tensor], None] = lambda tokens: None) -> Iterator[Part]:
+        """See `Decoding.parts`; a round drafts, then verifies in a forward over all of the text."""
+        watch = Stopwatch(self.device)
+        self._commit(self.text.new_tensor(draw(self._target_laws(self.text, 1), self._randomness)), on_tokens)
+        read = watch.part(PREFILL, self._prompt_length)
+        self.trace.prefill_seconds = read.seconds
+        yield read
+        while len(self.text) < self._end and int(self.text[-1]) not in self._stop:
+            yield from self._round(on_tokens)
+
+    def _round(self, on_tokens: Callable[[Tensor], None]) -> Iterator[Part]:
+        watch, text = Stopwatch(self.device), self.text
+        asked = min(self._gamma, self._end - len(text) - 1) if self._draft_laws else 0
+        drafted, drafted_from = text[:0], []
+        if asked:
+            drafted, drafted_from = _draft(self._draft_laws[0], text, asked, self._randomness)
+            yield watch.part(DRAFTING, asked)
+            watch.start()
+        laws = self._target_laws(torch.cat([text, drafted]), asked + 1)
+        accepted, token = verify("token", laws, drafted_from, drafted.tolist(), self._randomness)
+        new = until_end(torch.cat([drafted[:accepted], drafted.new_tensor([token])]), self._stop)
+        self._commit(new, on_tokens)
+        last = watch.part(VERIFICATION, asked + 1)
+        seconds, drafting = watch.total, watch.total - last.seconds
+        self.trace.iterations.append(Iteration(asked, asked, accepted, len(new), seconds, drafting, slots=0))
+        yield last
+
+    def _commit(self, tokens: Tensor, on_tokens: Callable[[Tensor], None]) -> None:
+        self.text = torch.cat([self.text, tokens])
+        on_tokens(tokens)
+
+    def tokens(self) -> Tensor:
+        """See `Decoding.tokens`."""
+        return self.text[None, self._prompt_length :]
 
 
 def _draft(find_laws: Callable, text: Tensor, gamma: int, randomness: Randomness) -> tuple[Tensor, list[Law]]:

@@ -6,7 +6,7 @@ import torch
 
 from specpress import SamplingParams, generate, perplexity
 from specpress.decoding.batches import BatchLoop
-from specpress.decoding.generate import _Loop
+from specpress.decoding.loop import Loop
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.experiments.press_survey import example
 from specpress.presses import Compression, get_press
@@ -49,7 +49,7 @@ def test_other_drafters_and_schedules_obey_it_too(drafter):
 
 def test_without_the_cap_on_gamma_the_output_would_differ(monkeypatch):
     """Negative control: verification blocks that run past the place of the next compression."""
-    monkeypatch.setattr(_Loop, "_gamma", lambda loop: min(loop.schedule.gamma, loop.limit - loop.length - 1))
+    monkeypatch.setattr(Loop, "_gamma", lambda loop: min(loop.schedule.gamma, loop.limit - loop.length - 1))
     model, differ = tiny.llama(), 0
     for name in PRESSES:
         alone = generate(model, PROMPT, **settings(name), **GREEDY)
@@ -95,16 +95,16 @@ def test_other_drafters_of_a_batch_obey_it_too(drafter):
     assert torch.equal(drafted.tokens, alone)
 
 
-def _compress_all_when_one_is_due(loop, rows):
-    if any(loop.compression.due(loop.target.lengths[r], loop.prompt_lengths[r]) for r in rows):
-        loop.target.compress(loop.compression.press, loop.compression.cache_budget, decoding=True, rows=rows)
+def _all_when_one_is_due(loop, rows):
+    due = any(loop.compression.due(loop.target.lengths[r], loop.prompt_lengths[r]) for r in rows)
+    return rows if due else []
 
 
 @pytest.mark.parametrize(
     ("method", "wrong", "draft"),
     [
         ("_gamma", lambda loop, r: min(loop.schedule.gamma, loop.limits[r] - len(loop.contexts[r]) - 1), tiny.llama()),
-        ("_compress", _compress_all_when_one_is_due, tiny.llama(1)),
+        ("_due", _all_when_one_is_due, tiny.llama(1)),
     ],
     ids=["no cap on gamma", "one schedule for all rows"],
 )
