@@ -34,9 +34,11 @@ programs:
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"specpress needs Python 3.11 or later; $(PYTHON) is {v[0]}.{v[1]}. Name another with: make PYTHON=python3.11 ...")'
 	@PYTHON=$(PYTHON) workflow/ensure-programs.sh
 
-$(VENV)/.installed: requirements.lock pyproject.toml | programs
+# The lock is everything but torch, whatever depends on it: --no-deps, so that nothing comes in without a hash.
+$(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml | programs
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-torch.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -87,9 +89,9 @@ paper-from: setup  ## Rebuild the paper of an archive without running an experim
 clean:  ## Remove everything measured or built; downloads, models and data stay
 	rm -rf results logs dag report.html paper/main.pdf
 
-lock:  ## Resolve requirements.in anew into requirements.lock
+lock:  ## Resolve requirements.in into the lock files; UPGRADE=--upgrade for the newest of everything
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet --requirement requirements.in
-	workflow/write-lock.sh $(VENV)-lock/bin/python > requirements.lock
+	$(VENV)-lock/bin/python -m pip install --quiet uv
+	workflow/write-lock.sh $(VENV)-lock/bin/uv $(UPGRADE)
 	rm -rf $(VENV)-lock

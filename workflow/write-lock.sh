@@ -1,9 +1,37 @@
 #!/usr/bin/env bash
-# The packages of an environment as the text of requirements.lock. Usage: workflow/write-lock.sh .venv/bin/python
+# requirements.in resolved into requirements.lock, every file of every package with its hash, and requirements-torch.lock,
+# which says why it has none; the extra `slurm` of pyproject.toml into requirements-slurm.lock. What a lock already says is
+# kept where it still fits; more arguments go to `uv pip compile`: --upgrade for the newest of everything.
+# Usage: workflow/write-lock.sh UV [ARGUMENT ...]
 set -euo pipefail
-cat << 'END'
-# Written by `make lock` from requirements.in. Installed by `make setup`.
-# torch carries no local version (such as +cpu), so that pip may take whichever build of this version it is offered. On a
-# machine without a GPU, pointing pip at PyTorch's CPU index (PIP_EXTRA_INDEX_URL) saves gigabytes of CUDA libraries.
+
+resolved=$(mktemp) cluster=$(mktemp)
+trap 'rm -f "$resolved" "$cluster"' EXIT
+compile=("$1" pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate "${@:2}")
+cat requirements-torch.lock requirements.lock > "$resolved"
+"${compile[@]}" requirements.in --output-file "$resolved"
+cat requirements-slurm.lock > "$cluster"
+"${compile[@]}" pyproject.toml --extra slurm --constraint "$resolved" --output-file "$cluster"
+
+{
+    cat << 'END'
+# Written by `make lock` from requirements.in; installed by `make setup`, which accepts no file whose hash is not here.
+# torch, and what only its CUDA builds need, are in requirements-torch.lock.
 END
-"$1" -m pip freeze --all --exclude-editable --exclude pip | sed -E 's/^(torch==[^+]+)\+.*/\1/' | grep -v -E '^(#|nvidia-|triton==|cuda-)'
+    awk '/^[^ ]/ { kept = !/^(torch|triton|nvidia-[^=]*|cuda-[^=]*)==/ } kept' "$resolved"
+} > requirements.lock
+
+{
+    cat << 'END'
+# Written by `make lock` from requirements.in; installed by `make setup` after requirements.lock. It has no hashes and no
+# local version (such as +cpu): each CPU, CUDA or ROCm build of one version of torch is another file, often from an index
+# of its own, and pip may take whichever it is offered; the CUDA build brings libraries that no other has. On a machine
+# without a GPU, pointing pip at PyTorch's CPU index (PIP_EXTRA_INDEX_URL) saves gigabytes of them.
+END
+    sed -nE 's/^(torch==[^+; ]+).*/\1/p' "$resolved"
+} > requirements-torch.lock
+
+{
+    echo "# Written by \`make lock\` from pyproject.toml: the optional executor for SLURM (profiles/slurm), on top of requirements.lock."
+    awk '/^[^ ]/ { kept = /^snakemake-executor-/ } kept' "$cluster"
+} > requirements-slurm.lock
