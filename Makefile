@@ -19,7 +19,7 @@ $(if $(STUDY),$(if $(wildcard $(STUDY)),,$(error there is no file $(STUDY): STUD
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
 
-.PHONY: help setup programs paper plan test test-slow test-slurm bench lint dag report archive paper-from clean lock
+.PHONY: help setup programs paper plan test test-slow test-slurm bench lint dag report archive paper-from licences clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
@@ -85,6 +85,9 @@ archive: paper  ## Put everything the paper is made of into archives/<study>.tar
 paper-from: setup  ## Rebuild the paper of an archive without running an experiment: ARCHIVE=FILE
 	@$(if $(ARCHIVE),,echo "error: name the archive: make paper-from ARCHIVE=archives/<study>.tar" >&2; exit 2)
 	$(BIN)/python workflow/paper_from.py $(ARCHIVE) --cores $(CORES)
+
+licences: setup  ## List the licences of a study's models and data, and of the packages
+	@$(BIN)/python scripts/list_licences.py --study $(or $(STUDY),config/config.yaml)
 
 clean:  ## Remove everything measured or built; downloads, models and data stay
 	rm -rf results logs dag report.html paper/main.pdf
