@@ -4,21 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
 import psutil
 import pytest
+from waiting import wait_for
 
 SLEEPER = "import time\nfrom pathlib import Path\nPath('started').touch()\ntime.sleep(600)\n"
-
-
-def wait_for(condition, seconds=300):
-    """Wait until `condition()` holds; fails if it does not within a generous time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def recover(tree) -> subprocess.CompletedProcess:

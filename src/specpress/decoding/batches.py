@@ -149,8 +149,7 @@ class BatchLoop(Decoding):
             )
         )
         teacher = rows[turn % len(rows)]
-        if teacher.proposed:
-            self.schedule.update(teacher)
+        self.schedule.learn(teacher)
 
     def tokens(self) -> Tensor:
         """See `Decoding.tokens`."""

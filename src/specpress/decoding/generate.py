@@ -156,7 +156,7 @@ def _check_presses(
     own_ways : whether several rows take, and take back, tokens of their own
     """
     runs = [(model, compression)] if compression.press is not None else []
-    runs += [(draft or model, Compression(press)) for draft, press in (drafter.presses() if drafter else ())]
+    runs += [(draft or model, how) for draft, how in (drafter.compressions() if drafter else ())]
     for compressed, how in runs:
         check_family(compressed)
         how.check_prompt(prompt)

@@ -104,8 +104,7 @@ class Loop(Decoding):
             slots=self.target.cache.slots,
         )
         self.trace.iterations.append(iteration)
-        if proposed:
-            self.schedule.update(iteration)
+        self.schedule.learn(iteration)
         yield last
 
     def _gamma(self) -> int:

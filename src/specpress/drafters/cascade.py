@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from specpress.engine.cached_model import CachedModel
+from specpress.engine.compression_settings import Compression
 from specpress.engine.ragged_model import RaggedModel
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.drafter import Drafter, Proposal, check_same_vocabulary
@@ -51,9 +52,9 @@ class Cascade(Drafter):
         """See `Drafter.models`."""
         return (self.model, *self.drafter.models())
 
-    def presses(self) -> list[tuple[nn.Module, object]]:
-        """See `Drafter.presses`; the model that verifies the inner drafter is the intermediate one."""
-        return [(model or self.model, press) for model, press in self.drafter.presses()]
+    def compressions(self) -> list[tuple[nn.Module, Compression]]:
+        """See `Drafter.compressions`; the model that verifies the inner drafter is the intermediate one."""
+        return [(model or self.model, how) for model, how in self.drafter.compressions()]
 
     def rows(self, batch: int) -> "CascadeRows":
         """See `Drafter.rows`: one forward of the intermediate model serves the whole batch."""

@@ -12,7 +12,7 @@ from specpress.drafters.autoregressive import draft
 from specpress.drafters.rows import TargetRows
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression import compress
-from specpress.engine.compression_settings import check_repeatable, check_runs
+from specpress.engine.compression_settings import Compression, check_repeatable
 from specpress.engine.observation import Observations
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.drafter import Drafter, Proposal
@@ -41,10 +41,11 @@ class CompressedTarget(Drafter):
     def __init__(self, press, interval: int | None = None):
         if interval is not None and interval < 1:
             raise ValueError(f"interval must be at least 1 token, got {interval}")
-        check_runs(press)
+        if press is None:
+            raise ValueError('self-speculation needs a press: get_press("knorm", compression_ratio=0.5) makes one')
+        self.press, self.interval, self._compression = press, interval, Compression(press)
         if interval is not None:
             check_repeatable(press)
-        self.press, self.interval = press, interval
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
@@ -62,9 +63,9 @@ class CompressedTarget(Drafter):
         compress(self._cached.cache, self.press, self._observations)
         self._refreshed = self._target.length
 
-    def presses(self) -> tuple[tuple[None, object]]:
-        """See `Drafter.presses`."""
-        return ((None, self.press),)
+    def compressions(self) -> tuple[tuple[None, Compression]]:
+        """See `Drafter.compressions`."""
+        return ((None, self._compression),)
 
     def rows(self, batch: int) -> TargetRows:
         """See `Drafter.rows`: one forward serves the whole batch; each row is copied and compressed on its own."""

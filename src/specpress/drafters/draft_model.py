@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from specpress.drafters.autoregressive import draft
 from specpress.drafters.rows import ModelRows
 from specpress.engine.cached_model import CachedModel
-from specpress.engine.compression_settings import check_runs
+from specpress.engine.compression_settings import Compression
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.drafter import Drafter, Proposal, check_same_vocabulary
 from specpress.speculation.prefill import prefill
@@ -31,9 +31,7 @@ class DraftModel(Drafter):
     """
 
     def __init__(self, model: nn.Module, press=None):
-        if press is not None:
-            check_runs(press)
-        self.model, self.press = model, press
+        self.model, self.press, self._compression = model, press, Compression(press)
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
@@ -45,9 +43,9 @@ class DraftModel(Drafter):
         """See `Drafter.models`."""
         return (self.model,)
 
-    def presses(self) -> tuple[tuple[nn.Module, object], ...]:
-        """See `Drafter.presses`."""
-        return () if self.press is None else ((self.model, self.press),)
+    def compressions(self) -> tuple[tuple[nn.Module, Compression], ...]:
+        """See `Drafter.compressions`."""
+        return () if self.press is None else ((self.model, self._compression),)
 
     def rows(self, batch: int) -> ModelRows:
         """See `Drafter.rows`: one forward of the draft model serves the whole batch."""

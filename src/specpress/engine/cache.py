@@ -84,12 +84,11 @@ class PreallocatedLayer(DynamicLayer):
         return keys, self.values
 
     def _grow(self, used: int) -> None:
-        """Half as much again, so that the copies of a long generation add up to a few times its length."""
-        self.capacity = whole_blocks(max(self.slots, self.capacity * 3 // 2))
-        grown = [_buffer(buffer, self.capacity) for buffer in self._buffers]
-        for new, old in zip(grown, self._buffers, strict=True):
+        self.capacity = grown(self.capacity, self.slots)
+        larger = [_buffer(buffer, self.capacity) for buffer in self._buffers]
+        for new, old in zip(larger, self._buffers, strict=True):
             new[:, :, :used] = old[:, :, :used]
-        self._buffers = grown
+        self._buffers = larger
 
     def count(self, tokens: int) -> None:
         """Count the next `tokens` tokens as fed: their keys and values are in the buffers already."""
@@ -208,6 +207,14 @@ class PreallocatedCache(Cache):
 def whole_blocks(slots: int) -> int:
     """Slots in the fewest blocks that hold `slots`."""
     return -(-slots // _BLOCK) * _BLOCK
+
+
+def grown(capacity: int, slots: int) -> int:
+    """The capacity after `capacity` for `slots`: half as much again at least, in whole blocks.
+
+    So the copies of a long generation add up to a few times its length.
+    """
+    return whole_blocks(max(slots, capacity * 3 // 2))
 
 
 def _buffer(like: Tensor, capacity: int) -> Tensor:

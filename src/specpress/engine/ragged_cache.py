@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from specpress.engine.cache import PreallocatedCache, PreallocatedLayer, whole_blocks
-
-_BLOCK = 256  # buffers grow by this many slots
+from specpress.engine.cache import PreallocatedCache, PreallocatedLayer, grown, whole_blocks
 
 
 class RaggedLayer(DynamicLayer):
@@ -30,9 +28,9 @@ class RaggedLayer(DynamicLayer):
 
     def reserve(self, width: int) -> None:
         """Make room for `width` slots, all of which the next forward returns."""
-        missing = width - self.buffers[0].shape[2]
-        if missing > 0:
-            pad = (0, 0, 0, missing + _BLOCK)
+        capacity = self.buffers[0].shape[2]
+        if width > capacity:
+            pad = (0, 0, 0, grown(capacity, width) - capacity)
             self.buffers = [torch.nn.functional.pad(buffer, pad) for buffer in self.buffers]
         self.width = width
 

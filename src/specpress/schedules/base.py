@@ -17,7 +17,12 @@ class Schedule:
         self.gamma = gamma
 
     def update(self, iteration: Iteration) -> None:
-        """Learn from a finished round in which tokens were drafted: one without has nothing to teach."""
+        """Learn from a finished round in which tokens were drafted."""
+
+    def learn(self, iteration: Iteration) -> None:
+        """`update`, but for a round in which nothing was drafted: it has nothing to teach."""
+        if iteration.proposed:
+            self.update(iteration)
 
     def stop(self, probability: float) -> bool:
         """Whether to draft no further, given the draft's probability of the token just included."""

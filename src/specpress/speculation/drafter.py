@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from specpress.engine.cached_model import CachedModel
+from specpress.engine.compression_settings import Compression
 from specpress.engine.observation import Observations
 from specpress.laws.law import Law
 from specpress.laws.sampling import Randomness, SamplingParams
@@ -63,8 +64,8 @@ class Drafter:
         """The models this drafter runs, so that the loop can set them up."""
         return ()
 
-    def presses(self) -> Iterable[tuple[nn.Module | None, object]]:
-        """The presses this drafter runs on the prompt, so that the loop can refuse those that cannot run.
+    def compressions(self) -> Iterable[tuple[nn.Module | None, Compression]]:
+        """How this drafter compresses the prompt, so that the loop can refuse what cannot run.
 
         Each comes with the model whose cache it compresses; None is the model that verifies.
         """

@@ -149,10 +149,9 @@ def test_one_forward_verifies_all_rows():
 
 
 def test_growing_past_the_allocated_slots_changes_nothing(monkeypatch):
-    from specpress.engine import cache, ragged_cache
+    from specpress.engine import cache
 
     monkeypatch.setattr(cache, "_BLOCK", 1)
-    monkeypatch.setattr(ragged_cache, "_BLOCK", 2)
     model, tokens = tiny.llama(), tiny.prompt(10, batch=2)
     settings = {"max_new_tokens": 20, "sampling": GREEDY}
     together = generate(model, tokens, drafter=CompressedTarget(knorm(0.9)), **settings)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import huggingface_hub
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from loopback_hub import REVISION, serve
+from waiting import wait_for
 
 from specpress.files.publish import sha256
 from specpress.models.build import random_model
@@ -125,15 +125,6 @@ def kill_in_the_middle(hub, call: str, tmp_path, written: int) -> None:
     finally:
         process.kill()
         process.wait()
-
-
-def wait_for(found, attempts: int = 3000):
-    """What `found` finds, tried every tenth of a second."""
-    for _ in range(attempts):
-        if result := found():
-            return result
-        threading.Event().wait(0.1)
-    raise AssertionError("waited too long")
 
 
 @pytest.mark.parametrize("kind", ["model", "data"])
