@@ -16,6 +16,7 @@ from transformers import GPTNeoXForCausalLM, LlamaForCausalLM
 
 from specpress.engine.attention import grouped_attention
 from specpress.engine.linear import LinearMap
+from specpress.models.quantized import QuantizedLinear
 
 _TABLE_BLOCK = 1024  # positions by which the rotary table grows
 _passes: "weakref.WeakKeyDictionary[nn.Module, tuple[tuple, Tensor, Forward | None]]" = weakref.WeakKeyDictionary()
@@ -26,8 +27,9 @@ def forward_of(model: nn.Module) -> "Forward | None":
 
     A change that autograd does not count (through `.data`) is noticed where it reaches the first row of a weight.
 
-    None for a model that only its own modules can run: another family, training mode, adapters or quantised maps in
-    place of the linear ones, or hooks that expect to see the forward (as where layers lie on several devices).
+    None for a model that only its own modules can run: another family, training mode, adapters or maps that others
+    quantised in place of the linear ones, or hooks that expect to see the forward (as where layers lie on several
+    devices).
     """
     kind = _KINDS.get(type(model))
     if kind is None or model.training or _is_watched(model):
@@ -45,8 +47,8 @@ def _stamp(model: nn.Module) -> tuple:
 
 
 def _is_plain(model: nn.Module) -> bool:
-    """Whether every module is one that transformers builds the family from."""
-    known = ("torch.nn.", "transformers.models.", "transformers.activations")
+    """Whether every module is one that transformers builds the family from, or a linear map in fewer bits."""
+    known = ("torch.nn.", "transformers.models.", "transformers.activations", QuantizedLinear.__module__)
     return all(type(module).__module__.startswith(known) for module in model.modules())
 
 

@@ -8,6 +8,8 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig
 
 from specpress.models.byte_level import byte_tokenizer, gguf_tokenizer
 from specpress.models.families import FAMILIES, family_of
+from specpress.models.gguf_blocks import gguf_blocks
+from specpress.models.quantized import quantize_model
 from specpress.models.quiet import no_progress_bars
 
 
@@ -68,8 +70,10 @@ def random_model(source, *, dtype=torch.bfloat16):
     return model, tokenizer
 
 
-def from_gguf(path, *, dtype=torch.bfloat16):
-    """The model and tokenizer of a GGUF file, dequantised.
+def from_gguf(path, *, dtype=torch.bfloat16, weights=None):
+    """The model and tokenizer of a GGUF file, dequantised; or, with `weights`, held in four or eight bits.
+
+    Codes that the file holds in as many bits are kept as they are (see `specpress.models.gguf_blocks`).
 
     Raises
     ------
@@ -83,6 +87,8 @@ def from_gguf(path, *, dtype=torch.bfloat16):
             path.parent, gguf_file=path.name, dtype=torch.bfloat16 if dtype == "auto" else dtype
         )
     family_of(model.config.model_type)
+    if weights is not None:
+        quantize_model(model, weights, gguf_blocks(path, model, weights))
     return mark_head(model).eval(), tokenizer
 
 

@@ -20,13 +20,14 @@ from transformers import (
 from specpress.hardware.devices import resolve_device
 from specpress.models.build import build_model, mark_head, resolve_dtype
 from specpress.models.families import family_of
+from specpress.models.quantized import quantize_model, require_kernels, with_empty_codes
 from specpress.models.quiet import no_progress_bars
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _HUB_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def load_model(path_or_repo, *, dtype="auto", device="auto"):
+def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
     """Load a Llama or GPT-NeoX causal LM for inference, with its tokenizer.
 
     Parameters
@@ -38,6 +39,9 @@ def load_model(path_or_repo, *, dtype="auto", device="auto"):
         "auto" keeps the dtype the model was stored in.
     device : str or torch.device
         "auto" takes cuda, else mps, else cpu.
+    weights : str, optional
+        "q4" or "q8" holds the linear maps in four or eight bits (see `specpress.models.quantized`), rounded here unless
+        the directory holds them so already. None takes the weights as the directory has them.
 
     Returns
     -------
@@ -52,17 +56,31 @@ def load_model(path_or_repo, *, dtype="auto", device="auto"):
     FileNotFoundError
         If there is no such directory, or it is not a model directory, or without weights as safetensors.
     ValueError
-        If the model belongs to another family, or its weights are not those that config.json speaks of.
+        If the model belongs to another family, its weights are not those that config.json speaks of, or they cannot be
+        held as `weights` says, here or at all.
     """
-    directory = _model_directory(path_or_repo)
-    config = _config(directory)
-    dtype = resolve_dtype(dtype)
-    if getattr(config, "head_token_ids", None) is None:
+    directory, device = _model_directory(path_or_repo), resolve_device(device)
+    config, dtype = _config(directory), resolve_dtype(dtype)
+    held = getattr(config, "weights_format", None)
+    _check_weights(directory, held, weights, device)
+    if held is None and getattr(config, "head_token_ids", None) is None:
         model = mark_head(_pretrained(directory, config, dtype))
     else:
         model = build_model(config, dtype=None if dtype == "auto" else dtype)
+        model = model if held is None else with_empty_codes(model, held)
         model.load_state_dict(load_file(directory / "model.safetensors"))
-    return model.to(resolve_device(device)).eval(), _load_tokenizer(directory)
+    if weights != held and weights is not None:
+        quantize_model(model, weights)
+    return model.to(device).eval(), _load_tokenizer(directory)
+
+
+def _check_weights(directory: Path, held: str | None, wanted: str | None, device) -> None:
+    if held and wanted and held != wanted:
+        raise ValueError(
+            f"{directory} holds its weights in {held}, not {wanted}: leave `weights` out, or prepare it anew"
+        )
+    if held or wanted:
+        require_kernels(wanted or held, device)
 
 
 def _model_directory(path_or_repo) -> Path:

@@ -3,6 +3,7 @@
 from safetensors import SafetensorError
 
 from specpress.files.publish import publish
+from specpress.models.quantized import weight_bytes
 from specpress.models.quiet import no_progress_bars
 from specpress.theory.shapes import shape_of
 
@@ -38,13 +39,16 @@ def save_model(model, tokenizer, directory, manifest):
 def model_size(model) -> dict[str, int]:
     """What a model needs, for estimates of memory and time: see `specpress.theory.shapes.Shape.size`.
 
-    weight_bytes counts every parameter once, tied ones too; kv_bytes_per_token is one token's keys and values over all
-    layers, in the model's dtype.
+    weight_bytes counts every parameter once, tied ones too, and those in fewer bits with their scales;
+    kv_bytes_per_token is one token's keys and values over all layers, in the model's dtype.
     """
-    shape = shape_of(model.config.to_dict())
+    shape, held = shape_of(model.config.to_dict()), weight_bytes(model)
+    in_fewer_bits = getattr(model.config, "weights_format", None) is not None
     return {
-        "weight_bytes": sum(parameter.nbytes for parameter in model.parameters()),
-        "step_weight_bytes": shape.read_parameters * model.dtype.itemsize,
+        "weight_bytes": held,
+        "step_weight_bytes": held - model.get_input_embeddings().weight.nbytes
+        if in_fewer_bits
+        else shape.read_parameters * model.dtype.itemsize,
         "flops_per_token": 2 * shape.read_parameters,
         "kv_bytes_per_token": shape.kv_elements_per_token * model.dtype.itemsize,
         "layers": shape.layers,
