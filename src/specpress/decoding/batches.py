@@ -14,7 +14,7 @@ from specpress.decoding.generation import COMPRESSION, DRAFTING, PREFILL, VERIFI
 from specpress.decoding.inputs import until_end
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
-from specpress.laws.law import Laws, draw
+from specpress.laws.law import Laws
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.schedules.base import Schedule
 from specpress.schedules.iteration import Iteration
@@ -28,7 +28,7 @@ class BatchLoop(Decoding):
 
     Parameters
     ----------
-    prompts : LongTensor (n,) each, of any lengths
+    prompts : LongTensor (n,) each, of any lengths, on the host
     drafter : `Drafter.rows` of the batch
     compression : of each row's cache, on a schedule of its own
     stop_tokens : tokens that end a row
@@ -63,7 +63,7 @@ class BatchLoop(Decoding):
         press, budget = self.compression.press, self.compression.cache_budget
         cached = CachedModel(self.model, max(self.limits))
         self.target, logits = read_rows(cached, self.contexts, press=press, budget=budget, drafter=self.drafter)
-        first = self.contexts[0].new_tensor(draw(Laws(logits, self.sampling), self.randomness))
+        first = Laws(logits, self.sampling, self.target.head_tokens).take(self.randomness)
         self._commit(list(first[:, None]), on_tokens)
         read = watch.part(PREFILL, sum(self.prompt_lengths))
         self.trace.prefill_seconds = read.seconds

@@ -36,7 +36,7 @@ def generate(
     Parameters
     ----------
     model : any transformers Llama or GPT-NeoX causal LM
-    input_ids : LongTensor (batch, prompt_len); with a drafter each row accepts its own tokens
+    input_ids : LongTensor (batch, prompt_len), on any device; with a drafter each row accepts its own tokens
     max_new_tokens : int, never exceeded
     sampling : SamplingParams, shared by draft and target
     drafter : proposes tokens; None decodes autoregressively
@@ -118,10 +118,10 @@ def prepare(
 
 
 def _rows(input_ids: Tensor, padding: Tensor | None) -> list[Tensor]:
-    """The prompts of a batch without their padding, LongTensor (n,) each."""
+    """The prompts of a batch without their padding, LongTensor (n,) each, on the host."""
     if padding is None:
-        return list(input_ids)
-    return [row[mask.bool()] for row, mask in zip(input_ids, padding, strict=True)]
+        return list(input_ids.cpu())
+    return [row[mask.bool()] for row, mask in zip(input_ids.cpu(), padding, strict=True)]
 
 
 def _check(

@@ -18,7 +18,8 @@ PREFILL, COMPRESSION, DRAFTING, VERIFICATION = "prefill", "compression", "drafti
 class Generation:
     """What `generate` returns.
 
-    tokens : LongTensor (batch, new), the new tokens only; rows that ended early repeat their end-of-text token.
+    tokens : LongTensor (batch, new), on the host, the new tokens only; rows that ended early repeat their end-of-text
+        token.
     trace : Trace, per-iteration proposed, accepted, gamma, seconds, cache slots.
     """
 

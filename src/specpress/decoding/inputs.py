@@ -47,7 +47,7 @@ def check_family(model: nn.Module) -> None:
 
 
 def left_padding(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor | None:
-    """The mask as LongTensor (batch, prompt_len), 1 for real tokens, 0 for padding; None where no row is padded.
+    """The mask as LongTensor (batch, prompt_len) on the host, 1 for real tokens, 0 for padding; None without padding.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def left_padding(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor | N
     if attention_mask.shape != input_ids.shape:
         shapes = f"{tuple(input_ids.shape)}, got {tuple(attention_mask.shape)}"
         raise ValueError(f"attention_mask must have the shape of input_ids, {shapes}")
-    mask = (attention_mask != 0).long()
+    mask = (attention_mask != 0).long().cpu()
     if not mask.any(1).all():
         raise ValueError("a prompt of the batch is empty: attention_mask hides a whole row")
     if (mask.diff(dim=1) < 0).any():

@@ -10,7 +10,7 @@ from specpress.decoding.inputs import until_end
 from specpress.engine.cache import PreallocatedCache
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
-from specpress.laws.law import Laws, draw
+from specpress.laws.engines import laws_of
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.schedules.base import Schedule
 from specpress.schedules.iteration import Iteration
@@ -21,6 +21,8 @@ from specpress.speculation.rounds import speculate
 
 class Loop(Decoding):
     """State of one generation. `context` holds prompt and committed tokens; the target's cache lacks the last one.
+
+    The text is on the host, where it is looked at every round; models take from it what they have not read.
 
     Parameters
     ----------
@@ -43,13 +45,13 @@ class Loop(Decoding):
         verification: str,
         padding: Tensor | None = None,
     ):
-        super().__init__(input_ids.device, (model, *(drafter.models() if drafter else ())))
+        super().__init__(model.device, (model, *(drafter.models() if drafter else ())))
         self.model, self.drafter, self.schedule = model, drafter, schedule
         self.sampling, self.verification = sampling, verification
         self.compression, self.stop_tokens, self.padding = compression, stop_tokens, padding
         self.prompt_length = input_ids.shape[1]
         self.limit = self.prompt_length + max_new_tokens
-        self.context = input_ids.new_empty(input_ids.shape[0], self.limit)
+        self.context = torch.empty(input_ids.shape[0], self.limit, dtype=torch.long)
         self.context[:, : self.prompt_length] = input_ids
         self.length = self.prompt_length
         self.randomness = Randomness(sampling.seed)
@@ -125,7 +127,7 @@ class Loop(Decoding):
 
     def _drawn(self, logits: Tensor) -> Tensor:
         """A token of each row, (batch, 1), from its last logits; logits: (batch, n, vocabulary)."""
-        return self.context.new_tensor(draw(Laws(logits[:, -1], self.sampling), self.randomness))[:, None]
+        return laws_of(logits[:, -1], self.sampling, self.target.head_tokens).take(self.randomness)[:, None]
 
     def _commit(self, tokens: Tensor, on_tokens: Callable[[Tensor], None]) -> None:
         """Append tokens, (batch, n), up to the end of text; rows that have ended stay ended."""

@@ -107,6 +107,7 @@ def perplexities(
     """
     _check(model, input_ids, context, settings)
     batch, length = input_ids.shape
+    input_ids = input_ids.to(model.device)
     with decode_attention(model):
         full, readers = _prefilled(model, input_ids[:, :context], length, settings)
         sizes = [{"kv_bytes": reader.cached.cache.nbytes, "slots": reader.cached.cache.slots} for reader in readers]

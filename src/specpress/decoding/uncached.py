@@ -8,18 +8,18 @@ bugs are not: the output law is the target's own, as everywhere here (its two lo
 
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from specpress.decoding.generation import DRAFTING, PREFILL, VERIFICATION, Decoding, Generation, Part, Stopwatch
 from specpress.decoding.inputs import check_prompt, token_set, until_end
 from specpress.engine.cached_model import CachedModel
-from specpress.laws.law import Law, Laws, draw, law_of
-from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.laws.engines import joined, laws_of
+from specpress.laws.law import Law
+from specpress.laws.sampling import Randomness, SamplingParams, probabilities
 from specpress.schedules.iteration import Iteration
-from specpress.speculation.drafter import check_same_vocabulary
-from specpress.speculation.verification import verify
+from specpress.speculation.drafter import Proposal, check_same_vocabulary
+from specpress.speculation.rounds import judge
 
 
 def generate_uncached(
@@ -44,8 +44,8 @@ def generate_uncached(
     drafter_model : causal LM with the target's vocabulary; None decodes autoregressively
     gamma : int, tokens drafted a round
     normalise_prefix : bool
-        Make a law of the logits at every position of the prefix, one after the other, each with a sort of the whole
-        vocabulary, as the original did, though only the last positions' laws are used.
+        Make a law of the logits at every position of the prefix, one after the other, as the original did, though only
+        the last positions' laws are used: where the logits are, with a sort of the whole vocabulary if top_p asks.
     eos_token_id : end-of-text token(s) to stop after; None never stops
 
     Returns
@@ -91,14 +91,14 @@ def prepare_uncached(
     end = input_ids.shape[1] + max_new_tokens
     models = [m for m in (model, drafter_model) if m is not None]
     laws = [_laws_of(m, end, sampling, normalise_prefix) for m in models]
-    return _Uncached(input_ids[0], end, models, laws, gamma, Randomness(sampling.seed), token_set(eos_token_id))
+    return _Uncached(input_ids[0].cpu(), end, models, laws, gamma, Randomness(sampling.seed), token_set(eos_token_id))
 
 
 class _Uncached(Decoding):
     """State of one generation: `text`, and functions that give the target's laws and, if one drafts, the draft's."""
 
     def __init__(self, prompt, end, models, laws, gamma, randomness, stop_tokens):
-        super().__init__(prompt.device, models)
+        super().__init__(models[0].device, models)
         self.text, self._prompt_length, self._end = prompt, len(prompt), end
         self._target_laws, *self._draft_laws = laws
         self._gamma, self._randomness, self._stop = gamma, randomness, stop_tokens
@@ -106,7 +106,7 @@ class _Uncached(Decoding):
     def parts(self, on_tokens: Callable[[Tensor], None] = lambda tokens: None) -> Iterator[Part]:
         """See `Decoding.parts`; a round drafts, then verifies in a forward over all of the text."""
         watch = Stopwatch(self.device)
-        self._commit(self.text.new_tensor(draw(self._target_laws(self.text, 1), self._randomness)), on_tokens)
+        self._commit(self._target_laws(self.text, 1).take(self._randomness), on_tokens)
         read = watch.part(PREFILL, self._prompt_length)
         self.trace.prefill_seconds = read.seconds
         yield read
@@ -116,14 +116,14 @@ class _Uncached(Decoding):
     def _round(self, on_tokens: Callable[[Tensor], None]) -> Iterator[Part]:
         watch, text = Stopwatch(self.device), self.text
         asked = min(self._gamma, self._end - len(text) - 1) if self._draft_laws else 0
-        drafted, drafted_from = text[:0], []
+        proposal = Proposal(text[:0], [])
         if asked:
-            drafted, drafted_from = _draft(self._draft_laws[0], text, asked, self._randomness)
+            proposal = _draft(self._draft_laws[0], text, asked, self._randomness)
             yield watch.part(DRAFTING, asked)
             watch.start()
-        laws = self._target_laws(torch.cat([text, drafted]), asked + 1)
-        accepted, token = verify("token", laws, drafted_from, drafted.tolist(), self._randomness)
-        new = until_end(torch.cat([drafted[:accepted], drafted.new_tensor([token])]), self._stop)
+        laws = self._target_laws(torch.cat([text, proposal.tokens]), asked + 1)
+        accepted, tokens, _ = judge(laws, proposal, self._randomness, "token")
+        new = until_end(tokens, self._stop)
         self._commit(new, on_tokens)
         last = watch.part(VERIFICATION, asked + 1)
         seconds, drafting = watch.total, watch.total - last.seconds
@@ -139,13 +139,13 @@ class _Uncached(Decoding):
         return self.text[None, self._prompt_length :]
 
 
-def _draft(find_laws: Callable, text: Tensor, gamma: int, randomness: Randomness) -> tuple[Tensor, list[Law]]:
+def _draft(find_laws: Callable, text: Tensor, gamma: int, randomness: Randomness) -> Proposal:
     """`gamma` tokens and the laws they were drawn from, each after a forward over everything before it."""
     tokens, laws = text[:0], []
     for _ in range(gamma):
-        law = find_laws(torch.cat([text, tokens]), 1)
-        tokens, laws = torch.cat([tokens, text.new_tensor(draw(law, randomness))]), laws + law[:]
-    return tokens, laws
+        laws.append(find_laws(torch.cat([text, tokens]), 1))
+        tokens = torch.cat([tokens, laws[-1].take(randomness)])
+    return Proposal(tokens, joined(laws))
 
 
 def _laws_of(model: nn.Module, longest: int, sampling: SamplingParams, normalise_prefix: bool) -> Callable:
@@ -155,14 +155,8 @@ def _laws_of(model: nn.Module, longest: int, sampling: SamplingParams, normalise
     def laws(text: Tensor, k: int) -> Sequence[Law]:
         forward.rollback_to(0)
         logits = forward.feed(text[None], keep=len(text) if normalise_prefix else k)[0]
-        if normalise_prefix:
-            return [_sorted_law(row, sampling, forward.head_tokens) for row in logits][-k:]
-        return Laws(logits, sampling, forward.head_tokens)
+        for row in logits[:-k]:
+            probabilities(row, sampling)  # for its cost
+        return laws_of(logits[-k:], sampling, forward.head_tokens)
 
     return laws
-
-
-def _sorted_law(logits: Tensor, sampling: SamplingParams, head: np.ndarray | None) -> Law:
-    """The law of one position, logits (head size,), after a sort of the whole vocabulary, for its cost."""
-    logits.float().sort(descending=True)
-    return law_of(logits, sampling, head)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from specpress.engine.cached_model import CachedModel
-from specpress.laws.law import law_of
+from specpress.laws.engines import joined, laws_of
 from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.schedules.base import never
 from specpress.speculation.drafter import Proposal
 
 
@@ -20,15 +22,15 @@ def draft(
 ) -> Proposal:
     """Sample up to `gamma` tokens after `context`, LongTensor (n,); `stop` ends drafting after an included token.
 
-    The cache takes in what it lacks of the context, and all tokens drafted but the last.
+    The cache takes in what it lacks of the context, and all tokens drafted but the last. On a GPU the steps follow each
+    other without a read on the host, unless there is a `stop` to ask: it is told the probability of every token.
     """
     tokens, laws = [], []
     fed = context[cached.length :]
     while True:
-        law = law_of(cached.feed(fed[None])[0, -1], sampling, cached.head_tokens)
-        token, probability = law.draw(randomness.uniform())
-        tokens.append(token)
+        law = laws_of(cached.feed(fed[None])[0, -1:], sampling, cached.head_tokens)
+        fed, (probability,) = law.draw(randomness)
+        tokens.append(fed)
         laws.append(law)
-        if len(tokens) == gamma or stop(probability):
-            return Proposal(context.new_tensor(tokens), laws)
-        fed = context.new_tensor([token])
+        if len(tokens) == gamma or (stop is not never and stop(float(probability))):
+            return Proposal(torch.cat(tokens), joined(laws))

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
 from specpress.engine.ragged_model import RaggedModel
+from specpress.laws.engines import joined
 from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.schedules.base import never
 from specpress.speculation.drafter import Drafter, Proposal, check_same_vocabulary
 from specpress.speculation.prefill import prefill, read_rows
 from specpress.speculation.rounds import Round, speculate, speculate_rows
@@ -68,15 +70,15 @@ class Cascade(Drafter):
         for _ in range(self.rounds):
             missing = start + gamma - len(context)
             inner = min(self.gamma, missing - 1)
-            proposal = self.drafter.propose(context, inner, _never) if inner else None
+            proposal = self.drafter.propose(context, inner, never) if inner else None
             round_ = speculate(
                 self._cached, self.drafter, context, proposal, self._sampling, self._randomness, verification="token"
             )
             context = torch.cat([context, round_.tokens])
-            laws += round_.laws
+            laws.append(round_.laws)
             if len(context) == start + gamma or _stops(round_, stop):
                 break
-        return Proposal(context[start:], laws)
+        return Proposal(context[start:], joined(laws))
 
     def rollback(self, length: int) -> None:
         """See `Drafter.rollback`."""
@@ -113,7 +115,7 @@ class CascadeRows(Cascade):
     def _inner_round(self, contexts: list[Tensor], ends: list[int], rows: list[int]) -> list[Round]:
         """One round of the intermediate model for `rows`, whose contexts go no further than to their ends."""
         gammas = [min(self.gamma, ends[r] - len(context) - 1) if r in rows else 0 for r, context in enumerate(contexts)]
-        proposals = self.drafter.propose(contexts, gammas, _never)
+        proposals = self.drafter.propose(contexts, gammas, never)
         return speculate_rows(
             self._ragged, self.drafter, contexts, proposals, rows, self._sampling, self._randomness, "token"
         )
@@ -125,10 +127,8 @@ class CascadeRows(Cascade):
             self.drafter.rollback(lengths)
 
 
-def _never(probability: float) -> bool:
-    return False
-
-
 def _stops(round_: Round, stop: Callable[[float], bool]) -> bool:
     """Whether drafting ends after a round: at a token of such a probability under the intermediate model's law."""
+    if stop is never:
+        return False
     return any(stop(law.probability(token)) for law, token in zip(round_.laws, round_.tokens.tolist(), strict=True))

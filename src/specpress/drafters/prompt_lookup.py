@@ -26,7 +26,7 @@ class PromptLookup(Drafter):
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """The up to `gamma` tokens that followed the match; none without a match."""
-        tokens = lookup(context, self.max_ngram, gamma)
+        tokens = lookup(context.cpu(), self.max_ngram, gamma)  # the loop keeps its text on the host
         return Proposal(tokens, [point(token) for token in tokens.tolist()])
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.ragged_model import RaggedModel
-from specpress.laws.law import Law, Laws, draw
+from specpress.laws.law import Law, Laws
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.drafter import Proposal, check_same_vocabulary
 from specpress.speculation.prefill import read_rows
@@ -53,8 +53,8 @@ class ModelRows:
         logits = self._feed_fresh(contexts, open_rows) if open_rows else None
         while open_rows:
             found = Laws(logits[open_rows], self._sampling, self._ragged.head_tokens)
-            tokens = draw(found, self._randomness)
-            sure = [law.probability(token) for law, token in zip(found, tokens, strict=True)]
+            drawn, sure = found.draw(self._randomness)
+            tokens = drawn.tolist()
             for r, token, law in zip(open_rows, tokens, found, strict=True):
                 drafts[r].append(token)
                 laws[r].append(law)

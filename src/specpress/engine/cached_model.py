@@ -36,7 +36,8 @@ class CachedModel:
         self.cache = PreallocatedCache(model.config.num_hidden_layers, capacity)
         self.observations: Observations | None = None
         self.head_tokens = head_tokens(model)
-        self._padding = padding
+        self.device = model.device
+        self._padding = None if padding is None else padding.to(self.device)
 
     @property
     def length(self) -> int:
@@ -44,10 +45,15 @@ class CachedModel:
         return self.cache.seen
 
     def feed(self, tokens: Tensor, keep: int = 1) -> Tensor:
-        """Append tokens, (batch, n); returns the logits after each of the last `keep`, (batch, keep, head size).
+        """Append tokens, (batch, n), from any device; returns the logits after each of the last `keep`.
+
+        Returns
+        -------
+        Tensor (batch, keep, head size).
 
         Positions count real tokens: they go on from what was fed, whatever has been evicted since.
         """
+        tokens = tokens.to(self.device)
         static = getattr(self.model, "static_steps", None)  # see `specpress.engine.graphs`
         if static and self._padding is None and not self.observations and static.fit(self.model, self.cache, tokens):
             return static.feed(self.model, self.cache, tokens)[:, -keep:].clone()

@@ -50,6 +50,7 @@ class RaggedModel:
         -------
         Tensor (batch, n, head size). Those after a row's first counts[r] mean nothing.
         """
+        tokens = tokens.to(self.model.device)
         new, starts = tokens.shape[1], self.cache.positions
         places, width = self.cache.make_room(new, tokens.device)
         mask = slot_mask(places, width, self.model.config, self.model.dtype)

@@ -5,7 +5,7 @@ the CPU, in float64, on the few tokens that can be drawn; only `law_of` sees who
 tested against is `specpress.laws.sampling.probabilities`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from math import nextafter
@@ -28,7 +28,8 @@ _BANDS = tuple(pairwise((2.0, 3e-4, 1e-4, 3e-5, 1e-5, 0.0)))  # of a token's mas
 class Law(NamedTuple):
     """`mass`, float64 (k,), non-negative, on `tokens`, int64 (k,), distinct; zero on all others.
 
-    Need not be normalised to be drawn from.
+    Need not be normalised to be drawn from. `law_of` gives the tokens in the order of the vocabulary, so that a uniform
+    says the same token here and in a law over the whole vocabulary.
     """
 
     tokens: np.ndarray
@@ -62,14 +63,28 @@ class Law(NamedTuple):
         return dense
 
 
+class Head(NamedTuple):
+    """The tokens of an output head over part of the vocabulary, sorted: int64 (head size,), here and on its device."""
+
+    host: np.ndarray
+    device: Tensor
+
+
+class Drawn(NamedTuple):
+    """Tokens drawn from laws, LongTensor (n,), and the mass of each; both where the laws are."""
+
+    tokens: Tensor
+    mass: Sequence[float] | Tensor
+
+
 class Laws(Sequence):
     """The laws of rows of logits, each made when first asked for: behind a rejected token nobody asks.
 
     See `law_of` for the parameters; logits: (n, head size).
     """
 
-    def __init__(self, logits: Tensor, sampling: SamplingParams, head: np.ndarray | None = None):
-        self._logits, self._sampling, self._head = logits, sampling, head
+    def __init__(self, logits: Tensor, sampling: SamplingParams, head: Head | None = None):
+        self._logits, self._sampling, self._head = logits, sampling, None if head is None else head.host
         self._made: dict[int, Law] = {}
 
     def __len__(self) -> int:
@@ -83,6 +98,15 @@ class Laws(Sequence):
             self._made[i] = law_of(self._logits[i], self._sampling, self._head)
         return self._made[i]
 
+    def draw(self, randomness: Randomness) -> "Drawn":
+        """A token from each."""
+        tokens, mass = zip(*(law.draw(randomness.uniform()) for law in self), strict=True)
+        return Drawn(torch.tensor(tokens), mass)
+
+    def take(self, randomness: Randomness) -> Tensor:
+        """A token from each, LongTensor (n,) on the CPU."""
+        return self.draw(randomness).tokens
+
 
 def law_of(logits: Tensor, sampling: SamplingParams, head: np.ndarray | None = None) -> Law:
     """The law tokens are drawn from, after temperature, top-k and top-p in this order, normalised.
@@ -91,8 +115,8 @@ def law_of(logits: Tensor, sampling: SamplingParams, head: np.ndarray | None = N
     ----------
     logits : Tensor (head size,), any floating dtype
     sampling : SamplingParams
-    head : int64 (head size,), the tokens of an output head over part of the vocabulary (see `head_tokens`); None for a
-        head that covers it
+    head : int64 (head size,), ascending, the tokens of an output head over part of the vocabulary (see `head_tokens`);
+        None for a head that covers it
 
     Raises
     ------
@@ -103,20 +127,15 @@ def law_of(logits: Tensor, sampling: SamplingParams, head: np.ndarray | None = N
     return law if head is None else Law(head[law.tokens], law.mass)
 
 
-def head_tokens(model: torch.nn.Module) -> np.ndarray | None:
-    """The tokens that a model's output head covers, int64 (head size,); None: all of them, in order."""
+def head_tokens(model: torch.nn.Module) -> Head | None:
+    """The tokens that a model's output head covers; None: all of them, in order."""
     tokens = getattr(model, "head_token_ids", None)
-    return None if tokens is None else tokens.cpu().numpy()
+    return None if tokens is None else Head(tokens.cpu().numpy(), tokens)
 
 
 def point(token: int) -> Law:
     """All mass on one token."""
     return Law(np.array([token]), _ONE)
-
-
-def draw(laws: Iterable[Law], randomness: Randomness) -> list[int]:
-    """A token from each law."""
-    return [law.draw(randomness.uniform())[0] for law in laws]
 
 
 def _most_likely(logits: Tensor) -> int:
@@ -155,7 +174,7 @@ def _normalised(mass: np.ndarray) -> np.ndarray:
 
 
 def _nucleus(mass: np.ndarray, top_p: float) -> np.ndarray:
-    """The smallest set of most likely places whose mass reaches top_p; of equals, those that come first.
+    """The smallest set of most likely places whose mass reaches top_p, ascending; of equals, those that come first.
 
     Taken in bands of mass, from the top: only the last band has to be sorted.
 
@@ -172,4 +191,6 @@ def _nucleus(mass: np.ndarray, top_p: float) -> np.ndarray:
         reached = total
     order = (-within).argsort(kind="stable")
     missing = (within[order].cumsum(dtype=np.float64) + reached).searchsorted(top_p) + 1
-    return np.concatenate([*whole, band[order[:missing]]])
+    kept = np.concatenate([*whole, band[order[:missing]]])
+    kept.sort()
+    return kept

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_LOOK_AHEAD = 256  # uniforms copied to a device at once: those of some 30 rounds
+
 
 @dataclass(frozen=True)
 class SamplingParams:
@@ -85,11 +87,35 @@ def _keep(law: Tensor, mass: Tensor, tokens: Tensor) -> Tensor:
 
 
 class Randomness:
-    """Seeded uniforms, drawn on the CPU so that a seed gives the same tokens on every device."""
+    """Seeded uniforms in [0, 1), drawn on the CPU so that a seed gives the same tokens on every device.
+
+    There is one sequence of them, whoever asks: `on` looks ahead, and copies many at once.
+    """
 
     def __init__(self, seed: int):
-        self.uniform = random.Random(seed).random  # the next of independent uniforms in [0, 1)
+        self._next = random.Random(seed).random
+        self._ahead: list[float] = []  # drawn, of which the first `_used` have been given out
+        self._used = 0
+        self._copies: dict[torch.device, Tensor] = {}
+
+    def uniform(self) -> float:
+        """The next of independent uniforms."""
+        if self._used == len(self._ahead):
+            return self._next()
+        self._used += 1
+        return self._ahead[self._used - 1]
 
     def uniforms(self, count: int) -> list[float]:
         """The next `count` of them."""
         return [self.uniform() for _ in range(count)]
+
+    def on(self, device: torch.device, count: int) -> Tensor:
+        """The next `count` of them, float64 (count,) on a device; most calls copy nothing."""
+        if self._used + count > len(self._ahead):
+            missing = max(count, _LOOK_AHEAD) - (len(self._ahead) - self._used)
+            self._ahead = [*self._ahead[self._used :], *(self._next() for _ in range(missing))]
+            self._used, self._copies = 0, {}
+        if device not in self._copies:
+            self._copies[device] = torch.tensor(self._ahead, dtype=torch.float64).to(device)
+        self._used += count
+        return self._copies[device][self._used - count : self._used]

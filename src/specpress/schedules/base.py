@@ -10,8 +10,18 @@ def at_least_one(**values: int | None) -> None:
             raise ValueError(f"{name} must be at least 1 token, got {value}")
 
 
+def never(probability: float) -> bool:
+    """A `stop` that never stops drafting; a drafter that is given it need not know the probabilities of its tokens."""
+    return False
+
+
 class Schedule:
-    """Base: a gamma that `update` may change and `stop` may cut short."""
+    """Base: a gamma that `update` may change and `stop` may cut short.
+
+    `stop` : (the draft's probability of the token just included) -> whether to draft no further
+    """
+
+    stop = staticmethod(never)
 
     def __init__(self, gamma: int):
         self.gamma = gamma
@@ -23,10 +33,6 @@ class Schedule:
         """`update`, but for a round in which nothing was drafted: it has nothing to teach."""
         if iteration.proposed:
             self.update(iteration)
-
-    def stop(self, probability: float) -> bool:
-        """Whether to draft no further, given the draft's probability of the token just included."""
-        return False
 
 
 class Constant(Schedule):

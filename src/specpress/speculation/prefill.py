@@ -95,5 +95,5 @@ def read_rows(
     logits = read_observed(cached, tokens, press, drafter, keep=longest - min(lengths) + 1)
     ragged = RaggedModel(cached, [longest - length for length in lengths])
     settle(ragged, press, budget, drafter)
-    last = torch.tensor(lengths, device=tokens.device) - min(lengths)
-    return ragged, logits[torch.arange(len(rows), device=tokens.device), last]
+    last = torch.tensor(lengths, device=logits.device) - min(lengths)
+    return ragged, logits[torch.arange(len(rows), device=logits.device), last]

@@ -12,8 +12,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.ragged_model import RaggedModel
-from specpress.laws.law import Law, Laws, draw
+from specpress.laws.device import DeviceLaws
+from specpress.laws.engines import laws_of
+from specpress.laws.law import Law, Laws
 from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.speculation.device_verification import verify_on_device
 from specpress.speculation.drafter import Drafter, Proposal, RowByRow
 from specpress.speculation.verification import verify
 
@@ -22,8 +25,8 @@ class Round(NamedTuple):
     """What a round yields: `accepted` drafted tokens and one more, and the verifier's law of each."""
 
     accepted: int
-    tokens: Tensor  # LongTensor (accepted + 1,)
-    laws: list[Law]  # the verifier's law of each token
+    tokens: Tensor  # LongTensor (accepted + 1,), on the host
+    laws: Sequence[Law]  # the verifier's law of each token
 
 
 def speculate(
@@ -37,15 +40,17 @@ def speculate(
 ) -> Round:
     """Verify a proposal for `context`, LongTensor (n,), in one forward; without a proposal, decode one token.
 
+    The context is on the host; drafted tokens stay where they were drawn.
+
     Afterwards the caches of verifier and drafter hold nothing but tokens of the context and accepted ones.
     """
     fresh = context[verifier.length :]
     if proposal is None or not len(proposal.tokens):
-        laws = Laws(verifier.feed(fresh[None])[0, -1:], sampling, verifier.head_tokens)
-        return Round(0, context.new_tensor(draw(laws, randomness)), laws[:])
+        laws = laws_of(verifier.feed(fresh[None])[0, -1:], sampling, verifier.head_tokens)
+        return Round(0, laws.take(randomness), laws)
     drafted = proposal.tokens
-    logits = verifier.feed(torch.cat([fresh, drafted])[None], keep=len(drafted) + 1)[0]
-    round_ = _judge(Laws(logits, sampling, verifier.head_tokens), proposal, randomness, verification)
+    logits = verifier.feed(torch.cat([fresh.to(drafted.device), drafted])[None], keep=len(drafted) + 1)[0]
+    round_ = judge(laws_of(logits, sampling, verifier.head_tokens), proposal, randomness, verification)
     standing = len(context) + round_.accepted
     verifier.rollback_to(standing)
     drafter.rollback(standing)
@@ -62,23 +67,32 @@ def speculate_rows(
     randomness: Randomness,
     verification: str,
 ) -> list[Round]:
-    """`speculate` for each of `rows` in one forward; returns their rounds. Other rows' caches stay as they are."""
+    """`speculate` for each of `rows` in one forward; returns their rounds. Other rows' caches stay as they are.
+
+    Laws and tokens are read on the host, row by row, on every device.
+    """
     fed = [context[:0] for context in contexts]
     for r in rows:
-        fed[r] = torch.cat([contexts[r][verifier.lengths[r] :], proposals[r].tokens])
+        fed[r] = torch.cat([contexts[r][verifier.lengths[r] :], proposals[r].tokens.to(contexts[r].device)])
     counts, standing, rounds = [len(tokens) for tokens in fed], [len(context) for context in contexts], []
     logits = verifier.feed(pad_sequence(fed, batch_first=True), counts)
     for r in rows:
         laws = Laws(logits[r, counts[r] - len(proposals[r].tokens) - 1 : counts[r]], sampling, verifier.head_tokens)
-        rounds.append(_judge(laws, proposals[r], randomness, verification))
+        rounds.append(judge(laws, proposals[r], randomness, verification))
         standing[r] += rounds[-1].accepted
     verifier.rollback_to(standing)
     drafter.rollback(standing)
     return rounds
 
 
-def _judge(laws: Laws, proposal: Proposal, randomness: Randomness, verification: str) -> Round:
+def judge(laws: Laws | DeviceLaws, proposal: Proposal, randomness: Randomness, verification: str) -> Round:
     """What stands of a proposal under the verifier's laws of its tokens and of the one after."""
-    drafted = proposal.tokens.tolist()
-    accepted, token = verify(verification, laws, proposal.laws, drafted, randomness)
-    return Round(accepted, proposal.tokens.new_tensor([*drafted[:accepted], token]), laws[: accepted + 1])
+    if not isinstance(laws, DeviceLaws):
+        drafted = proposal.tokens.tolist()
+        accepted, token = verify(verification, laws, proposal.laws, drafted, randomness)
+        tokens = [*drafted[:accepted], token]
+    elif len(proposal.tokens):
+        accepted, tokens = verify_on_device(verification, laws, proposal.laws, proposal.tokens, randomness)
+    else:
+        accepted, tokens = 0, laws.take(randomness)
+    return Round(accepted, torch.as_tensor(tokens), laws[: accepted + 1])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specpress.laws.law import Law, Laws, draw, law_of, point
+from specpress.laws.law import Law, Laws, law_of, point
 from specpress.laws.sampling import Randomness, SamplingParams, probabilities
 
 
@@ -76,10 +76,11 @@ def test_the_mass_of_tokens_in_and_outside_the_support():
 
 
 def test_each_law_gets_a_uniform_of_its_own():
-    assert draw([point(3), point(8)], Randomness(0)) == [3, 8]
-    flat = Law(np.arange(1000), np.full(1000, 1e-3))
-    first, second = draw([flat, flat], Randomness(0))
-    assert first != second
+    laws, randomness = Laws(torch.zeros(2, 1000), SamplingParams()), Randomness(0)
+    tokens, mass = laws.draw(randomness)
+    assert tokens.tolist() == [int(1000 * uniform) for uniform in Randomness(0).uniforms(2)]
+    assert mass == pytest.approx([1e-3, 1e-3])
+    assert laws.take(randomness).tolist() == [int(1000 * uniform) for uniform in Randomness(0).uniforms(4)[2:]]
 
 
 def test_laws_are_a_sequence():

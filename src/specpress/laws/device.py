@@ -1,0 +1,115 @@
+"""Laws over the whole vocabulary, made, drawn from and compared without a read on the host.
+
+The same laws as `specpress.laws.law`, which are their oracle: the same arithmetic in the same order of the vocabulary,
+so that a uniform says the same token there and here, unless it falls within some 1e-12 of where two tokens meet (sums
+of float64 in another order). What the host would refuse, logits that are no numbers, is carried along in `sound` and
+refused where something is read anyway.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from specpress.laws.law import NO_NUMBERS, Drawn, Head, Law
+from specpress.laws.sampling import Randomness, SamplingParams
+
+
+class DeviceLaws(Sequence):
+    """The laws of rows of logits, (n, head size): `mass`, float64 (n, vocabulary or less), each row sums to one.
+
+    `sound` : BoolTensor (n,), false where the logits left no law
+    """
+
+    def __init__(self, logits: Tensor, sampling: SamplingParams, head: Head | None = None):
+        mass, self.sound = _laws(logits, sampling)
+        self.mass = mass if head is None else _spread(mass, head)
+
+    @classmethod
+    def of(cls, mass: Tensor, sound: Tensor | None = None) -> "DeviceLaws":
+        """Laws that are made already."""
+        laws = cls.__new__(cls)
+        laws.mass = mass
+        laws.sound = torch.ones(len(mass), dtype=torch.bool, device=mass.device) if sound is None else sound
+        return laws
+
+    @classmethod
+    def gathered(cls, laws: Sequence[Law], width: int, device: torch.device) -> "DeviceLaws":
+        """Laws of the host, n of them over `width` tokens, on a device."""
+        if isinstance(laws, cls):
+            return cls.of(widened(laws.mass, width), laws.sound)
+        rows = [i for i, law in enumerate(laws) for _ in law.tokens]
+        tokens = [token for law in laws for token in law.tokens.tolist()]
+        mass = torch.zeros(len(laws), width, dtype=torch.float64)
+        mass[rows, tokens] = torch.tensor([m for law in laws for m in law.mass.tolist()], dtype=torch.float64)
+        return cls.of(mass.to(device))
+
+    def __len__(self) -> int:
+        return len(self.mass)
+
+    def __getitem__(self, index: int | slice) -> "Law | DeviceLaws":
+        """A slice stays on the device; a single law is read back."""
+        if isinstance(index, slice):
+            return DeviceLaws.of(self.mass[index], self.sound[index])
+        dense = self.mass[range(len(self))[index]].cpu().numpy()
+        tokens = dense.nonzero()[0]
+        if not len(tokens) or not self.sound[index]:
+            raise ValueError(NO_NUMBERS)
+        return Law(tokens, dense[tokens])
+
+    def draw(self, randomness: Randomness) -> Drawn:
+        """A token from each."""
+        tokens = drawn(self.mass, randomness.on(self.mass.device, len(self)))
+        return Drawn(tokens, self.mass.gather(1, tokens[:, None])[:, 0])
+
+    def take(self, randomness: Randomness) -> Tensor:
+        """A token from each, LongTensor (n,) on the CPU."""
+        tokens = torch.where(self.sound, self.draw(randomness).tokens, -1).cpu()
+        if int(tokens.min()) < 0:
+            raise ValueError(NO_NUMBERS)
+        return tokens
+
+
+def drawn(mass: Tensor, uniforms: Tensor) -> Tensor:
+    """The token of each row where its cumulative law passes the row's uniform in [0, 1), LongTensor (n,).
+
+    mass : float64 (n, vocabulary), non-negative, need not be normalised
+    """
+    cumulative = mass.cumsum(-1)
+    total = cumulative[:, -1:]
+    level = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, level, right=True)[:, 0].clamp_(max=mass.shape[1] - 1)
+
+
+def widened(mass: Tensor, width: int) -> Tensor:
+    """Laws over `width` tokens at least; those that are new have no mass."""
+    return F.pad(mass, (0, width - mass.shape[1])) if mass.shape[1] < width else mass
+
+
+def _spread(mass: Tensor, head: Head) -> Tensor:
+    """Laws over the tokens of a head as laws over the vocabulary, as far as its last token."""
+    return mass.new_zeros(len(mass), int(head.host[-1]) + 1).index_copy_(1, head.device, mass)
+
+
+def _laws(logits: Tensor, sampling: SamplingParams) -> tuple[Tensor, Tensor]:
+    """See `specpress.laws.sampling.probabilities`; and whether each row is a law."""
+    if sampling.greedy:
+        best = logits.float().argmax(-1, keepdim=True)
+        laws = torch.zeros(logits.shape, dtype=torch.float64, device=logits.device).scatter_(-1, best, 1.0)
+        return laws, torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+    laws = torch.softmax(logits.float() / sampling.temperature, -1)
+    if 0 < sampling.top_k < laws.shape[-1]:
+        mass, tokens = laws.topk(sampling.top_k, -1)
+        laws = _normalised(torch.zeros_like(laws, dtype=torch.float64).scatter_(-1, tokens, mass.double()))[0]
+    if sampling.top_p < 1:
+        mass, tokens = laws.sort(dim=-1, descending=True, stable=True)
+        before = F.pad(mass.cumsum(-1, dtype=torch.float64)[:, :-1], (1, 0))
+        laws = torch.zeros_like(laws).scatter_(-1, tokens, mass * (before < sampling.top_p))
+    return _normalised(laws.double())
+
+
+def _normalised(mass: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows that sum to one, and which of them had a sum."""
+    total = mass.sum(-1, keepdim=True)
+    return mass / total, total[:, 0] > 0

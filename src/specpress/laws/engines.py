@@ -1,0 +1,31 @@
+"""Which laws rows of logits get: on their supports on the host, or over the vocabulary where the logits are.
+
+A CPU makes a law of some dozens of tokens faster than one of a vocabulary, and reads it for nothing; on a GPU a read
+waits for all that was asked of it. Both kinds are sequences of laws with `draw` and `take`, and verification knows both
+(`specpress.speculation.rounds`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from specpress.laws.device import DeviceLaws
+from specpress.laws.law import Head, Law, Laws
+from specpress.laws.sampling import SamplingParams
+
+ENGINES: dict[str, type] = {"cuda": DeviceLaws}  # by the kind of device; all others have theirs on the host
+
+
+def laws_of(logits: Tensor, sampling: SamplingParams, head: Head | None = None) -> Laws | DeviceLaws:
+    """The laws of rows of logits, (n, head size); see `specpress.laws.law.law_of`."""
+    return ENGINES.get(logits.device.type, Laws)(logits, sampling, head)
+
+
+def joined(parts: Sequence[Sequence[Law]]) -> Sequence[Law]:
+    """Several runs of laws as one, where they are if they are of one kind."""
+    if parts and all(isinstance(part, DeviceLaws) for part in parts):
+        width = max(part.mass.shape[1] for part in parts)
+        laws = [DeviceLaws.gathered(part, width, part.mass.device) for part in parts]
+        return DeviceLaws.of(torch.cat([part.mass for part in laws]), torch.cat([part.sound for part in laws]))
+    return [law for part in parts for law in part]

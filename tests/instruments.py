@@ -1,0 +1,20 @@
+"""Instruments that see what a computation asks of the host, and which devices it mixes, without a GPU."""
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_READS = ("aten._local_scalar_dense", "aten.item", "aten.nonzero", "aten.masked_select", "aten.unique", "aten.equal")
+
+
+class NoHostReads(TorchDispatchMode):
+    """Inside the block whatever would wait for a GPU fails: reading a value, or a size that depends on values."""
+
+    def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
+        name = str(kernel)
+        if name.startswith(_READS):
+            raise AssertionError(f"{name} is read on the host")
+        if name.startswith(("aten.index.Tensor", "aten.index_put")) and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        ):
+            raise AssertionError(f"{name} by a mask is read on the host")
+        return kernel(*args, **(kwargs or {}))

@@ -1,0 +1,88 @@
+"""The rules on the device against those on the host: the same uniforms, the same outcome; nothing read but the end."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from instruments import NoHostReads
+
+from specpress.laws.device import DeviceLaws
+from specpress.laws.law import Head, Laws, point
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.speculation import device_verification
+from specpress.speculation.device_verification import verify_on_device
+from specpress.speculation.verification import verify
+
+V = 40
+
+
+def rows(count, seed, scale=1.0, vocabulary=V):
+    return scale * torch.randn(count, vocabulary, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("method", ["token", "block"])
+@given(
+    gamma=st.sampled_from([1, 2, 5]),
+    closeness=st.sampled_from([0.0, 0.3, 3.0]),  # of the draft to the target: 0 is the same law
+    temperature=st.sampled_from([0.0, 0.85]),
+    top_k=st.sampled_from([0, 6]),
+    top_p=st.sampled_from([1.0, 0.9, 0.4]),
+    part=st.booleans(),  # a draft whose head covers part of the vocabulary
+    seed=st.integers(0, 9999),
+)
+@settings(max_examples=150)
+def test_outcomes_are_the_hosts(method, gamma, closeness, temperature, top_k, top_p, part, seed):
+    sampling = SamplingParams(temperature, top_k, top_p)
+    target = rows(gamma + 1, seed)
+    draft = target[:gamma] + closeness * rows(gamma, seed + 1)
+    head = None
+    if part:
+        tokens = torch.arange(0, V, 2)
+        draft, head = draft[:, tokens], Head(tokens.numpy(), tokens)
+    theirs, ours = Randomness(seed), Randomness(seed)
+    drafted = Laws(draft, sampling, head).take(theirs)
+    assert torch.equal(DeviceLaws(draft, sampling, head).draw(ours).tokens, drafted)
+    expected = verify(method, Laws(target, sampling), Laws(draft, sampling, head), drafted.tolist(), theirs)
+    accepted, tokens = verify_on_device(
+        method, DeviceLaws(target, sampling), DeviceLaws(draft, sampling, head), drafted, ours
+    )
+    assert (accepted, tokens) == (expected.accepted, [*drafted[: expected.accepted].tolist(), expected.token])
+    assert ours.uniform() == theirs.uniform()  # as many were used
+
+
+@pytest.mark.parametrize("method", ["token", "block"])
+def test_a_looked_up_proposal_has_laws_on_the_host(method):
+    sampling, outcomes = SamplingParams(), set()
+    for seed in range(60):
+        target = rows(4, seed, scale=2.5)
+        drafted = target.argmax(-1)[:3].tolist()
+        laws = [point(token) for token in drafted]
+        expected = verify(method, Laws(target, sampling), laws, drafted, Randomness(seed))
+        found = verify_on_device(
+            method, DeviceLaws(target, sampling), laws, torch.tensor(drafted), Randomness(seed)
+        )
+        assert found == (expected.accepted, [*drafted[: expected.accepted], expected.token])
+        outcomes.add(expected.accepted)
+    assert len(outcomes) > 2
+
+
+@pytest.mark.parametrize("method", ["token", "block"])
+def test_one_copy_comes_back_and_it_is_the_last_thing(method):
+    sampling, randomness = SamplingParams(top_p=0.9), Randomness(0)
+    target, draft = DeviceLaws(rows(5, 0), sampling), DeviceLaws(rows(4, 1), sampling)
+    drafted = draft.draw(randomness).tokens
+    with NoHostReads():  # `tolist` of a tensor is no kernel: everything before it is seen
+        verify_on_device(method, target, draft, drafted, randomness)
+
+
+@pytest.mark.parametrize("where", ["target", "draft"])
+def test_laws_that_are_none_are_refused(where):
+    broken = {"target": rows(3, 0), "draft": rows(2, 1)}
+    broken[where][1, 3] = float("nan")
+    target, draft = (DeviceLaws(broken[name], SamplingParams()) for name in ("target", "draft"))
+    with pytest.raises(ValueError, match="logits are infinite or no numbers"):
+        verify_on_device("token", target, draft, torch.tensor([1, 2]), Randomness(0))
+
+
+def test_every_rule_of_a_path_is_there():
+    assert set(device_verification._RULES) == {"token", "block"}
