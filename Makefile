@@ -19,7 +19,7 @@ $(if $(STUDY),$(if $(wildcard $(STUDY)),,$(error there is no file $(STUDY): STUD
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
 
-.PHONY: help setup programs paper plan test test-slow test-slurm bench lint dag report archive paper-from licences clean lock
+.PHONY: help setup programs paper plan test test-slow test-slurm bench gpu-check lint dag report archive paper-from licences clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
@@ -61,6 +61,9 @@ test-slurm: setup  ## Run a study on a real SLURM of one node, or say why that c
 
 bench: setup  ## Time the engine beside transformers (after make paper): results/benchmarks/engine.json
 	$(BIN)/python benchmarks/engine.py
+
+gpu-check: setup  ## Check the library on this machine's GPU, six minutes: results/benchmarks/gpu_check.json
+	$(BIN)/python benchmarks/gpu_check.py
 
 lint: setup  ## Check the style of Python and Snakemake code, and that no wing imports one above it
 	$(BIN)/ruff check

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from specpress.hardware.devices import exact_kernels
+
 ATTENTION = "specpress"
 
 # Up to this many slots (summed over the batch) torch's fused kernel is the faster of the two on a CPU.
@@ -51,7 +53,7 @@ def grouped_attention(
         return output.transpose(1, 2).contiguous(), None
     if attention_mask is not None and attention_mask.shape[3] != key.shape[2]:
         attention_mask = _of_length(attention_mask, queries, key.shape[2])
-    if attention_mask is not None and attention_mask.shape[2] == queries:
+    if attention_mask is not None and groups > 1 and attention_mask.shape[2] == queries:
         attention_mask = attention_mask.repeat(1, 1, groups, 1)
     if getattr(key, "hidden", None) is not None:
         attention_mask = _hiding(key.hidden, key, attention_mask)
@@ -138,10 +140,12 @@ def slot_mask(places: Tensor, slots: int, config, dtype: torch.dtype, real: Tens
     hidden = slot > own
     if real is not None:
         hidden = hidden | (real[:, None, None, :slots] == 0) & (slot != own)
-    mask = torch.zeros(hidden.shape, dtype=dtype, device=places.device)
     heads = config.num_attention_heads
     groups = heads // (getattr(config, "num_key_value_heads", None) or heads)
-    return mask.masked_fill_(hidden, torch.finfo(dtype).min).repeat(1, 1, groups, 1)
+    batch, _, queries, _ = hidden.shape
+    # Rows that start at multiples of 16 numbers: CUDA's kernels would copy others into such rows, in every layer.
+    mask = torch.zeros(batch, groups, queries, -(-slots // 16) * 16, dtype=dtype, device=places.device)[..., :slots]
+    return mask.masked_fill_(hidden, torch.finfo(dtype).min).flatten(1, 2)[:, None]
 
 
 AttentionInterface.register(ATTENTION, grouped_attention)
@@ -150,12 +154,13 @@ AttentionMaskInterface.register(ATTENTION, grouped_mask)
 
 @contextmanager
 def decode_attention(*models: nn.Module, implementation: str = ATTENTION):
-    """Run `models` with grouped (or another) attention inside the block, and as they were afterwards."""
+    """Run `models` with grouped (or another) attention, in exact kernels, inside the block; afterwards as they were."""
     before = [model.config._attn_implementation for model in models]
     try:
         for model in models:
             model.set_attn_implementation(implementation)
-        yield
+        with exact_kernels():
+            yield
     finally:
         for model, implementation in zip(models, before, strict=True):
             model.set_attn_implementation(implementation)

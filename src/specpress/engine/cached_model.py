@@ -11,6 +11,7 @@ from specpress.engine.attention import ATTENTION, grouped_mask
 from specpress.engine.cache import PreallocatedCache
 from specpress.engine.compression import compress
 from specpress.engine.forward import Forward, forward_of
+from specpress.engine.graphs import spare_slots, steps_of
 from specpress.engine.observation import Observations, observed_attention
 from specpress.laws.law import head_tokens
 
@@ -33,7 +34,7 @@ class CachedModel:
     def __init__(self, model: nn.Module, capacity: int, padding: Tensor | None = None):
         self.model = model
         self.forward = forward_of(model)  # None: only the model's own modules can run it
-        self.cache = PreallocatedCache(model.config.num_hidden_layers, capacity)
+        self.cache = PreallocatedCache(model.config.num_hidden_layers, capacity + spare_slots(model))
         self.observations: Observations | None = None
         self.head_tokens = head_tokens(model)
         self.device = model.device
@@ -54,9 +55,9 @@ class CachedModel:
         Positions count real tokens: they go on from what was fed, whatever has been evicted since.
         """
         tokens = tokens.to(self.device)
-        static = getattr(self.model, "static_steps", None)  # see `specpress.engine.graphs`
-        if static and self._padding is None and not self.observations and static.fit(self.model, self.cache, tokens):
-            return static.feed(self.model, self.cache, tokens)[:, -keep:].clone()
+        static, here = steps_of(self.model), (self.model, self.forward, self.cache, tokens)
+        if static and self._padding is None and not self.observations and static.fit(*here):
+            return static.feed(*here)[:, -keep:].clone()
         positions, mask = self._positions(tokens)
         new, slots = tokens.shape[1], self.cache.get_seq_length()
         if self.model.config._attn_implementation == ATTENTION:

@@ -1,16 +1,21 @@
 """Decoding steps at fixed shapes, so that CUDA can record one as a graph and replay it without launching its kernels.
 
 A graph reads and writes fixed addresses. What changes from step to step therefore comes from inputs that stay in place:
-the tokens, their positions, and the slots that their keys and values go to. A step attends to a bucket of slots, a
-multiple of 256, of buffers that stay in place too; a mask made from the slots hides those not in use.
+the tokens, their positions, and the slots that their keys and values go to. A step attends to a bucket of slots of
+buffers that stay in place too; a mask made from the slots hides those not in use. Tokens are padded to one of a few
+sizes: what padding leaves in the slots behind them is written over before anything sees it.
 
-Prefills, left padding, observed forwards, layers whose slots are hidden or differ in number, and full buffers take the
-ordinary, eager way. None of this has run on a GPU; the tests put other recordings in the place of a CUDA graph.
+An arena is a set of such buffers. For measuring, every step that it will ever be asked for is captured when the first
+one is, so that after a warm-up none is captured while a clock runs; `captures` counts them.
+
+Prefills, left padding, observed forwards, layers whose slots are hidden or differ in number, models that only their own
+modules can run, and more than `MAX_QUERIES` tokens take the ordinary, eager way. The tests put other recordings in the
+place of a CUDA graph.
 """
 
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache as once
 from typing import NamedTuple
 
@@ -20,9 +25,10 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from specpress.engine.attention import ATTENTION, slot_mask
 from specpress.engine.cache import PreallocatedCache, whole_blocks
-from specpress.engine.forward import follows_length
+from specpress.engine.forward import Forward, follows_length
 
-MAX_QUERIES = 17  # tokens of a step: a verification of 16 drafted ones
+SIZES = (1, 2, 5, 9, 17)  # tokens of a step, after padding: a verification of gamma drafted ones feeds gamma + 1
+MAX_QUERIES = SIZES[-1]
 _WARM_UP = 3  # steps before a capture, in which libraries choose kernels and allocate
 
 # Turns a step into its replay. Both compute the logits from inputs that stay where they are; the logits of a replay are
@@ -30,22 +36,52 @@ _WARM_UP = 3  # steps before a capture, in which libraries choose kernels and al
 Capture = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 
 
-def use_graphs(model: nn.Module) -> bool:
+def use_graphs(model: nn.Module, *, ahead: bool = False) -> bool:
     """Run the decoding steps of `model` as CUDA graphs from now on; returns whether they do.
 
-    Where they cannot, decoding stays eager; a warning says so, once a process.
+    On a GPU this is how a model decodes unless it is told otherwise. Where graphs cannot be, decoding stays eager; a
+    warning says so, once a process.
+
+    ahead : capture every step of a cache when the first one is asked for, so that no later one waits for a capture, as
+        measuring needs it: seconds for a large model. By default each is captured when it is first met.
     """
     why = _why_eager(model)
     if why is None:
-        model.static_steps = StaticSteps(CudaGraphs(model.device))
+        model.static_steps = StaticSteps(CudaGraphs(model.device), ahead=ahead)
     else:
+        use_eager(model)
         _say(why)
     return why is None
 
 
+def use_eager(model: nn.Module) -> None:
+    """Launch the kernels of decoding steps one by one from now on, and give back what graphs took."""
+    model.static_steps = None
+
+
+def steps_of(model: nn.Module) -> "StaticSteps | None":
+    """The steps of a model at fixed shapes; None where it decodes eagerly. A GPU gets graphs, if nobody has chosen."""
+    if not hasattr(model, "static_steps"):
+        if model.device.type == "cuda":
+            use_graphs(model)
+        else:
+            use_eager(model)
+    return model.static_steps
+
+
 def has_graphs(model: nn.Module) -> bool:
-    """Whether `use_graphs` has switched the decoding steps of `model` over."""
-    return getattr(model, "static_steps", None) is not None
+    """Whether the decoding steps of `model` run as graphs."""
+    return steps_of(model) is not None
+
+
+def captures(models: Iterable[nn.Module]) -> int:
+    """Steps captured so far: a timed run in which this number grows has waited for captures."""
+    return sum(model.static_steps.captured for model in models if has_graphs(model))
+
+
+def spare_slots(model: nn.Module) -> int:
+    """Slots beside those of its tokens that a cache of `model` needs, for the padding of its last steps."""
+    return MAX_QUERIES if has_graphs(model) else 0
 
 
 def _why_eager(model: nn.Module) -> str | None:
@@ -88,7 +124,7 @@ class CudaGraphs:
 
 
 class Key(NamedTuple):
-    """The shape of a step, beside that of the buffers: its tokens, and the slots it attends to."""
+    """The shape of a step, beside that of the buffers: its tokens, padding included, and the slots it attends to."""
 
     queries: int
     bucket: int
@@ -96,9 +132,19 @@ class Key(NamedTuple):
 
 def key_of(queries: int, slots: int, capacity: int) -> Key | None:
     """The shape of feeding `queries` tokens to `slots` used slots of `capacity`; None where only the eager way goes."""
-    if not slots or queries > MAX_QUERIES or slots + queries > capacity:
+    size = next((size for size in SIZES if size >= queries), None)
+    if not slots or size is None or slots + size > capacity:
         return None
-    return Key(queries, whole_blocks(slots + queries))
+    return Key(size, next(bucket for bucket in buckets(capacity) if bucket >= slots + size))
+
+
+def buckets(capacity: int) -> Iterator[int]:
+    """The numbers of slots that steps attend to: whole blocks, at most an eighth more than are in use beyond 2048."""
+    bucket = 0
+    while bucket < capacity:
+        step = max(whole_blocks(1), 1 << max(0, bucket.bit_length() - 4))
+        bucket = min(bucket + step, capacity)
+        yield bucket
 
 
 class StaticLayer(DynamicLayer):
@@ -122,30 +168,35 @@ class StaticLayer(DynamicLayer):
 
 
 class Step:
-    """One forward at a fixed shape on the buffers of an arena, captured when it is first called."""
+    """One forward at a fixed shape on the buffers of an arena, captured when it is made."""
 
-    def __init__(self, model: nn.Module, buffers: list[list[Tensor]], key: Key, capture: Capture):
+    def __init__(self, forward: Forward, config, buffers: list[list[Tensor]], key: Key, capture: Capture):
         whole = {"dtype": torch.long, "device": buffers[0][0].device}
         self.tokens = torch.zeros(len(buffers[0][0]), key.queries, **whole)
-        self.positions = torch.zeros(1, key.queries, **whole)
-        self.slots = torch.zeros(key.queries, **whole)
-        self._model, self._key, self._capture = model, key, capture
+        self.positions = torch.arange(key.queries, **whole)[None]
+        self.slots = torch.arange(key.queries, **whole)
+        self._forward, self._config, self._key = forward, config, key
+        self._dtype = buffers[0][0].dtype
         self._cache = Cache(layers=[StaticLayer(layer, self.slots, key.bucket) for layer in buffers])
-        self._replay: Callable[[], Tensor] | None = None
+        self._replay = capture(self._run)
 
     def __call__(self, tokens: Tensor, position: int, slot: int) -> Tensor:
-        """Logits, (batch, queries, head size), of tokens from `position` on whose keys and values go from `slot` on."""
-        self.tokens.copy_(tokens)
+        """Logits, (batch, n, head size), of n tokens from `position` on whose keys and values go from `slot` on."""
+        new = tokens.shape[1]
+        self.tokens[:, :new].copy_(tokens)
         torch.arange(position, position + self._key.queries, out=self.positions[0])
         torch.arange(slot, slot + self._key.queries, out=self.slots)
-        if self._replay is None:
-            self._replay = self._capture(self._run)
-        return self._replay()
+        return self._replay()[:, :new]
 
     def _run(self) -> Tensor:
-        mask = slot_mask(self.slots[None], self._key.bucket, self._model.config, self._model.dtype)
-        inputs = {"attention_mask": mask, "position_ids": self.positions, "past_key_values": self._cache}
-        return self._model(self.tokens, **inputs, use_cache=True).logits
+        mask = slot_mask(self.slots[None], self._key.bucket, self._config, self._dtype)
+        end = longest(self._config)
+        return self._forward(self.tokens, self.positions, end, mask, self._cache, keep=self._key.queries)
+
+
+def longest(config) -> int:
+    """One past the last position that a step of a model can have, padding included."""
+    return config.max_position_embeddings + MAX_QUERIES
 
 
 class _Lent(list):
@@ -160,12 +211,13 @@ class Arena:
 
     def __init__(self, cache: PreallocatedCache):
         self.buffers = [list(layer._buffers) for layer in cache.layers]
-        self.shape = self.buffers[0][0].shape
+        self.batch, _, self.capacity, _ = self.buffers[0][0].shape
         self.steps: dict[Key, Step] = {}
+        self._lent = []
         for layer in cache.layers:
             for buffer in layer._buffers:
                 buffer[:, :, layer.slots :] = 0  # hidden by the mask, but must be finite
-        self._lend(cache)
+        self.lend(cache)
 
     @property
     def free(self) -> bool:
@@ -176,31 +228,45 @@ class Arena:
         """The cache's keys and values are in these buffers."""
         return all(lent() is layer._buffers for lent, layer in zip(self._lent, cache.layers, strict=True))
 
+    def room_for(self, cache: PreallocatedCache) -> bool:
+        """Whether the cache could move here."""
+        first = cache.layers[0]
+        return self.free and self.batch == first._buffers[0].shape[0] and self.capacity >= first.capacity
+
     def take_in(self, cache: PreallocatedCache) -> None:
         """Copy the cache's keys and values here; from now on it uses these buffers."""
         for buffers, layer in zip(self.buffers, cache.layers, strict=True):
             for mine, theirs in zip(buffers, layer._buffers, strict=True):
                 mine[:, :, : layer.slots] = theirs[:, :, : layer.slots]
-        self._lend(cache)
+        self.lend(cache)
 
-    def _lend(self, cache: PreallocatedCache) -> None:
+    def lend(self, cache: PreallocatedCache) -> None:
+        """The cache uses these buffers from now on, its slots in them."""
         for buffers, layer in zip(self.buffers, cache.layers, strict=True):
-            layer._buffers = _Lent(buffers)
+            layer._buffers, layer.capacity = _Lent(buffers), self.capacity
         self._lent = [weakref.ref(layer._buffers) for layer in cache.layers]
 
 
 class StaticSteps:
-    """The steps of one model. Arenas outlive the caches they are lent to, and with them the steps captured on them."""
+    """The steps of one model. Arenas outlive the caches they are lent to, and with them the steps captured on them.
 
-    def __init__(self, capture: Capture):
-        self._capture = capture
+    ahead : see `use_graphs`
+    `captured` : steps captured so far
+    """
+
+    def __init__(self, capture: Capture, *, ahead: bool = False):
+        self._capture, self._ahead = capture, ahead
+        self._forward: Forward | None = None  # whose weights the steps read
         self.arenas: list[Arena] = []
+        self.captured = 0
 
-    def fit(self, model: nn.Module, cache: PreallocatedCache, tokens: Tensor) -> bool:
+    def fit(self, model: nn.Module, forward: Forward | None, cache: PreallocatedCache, tokens: Tensor) -> bool:
         """Whether feeding tokens, (batch, n), to the cache is a step at a fixed shape."""
         first = cache.layers[0]
         return (
-            key_of(tokens.shape[1], first.slots, first.capacity) is not None
+            forward is not None
+            and key_of(tokens.shape[1], first.slots, first.capacity) is not None
+            and cache.position + MAX_QUERIES <= longest(model.config)
             and model.config._attn_implementation == ATTENTION
             and all(
                 layer.hidden is None and (layer.slots, layer.capacity) == (first.slots, first.capacity)
@@ -209,30 +275,49 @@ class StaticSteps:
         )
 
     @torch.inference_mode()
-    def feed(self, model: nn.Module, cache: PreallocatedCache, tokens: Tensor) -> Tensor:
+    def feed(self, model: nn.Module, forward: Forward, cache: PreallocatedCache, tokens: Tensor) -> Tensor:
         """Append tokens that `fit`; returns the logits after each, (batch, n, head size), until the next step."""
-        first, queries = cache.layers[0], tokens.shape[1]
-        arena, key = self._arena(cache), key_of(queries, first.slots, first.capacity)
+        if forward is not self._forward:  # other weights than those the steps read
+            self._forward, self.arenas = forward, []
+        first, new = cache.layers[0], tokens.shape[1]
+        arena = self._arena(cache)
+        key = key_of(new, first.slots, first.capacity)
         if key not in arena.steps:
-            arena.steps[key] = Step(model, arena.buffers, key, self._capture)
+            self._make(arena, model.config, key)
         logits = arena.steps[key](tokens, cache.position, first.slots)
         for layer in cache.layers:
-            layer.count(queries)
+            layer.count(new)
         return logits
 
-    def _arena(self, cache: PreallocatedCache) -> Arena:
-        """The arena that holds the cache, after moving it to a free one, or making one of it, if none does.
+    def _make(self, arena: Arena, config, key: Key) -> None:
+        """Capture a step; ahead of time also those of every size on as many slots and more, which may follow.
 
-        Free ones of another batch size are given up: they can take more memory than there is.
+        A captured step has run: into the first slots of the buffers, whose keys and values are put back.
+        """
+        follow = [Key(size, b) for b in buckets(arena.capacity) if b >= key.bucket for size in SIZES if size <= b]
+        kept = [[buffer[:, :, :MAX_QUERIES].clone() for buffer in layer] for layer in arena.buffers]
+        for each in follow if self._ahead else [key]:
+            if each not in arena.steps:
+                arena.steps[each] = Step(self._forward, config, arena.buffers, each, self._capture)
+                self.captured += 1
+        for layer, saved in zip(arena.buffers, kept, strict=True):
+            for buffer, first in zip(layer, saved, strict=True):
+                buffer[:, :, :MAX_QUERIES] = first
+
+    def _arena(self, cache: PreallocatedCache) -> Arena:
+        """The arena that holds the cache, after moving it to the smallest free one with room, or making one of it.
+
+        Free ones of another batch size are given up then: they can take more memory than there is.
         """
         for arena in self.arenas:
             if arena.holds(cache):
                 return arena
-        shape = cache.layers[0]._buffers[0].shape
-        for arena in self.arenas:
-            if arena.free and arena.shape == shape:
-                arena.take_in(cache)
-                return arena
-        self.arenas = [arena for arena in self.arenas if not arena.free or arena.shape[0] == shape[0]]
+        roomy = [arena for arena in self.arenas if arena.room_for(cache)]
+        if roomy:
+            arena = min(roomy, key=lambda arena: arena.capacity)
+            arena.take_in(cache)
+            return arena
+        batch = cache.layers[0]._buffers[0].shape[0]
+        self.arenas = [arena for arena in self.arenas if not arena.free or arena.batch == batch]
         self.arenas.append(Arena(cache))
         return self.arenas[-1]

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -89,17 +91,64 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def settings() -> dict:
-    """What decides whether two runs on one device give the same numbers, as a metrics file records it.
+@contextmanager
+def exact_kernels():
+    """Inside the block CUDA computes in kernels whose rounding and cost do not depend on how many rows there are.
 
-    Decoding is eager unless an experiment says otherwise: `cuda_graphs` is its to set.
+    Matrix products of 16 bits add up in float32 to the end. cuDNN's attention is off: it plans anew for every number of
+    slots it meets, which costs a decoding step more than the step.
     """
-    return {
-        "cuda_graphs": False,
-        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "cudnn_deterministic": torch.backends.cudnn.deterministic,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark,
-        "cuda_tf32": torch.backends.cuda.matmul.allow_tf32,
-        "cuda_reduced_precision_reduction": torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction,
-    }
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction
+    cudnn = torch.backends.cuda.cudnn_sdp_enabled()
+    matmul.allow_fp16_reduced_precision_reduction = matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction = before
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
+
+
+def settings() -> dict:
+    """What decides whether two runs on one device give the same numbers, as a metrics file records it: while decoding.
+
+    `cuda_graphs` is the experiment's to set.
+    """
+    cuda = torch.backends.cuda
+    with exact_kernels():
+        return {
+            "cuda_graphs": False,
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "cuda_tf32": cuda.matmul.allow_tf32,
+            "cuda_fp16_reduced_precision_reduction": cuda.matmul.allow_fp16_reduced_precision_reduction,
+            "cuda_bf16_reduced_precision_reduction": cuda.matmul.allow_bf16_reduced_precision_reduction,
+            "cuda_attention": [
+                name
+                for name, on in {
+                    "flash": cuda.flash_sdp_enabled(),
+                    "memory-efficient": cuda.mem_efficient_sdp_enabled(),
+                    "math": cuda.math_sdp_enabled(),
+                    "cudnn": cuda.cudnn_sdp_enabled(),
+                }.items()
+                if on
+            ],
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+            "cuda_driver": _driver(),
+        }
+
+
+def _driver() -> str | None:
+    """The version of NVIDIA's driver; None without one."""
+    if not torch.cuda.is_available():
+        return None
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.split("\n")[0].strip() or None

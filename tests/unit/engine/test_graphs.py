@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from instruments import NoHostReads
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from specpress import SamplingParams, generate
@@ -17,9 +18,19 @@ from specpress.drafters import CompressedTarget, DraftModel
 from specpress.engine import graphs
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
-from specpress.engine.compression import compress
-from specpress.engine.graphs import MAX_QUERIES, StaticSteps, has_graphs, key_of, use_graphs
-from specpress.engine.observation import Observations, observed_attention
+from specpress.engine.graphs import (
+    MAX_QUERIES,
+    SIZES,
+    StaticSteps,
+    buckets,
+    captures,
+    has_graphs,
+    key_of,
+    spare_slots,
+    use_eager,
+    use_graphs,
+)  # fmt: skip
+from specpress.engine.observation import Observations
 from specpress.presses import get_press
 from specpress.schedules import Constant
 from specpress.speculation.prefill import read_rows
@@ -72,10 +83,10 @@ class Tape(Again):
         return replay
 
 
-def static(model, capture=None):
+def static(model, capture=None, **how):
     """The model with its steps at fixed shapes; returns the capture."""
     capture = capture or Again()
-    model.static_steps = StaticSteps(capture)
+    model.static_steps = StaticSteps(capture, **how)
     return capture
 
 
@@ -96,6 +107,12 @@ def fed(model, tokens, script, *, capacity=300, batch=1):
     ("queries", "slots", "capacity", "key"),
     [
         (1, 10, 256, (1, 256)),
+        (3, 10, 256, (5, 256)),  # padded
+        (6, 240, 512, (9, 256)),
+        (6, 250, 512, (9, 512)),
+        (3, 252, 256, None),  # no room for the padding
+        (1, 2100, 4096, (1, 2304)),
+        (1, 4100, 8192, (1, 4608)),  # coarser beyond
         (1, 255, 512, (1, 256)),
         (1, 256, 512, (1, 512)),
         (5, 251, 512, (5, 256)),
@@ -130,11 +147,11 @@ def test_logits_are_the_eager_ones(family, batch, capture):
 def test_inputs_are_tokens_true_positions_and_slots():
     model = tiny.llama(**LONG)
     static(model)
-    with decode_attention(model), observed_attention(model) as observations:
-        cached = CachedModel(model, 300)
-        cached.feed(tiny.prompt(100))
     with decode_attention(model):
-        compress(cached.cache, get_press("streaming_llm", compression_ratio=0.5), observations)
+        cached = observed(model)
+        cached.feed(tiny.prompt(100))
+        cached.compress(get_press("streaming_llm", compression_ratio=0.5))
+        cached.observations = None
         cached.feed(torch.tensor([[7, 8]]), keep=2)
     (arena,) = model.static_steps.arenas
     step = arena.steps[2, 256]
@@ -182,14 +199,14 @@ def test_buffers_that_grew_are_captured_anew():
     model = tiny.llama(**LONG)
     tokens, script = tiny.prompt(300), [1, 4, 5, 1, 1]
     with decode_attention(model):
-        eager = fed(model, tokens, script, capacity=256)
+        eager = fed(model, tokens, script, capacity=230)
         counted = static(model, Tape())
-        ours = fed(model, tokens, script, capacity=256)
+        ours = fed(model, tokens, script, capacity=230)
     for a, b in zip(ours, eager, strict=True):
         torch.testing.assert_close(a, b, **CLOSE)
     before, after = model.static_steps.arenas
-    assert (before.shape[2], list(before.steps)) == (256, [(1, 256), (4, 256)])
-    assert (after.shape[2], list(after.steps)) == (512, [(1, 512)])  # the five tokens grew them, eagerly
+    assert (before.capacity, list(before.steps)) == (256, [(1, 256), (5, 256)])
+    assert (after.capacity, list(after.steps)) == (512, [(1, 512)])  # the five tokens grew them, eagerly
     assert counted.captured == 3
     assert before.free
 
@@ -253,7 +270,7 @@ def test_arenas_of_one_batch_size_are_kept():
     with decode_attention(model):
         for batch, capacity in ((1, 300), (1, 600), (3, 300)):
             fed(model, tiny.prompt(300, batch=batch), [1], capacity=capacity)
-    assert [tuple(arena.shape[:3]) for arena in model.static_steps.arenas] == [(3, 2, 512)]
+    assert [(arena.batch, arena.capacity) for arena in model.static_steps.arenas] == [(3, 512)]
 
 
 def test_an_arena_in_use_is_kept_whatever_its_batch_size():
@@ -361,3 +378,120 @@ def test_on_cuda_only_rotary_embeddings_that_ask_the_host_stay_eager(rotary, eag
     config = SimpleNamespace(rope_parameters={"rope_type": rotary})
     why = graphs._why_eager(SimpleNamespace(device=torch.device("cuda"), config=config))
     assert (why is not None) == eager
+
+
+def test_buckets_end_with_the_capacity_and_are_an_eighth_apart_at_most():
+    for capacity in (256, 2304, 8192, 8448, 40_000):
+        found = list(buckets(capacity))
+        assert found[-1] == capacity
+        assert all(b - a <= max(256, a / 8) for a, b in zip([0, *found], found, strict=False))
+    assert len(list(buckets(8192))) == 24
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_padded_steps_leave_no_trace(family):
+    """Sizes that no step has, up to the end of the cache, then a token over the slots of the padding."""
+    model = tiny.FAMILIES[family](**LONG)
+    tokens, script = tiny.prompt(300), [3, 4, 7, -4, 12, 1, 8, 3, -2, 1]
+    with decode_attention(model):
+        eager = fed(model, tokens, script, capacity=300)
+        counted = static(model, Tape())
+        ours = fed(model, tokens, script, capacity=300)
+    assert counted.captured == len({(5, 256), (5, 512), (9, 512), (17, 512), (1, 512)})
+    for a, b in zip(ours, eager, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+
+
+def test_a_cache_has_room_for_the_padding_of_its_last_steps():
+    model = tiny.llama()
+    assert spare_slots(model) == 0
+    counted = static(model)
+    assert spare_slots(model) == MAX_QUERIES
+    with decode_attention(model):
+        fed(model, tiny.prompt(256), [3, 3], capacity=256)
+    assert counted.captured == 2  # none was eager for want of room
+
+
+def test_ahead_of_time_every_step_is_captured_with_the_first():
+    model = tiny.llama(**LONG)
+    tokens, script = tiny.prompt(600), [1, *(2, 5, 9, 17) * 8, 3, 11, -20, 4]
+    with decode_attention(model):
+        eager = fed(model, tokens, script, capacity=580)
+        static(model, Tape(), ahead=True)
+        cached = CachedModel(model, 580)
+        cached.feed(tokens[:, :250])
+        cached.feed(tokens[:, 250:251])
+        first = captures([model])
+        assert first == len(SIZES) * len([256, 512, 768])
+        ours = fed(model, tokens, script, capacity=580)
+        assert captures([model]) == 2 * first  # the other cache is in use: one of its own
+        del cached
+        again = fed(model, tokens, script, capacity=580)
+        assert captures([model]) == 2 * first
+    for a, b, c in zip(ours, again, eager, strict=True):
+        torch.testing.assert_close(a, c, **CLOSE)
+        torch.testing.assert_close(b, c, **CLOSE)
+
+
+def test_a_smaller_cache_moves_into_free_buffers():
+    model = tiny.llama(**LONG)
+    counted = static(model, Tape())
+    tokens = tiny.prompt(300)
+    with decode_attention(model):
+        fed(model, tokens, [1], capacity=700)
+        small = fed(model, tokens, [1], capacity=300)
+        use_eager(model)
+        torch.testing.assert_close(small[0], fed(model, tokens, [1], capacity=300)[0], **CLOSE)
+    assert counted.captured == 1
+
+
+@pytest.mark.parametrize("how", ["in place", "through .data", "other tensors"])
+def test_replaced_weights_are_noticed(how):
+    model, tokens = tiny.llama(), tiny.prompt(300)
+    with decode_attention(model):
+        static(model, Tape())
+        before = fed(model, tokens, [1, 5], capacity=100)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if how == "in place":
+                    parameter.mul_(1.1)
+                elif how == "through .data":
+                    parameter.data.mul_(1.1)
+                else:
+                    parameter.data = parameter.data * 1.1
+        ours = fed(model, tokens, [1, 5], capacity=100)
+        use_eager(model)
+        eager = fed(model, tokens, [1, 5], capacity=100)
+    for a, b, c in zip(ours, eager, before, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+        assert not torch.allclose(a, c, **CLOSE)
+
+
+class Quiet(Again):
+    """A capture that runs the step, then runs it where nothing may be read on the host, as under CUDA's capture."""
+
+    def __call__(self, step):
+        self.captured += 1
+        step()
+        with NoHostReads():
+            step()
+        return step
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_step_reads_nothing_on_the_host(family):
+    model = tiny.FAMILIES[family](**LONG)
+    counted = static(model, Quiet(), ahead=True)
+    with decode_attention(model):
+        fed(model, tiny.prompt(300), [1])
+    assert counted.captured == 2 * len(SIZES)
+
+
+def test_a_gpu_gets_graphs_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr(graphs, "CudaGraphs", lambda device: Again())
+    config = SimpleNamespace(rope_parameters={"rope_type": "default"})
+    gpu, told, cpu = (SimpleNamespace(device=torch.device(kind), config=config) for kind in ("cuda", "cuda", "cpu"))
+    use_eager(told)
+    assert [has_graphs(model) for model in (gpu, told, cpu)] == [True, False, False]
+    assert use_graphs(told, ahead=True)
+    assert has_graphs(told)

@@ -90,7 +90,10 @@ def test_a_uniform_next_to_one_draws_the_last_token_that_can_come():
 
 def test_laws_of_the_host_on_a_device():
     laws = [point(3), Law(np.array([4, 1]), np.array([0.25, 0.75]))]
-    assert DeviceLaws.gathered(laws, 6, torch.device("cpu")).mass.tolist() == [[0, 0, 0, 1, 0, 0], [0, 0.75, 0, 0, 0.25, 0]]
+    assert DeviceLaws.gathered(laws, 6, torch.device("cpu")).mass.tolist() == [
+        [0, 0, 0, 1, 0, 0],
+        [0, 0.75, 0, 0, 0.25, 0],
+    ]
     ours = DeviceLaws(random_logits(2, 4, 0), SamplingParams())
     assert DeviceLaws.gathered(ours, 6, torch.device("cpu")).mass.shape == (2, 6)
 
@@ -108,7 +111,7 @@ def test_a_law_can_be_read_back_and_runs_of_them_joined():
 
 
 def test_a_gpu_gets_its_laws_where_its_logits_are():
-    assert ENGINES == {"cuda": DeviceLaws}
+    assert dict(ENGINES) == {"cuda": DeviceLaws}
     assert isinstance(laws_of(torch.zeros(1, 3), SamplingParams()), Laws)
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specpress.laws.law import Law, Laws, law_of, point
+from specpress.laws.law import Law, Laws, law_of
 from specpress.laws.sampling import Randomness, SamplingParams, probabilities
 
 

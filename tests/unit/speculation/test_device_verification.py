@@ -58,9 +58,7 @@ def test_a_looked_up_proposal_has_laws_on_the_host(method):
         drafted = target.argmax(-1)[:3].tolist()
         laws = [point(token) for token in drafted]
         expected = verify(method, Laws(target, sampling), laws, drafted, Randomness(seed))
-        found = verify_on_device(
-            method, DeviceLaws(target, sampling), laws, torch.tensor(drafted), Randomness(seed)
-        )
+        found = verify_on_device(method, DeviceLaws(target, sampling), laws, torch.tensor(drafted), Randomness(seed))
         assert found == (expected.accepted, [*drafted[: expected.accepted], expected.token])
         outcomes.add(expected.accepted)
     assert len(outcomes) > 2
