@@ -12,7 +12,8 @@ models: {target: {source: {kind: random, architecture: llama, hidden_size: 8, la
 data: {prose: {source: {kind: path, path: prose.txt}, reader: text, test_fraction: 0.5}}
 drafts: {draft: {target: target, data: [prose]}}
 sampling: {greedy: {temperature: 0}}
-defaults: {speed: {data: prose, prompts: 2, prompt_tokens: 8, max_new_tokens: 8, repeats: 1, seed: 0,
+defaults: {speed: {data: prose, precision: 0.5, budget_seconds: 1, least_prompts: 2, most_prompts: 2,
+                   prompt_tokens: 8, max_new_tokens: 8, seed: 0,
                    verification: token, sampling: greedy}}
 experiments: [{id: plain, kind: speed}, {id: aimd, kind: speed}]
 """
@@ -23,7 +24,7 @@ ROWS = [
     ("plain", "predicted_speedup", None, None, None, None, "no drafter", None, "theory.predicted_speedup"),
     ("plain", "wall_seconds", 12.5, None, None, None, None, None, "wall_seconds"),
     ("aimd", "speedup", 1.5, 1.375, 1.625, 12, None, None, RATIO),
-    ("aimd", "speedup_over_reference", 1.2, 1.1, 1.3, 12, None, "plain", "pairs[*] of both, against plain"),
+    ("aimd", "speedup_over_reference", 1.2, 1.1, 1.3, 12, None, "plain", "runs[*] and brackets of both, against plain"),
 ]
 COLUMNS = ["experiment", "metric", "estimate", "low", "high", "n", "note", "reference", "field"]
 ENVIRONMENT = {
@@ -37,7 +38,7 @@ def write_study(root: Path, rows=ROWS, name: str = "small") -> Path:
     results = root / "results" / name
     table = pd.DataFrame(rows, columns=COLUMNS)
     table = table.assign(kind="speed", unit="x", file=[f"results/{name}/metrics/{e}.json" for e in table.experiment])
-    metrics = {"environment": ENVIRONMENT, "schema": 1, "kind": "speed"}
+    metrics = {"environment": ENVIRONMENT, "schema": 2, "kind": "speed"}
     files = {
         "analysis/summary.csv": table.to_csv(index=False),
         "analysis/environment.json": json.dumps({"common": ENVIRONMENT}),

@@ -81,6 +81,52 @@ def run(rng, tpot_ms: float, *, n_tokens=64, prompt_tokens=64, gamma=0, acceptan
     }
 
 
+def duelled(rng, *, speedup, scatter, prompts, gamma=0, acceptance=None, dynamic=False, new=64, base_ms=24.0) -> dict:
+    """Runs, brackets and stretches of a method whose speed-up over the prompts has the geometric mean `speedup`.
+
+    Every second prompt is duelled. Costs scatter by 2% about their median, which is exact.
+    """
+    per_round = 1.0 if acceptance is None else 1 + acceptance * gamma
+    rounds = [max(1, round((new - 1) / per_round * np.exp(rng.normal(0, scatter)))) for _ in range(prompts)]
+    cost = np.exp(np.mean(np.log((new - 1) / np.array(rounds)))) / speedup  # of a round, in baseline steps
+    kinds = [("verification", 1, cost)]
+    if gamma:
+        kinds = [("drafting", gamma, 0.3 * cost), ("verification", gamma + 1, 0.7 * cost)]
+    runs, brackets = [], {name: [] for name in ("prompt", "part", "size", "seconds", "before", "after")}
+    stretches = {name: [] for name in ("prompt", "rounds", "seconds", "before", "after")}
+    for prompt, number in enumerate(rounds):
+        tpot = base_ms * rng.lognormal(0, 0.03)
+        method = run(rng, tpot * number * cost / (new - 1), n_tokens=new, gamma=gamma, acceptance=acceptance,
+                     dynamic=dynamic)  # fmt: skip
+        baseline = {key: value for key, value in run(rng, tpot, n_tokens=new).items() if key != "trace"}
+        runs.append({
+            "prompt": prompt, "document": f"Article {prompt // 2}", "offset": 128 * (prompt % 2), "seed": prompt,
+            "prompt_tokens": 64, "duelled": prompt % 2 == 0, "tokens": new - 1,
+            "rounds": [[part, size, number] for part, size, _ in kinds], "method": method,
+            "baseline": baseline if prompt % 2 == 0 else None,
+        })  # fmt: skip
+        for part, size, each in kinds:
+            for noise in rng.normal(0, 0.02, 6):
+                for sign in (-1, 1):
+                    row = (prompt, part, size, 1e-3 * tpot * each * np.exp(sign * noise), 1e-3 * tpot, 1e-3 * tpot)
+                    for name, value in zip(brackets, row, strict=True):
+                        brackets[name].append(value)
+        stretch = (prompt, [[part, size, 2] for part, size, _ in kinds], 2e-3 * tpot * cost, 1e-3 * tpot, 1e-3 * tpot)
+        for name, value in zip(stretches, stretch, strict=True):
+            stretches[name].append(value)
+    return {"runs": runs, "brackets": brackets, "stretches": stretches}
+
+
+def ended(prompts: int, checks: int = 1) -> dict:
+    """What ended a contest."""
+    check = {"ratio": 1.004, "half_width": 0.03, "disagrees": False, "stretches": prompts}
+    return {"by": "precision", "precision": 0.05, "half_width": 0.031, "prompts": prompts, "seconds": 20.0,
+            "checks": [check] * checks}  # fmt: skip
+
+
+EFFORT = {"precision": 0.05, "budget_seconds": 20, "least_prompts": 4, "most_prompts": 200}
+
+
 def speed(
     identifier: str,
     *,
@@ -88,7 +134,6 @@ def speed(
     speedup=1.0,
     scatter=0.05,
     prompts=12,
-    repeats=1,
     seed=0,
     acceptance=None,
     theory=None,
@@ -100,36 +145,27 @@ def speed(
     rng = np.random.default_rng([seed, sum(map(ord, identifier))])
     spec = {
         "id": identifier, "kind": "speed", "baseline": "target", "model": "target", "data": "wikipedia",
-        "prompts": prompts, "prompt_tokens": 64, "max_new_tokens": 64, "repeats": repeats, "seed": 0,
-        "verification": "token", "sampling": SAMPLING[sampling],
-    } | spec  # fmt: skip
-    noise = rng.normal(0, scatter, prompts)
-    noise -= noise.mean()  # the geometric mean is exactly `speedup`
-    pairs = [
-        {
-            "prompt": prompt, "document": f"Article {prompt // 2}", "offset": 128 * (prompt % 2), "repeat": repeat,
-            "seed": prompt, "prompt_tokens": 64,
-            "baseline": (base := run(rng, 24 * rng.lognormal(0, 0.03))),
-            "method": run(
-                rng,
-                base["tpot_ms"] / speedup / np.exp(noise[prompt]),
-                gamma=spec.get("schedule", {}).get("gamma", 4) if "drafter" in spec else 0,
-                acceptance=acceptance,
-                dynamic=spec.get("schedule", {}).get("name", "constant") != "constant",
-            ),
-        }
-        for prompt in range(prompts)
-        for repeat in range(repeats)
-    ]  # fmt: skip
+        "prompt_tokens": 64, "max_new_tokens": 64, "seed": 0, "verification": "token", "sampling": SAMPLING[sampling],
+    } | EFFORT | spec  # fmt: skip
+    schedule = spec.get("schedule", {})
+    measured = duelled(
+        rng,
+        speedup=speedup,
+        scatter=scatter,
+        prompts=prompts,
+        gamma=schedule.get("gamma", 4) if "drafter" in spec else 0,
+        acceptance=acceptance,
+        dynamic=schedule.get("name", "constant") != "constant",
+    )
     why = "sampling: the texts differ by design; the law is tested by enumeration"
     compared = {"compared": prompts, "equal": prompts, "near_ties": 0, "different": 0}
     return {
-        "schema": 1, "id": identifier, "kind": "speed", "spec": spec, "environment": ENVIRONMENT | {"dtype": dtype},
-        "wall_seconds": 40.0, "peak_memory_bytes": 9 * 10**8, "pairs": pairs,
+        "schema": 2, "id": identifier, "kind": "speed", "spec": spec, "environment": ENVIRONMENT | {"dtype": dtype},
+        "wall_seconds": 40.0, "peak_memory_bytes": 9 * 10**8, "ended": ended(prompts), **measured,
         "lossless": lossless or (compared if sampling == "greedy" else {"compared": None, "why": why}),
         "theory": theory or {"acceptance": None, "draft_cost": None, "verification_cost": None,
                              "predicted_speedup": None, "why": "no drafter: nothing to predict"},
-        "sample": {"prompt": "Anarchism is", "baseline": " a theory", "method": " a theory"},
+        "sample": {"prompt": "Anarchism is", "method": " a theory"},
     }  # fmt: skip
 
 
@@ -175,7 +211,7 @@ def perplexity(
             "step_ms": (full * np.exp(-gain * ratio + noise / 5)).tolist() if steps and ratio else None,
         })  # fmt: skip
     return {
-        "schema": 1, "id": identifier, "kind": "perplexity", "spec": spec, "environment": ENVIRONMENT,
+        "schema": 2, "id": identifier, "kind": "perplexity", "spec": spec, "environment": ENVIRONMENT,
         "wall_seconds": 60.0, "peak_memory_bytes": 12 * 10**8,
         "passages": [{"document": f"Book {i}", "offset": 1280 * i} for i in range(passages)], "curve": curve,
     }  # fmt: skip
@@ -193,30 +229,26 @@ STEPS = (  # name, title, time per token in ms, draft tokens, acceptance
 )
 
 
-def chain(identifier="chain", *, steps=STEPS, prompts=6, repeats=1, scatter=0.03, seed=0, **spec) -> dict:
-    """Metrics of one chain: every step's time per token scatters about the one given."""
+def chain(identifier="chain", *, steps=STEPS, prompts=6, scatter=0.03, seed=0, **spec) -> dict:
+    """Metrics of one chain: every step is as fast against the anchor as the times per token given say."""
     rng = np.random.default_rng([seed, 7])
     spec = {
-        "id": identifier, "kind": "chain", "model": "target", "data": "wikipedia", "prompts": prompts,
-        "prompt_tokens": 64, "max_new_tokens": 64, "repeats": repeats, "seed": 0, "sampling": SAMPLING["sampled"],
+        "id": identifier, "kind": "chain", "model": "target", "data": "wikipedia", "prompt_tokens": 64,
+        "max_new_tokens": 64, "seed": 0, "sampling": SAMPLING["sampled"],
         "steps": [
             {"name": name, "title": title} | ({"anchor": True} if name == "baseline" else {})
             for name, title, *_ in steps
         ],
-    } | spec  # fmt: skip
-    runs = [
-        {
-            "prompt": prompt, "document": f"Article {prompt}", "offset": 0, "repeat": repeat, "seed": prompt,
-            "prompt_tokens": 64,
-            "steps": [run(rng, tpot * rng.lognormal(0, scatter), gamma=gamma, acceptance=acceptance)
-                      for _, _, tpot, gamma, acceptance in steps],
-        }
-        for prompt in range(prompts)
-        for repeat in range(repeats)
-    ]  # fmt: skip
+    } | EFFORT | spec  # fmt: skip
+    anchor = next((tpot for name, _, tpot, *_ in steps if name == "baseline"), 24.0)
+    measured = [
+        duelled(rng, speedup=anchor / tpot, scatter=scatter, prompts=prompts, gamma=gamma, acceptance=acceptance)
+        for _, _, tpot, gamma, acceptance in steps
+    ]
     return {
-        "schema": 1, "id": identifier, "kind": "chain", "spec": spec, "environment": ENVIRONMENT,
-        "wall_seconds": 80.0, "peak_memory_bytes": 9 * 10**8, "steps": spec["steps"], "runs": runs,
+        "schema": 2, "id": identifier, "kind": "chain", "spec": spec, "environment": ENVIRONMENT,
+        "wall_seconds": 80.0, "peak_memory_bytes": 9 * 10**8, "ended": ended(prompts, len(steps)),
+        "steps": [step | each for step, each in zip(spec["steps"], measured, strict=True)],
     }  # fmt: skip
 
 
@@ -245,7 +277,7 @@ def regime(
                 cell |= nothing | {"skipped": "more memory than the machine has"}
             cells.append(cell)
     return {
-        "schema": 1, "id": identifier, "kind": "regime", "spec": spec, "environment": ENVIRONMENT,
+        "schema": 2, "id": identifier, "kind": "regime", "spec": spec, "environment": ENVIRONMENT,
         "wall_seconds": 90.0, "peak_memory_bytes": 30 * 10**8, "cells": cells,
     }  # fmt: skip
 
@@ -253,7 +285,7 @@ def regime(
 def machine() -> dict:
     """Metrics of the machine's rates."""
     return {
-        "schema": 1, "id": "machine", "kind": "machine", "spec": {"model": "target"}, "environment": ENVIRONMENT,
+        "schema": 2, "id": "machine", "kind": "machine", "spec": {"model": "target"}, "environment": ENVIRONMENT,
         "weight_gb_s_by_rows": {"1": 20.0, "8": 20.0, "32": 12.0}, "kv_gb_s_by_queries": {"1": 15.0, "4": 12.0},
         "copy_gb_s": 60.0, "weight_gb_s": 20.0, "kv_gb_s": 15.0, "gflops": 1500.0, "step_overhead_ms": 1.5,
     }  # fmt: skip
@@ -316,7 +348,7 @@ def draft(identifier="draft", *, data=("wikipedia", "bible"), points=40, tokens=
     steps = np.linspace(tokens / points, tokens, points)
     loss = 3.6 + 4.5 * np.exp(-steps / (tokens / 5)) + rng.normal(0, 0.06, points)
     return {
-        "schema": 1, "id": identifier, "kind": "draft",
+        "schema": 2, "id": identifier, "kind": "draft",
         "spec": {"target": "target", "layers": 3, "vocabulary": 12000, "data": list(data), "tokens": tokens, "seed": 0},
         "environment": ENVIRONMENT, "wall_seconds": 240.0, "peak_memory_bytes": 15 * 10**8,
         "parameters": 45_000_000, "head_tokens": 12000, "tokens": tokens,

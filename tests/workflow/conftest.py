@@ -21,7 +21,8 @@ STUDY = {
     "sampling": {"greedy": {"temperature": 0}},
     "defaults": {
         "speed": {
-            **{"data": "prose", "prompts": 2, "prompt_tokens": 8, "max_new_tokens": 8, "repeats": 1},
+            **{"data": "prose", "prompt_tokens": 8, "max_new_tokens": 8},
+            **{"precision": 0.5, "budget_seconds": 1, "least_prompts": 2, "most_prompts": 2},
             **{"seed": 0, "verification": "token", "sampling": "greedy"},
         },
         "perplexity": {"data": "prose", "context": 8, "score": 4, "passages": 2, "seed": 0, "ratios": [0, 0.5]},

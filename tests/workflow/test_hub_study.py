@@ -73,7 +73,8 @@ def scaled_down() -> dict:
         entry |= {"dtype": "float32"}
     for entry in study["data"].values():
         entry["test_fraction"] = 0.8
-    few = {"prompts": 2, "prompt_tokens": 12, "max_new_tokens": 8, "repeats": 1}
+    few = {"prompt_tokens": 12, "max_new_tokens": 8}
+    few |= {"precision": 0.5, "budget_seconds": 1, "least_prompts": 2, "most_prompts": 2}
     study["defaults"]["speed"] |= few
     study["defaults"]["chain"] |= few
     short = {"context": 48, "score": 16, "passages": 2, "decoding_interval": 8, "timed_steps": 2}

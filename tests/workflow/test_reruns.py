@@ -61,8 +61,8 @@ def test_reordering_keys_reruns_nothing(tree, study):
 
 def test_moving_a_value_into_the_defaults_reruns_nothing(tree, study):
     for experiment in study["experiments"][:3]:
-        experiment["prompts"] = 2
-    del study["defaults"]["speed"]["prompts"]
+        experiment["most_prompts"] = 2
+    del study["defaults"]["speed"]["most_prompts"]
     tree.write_study(study)
     assert tree.jobs() == set()
 

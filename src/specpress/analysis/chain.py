@@ -1,58 +1,52 @@
-"""Rows of a chain: methods timed in turn on the same prompts, each a factor over the one before and over the first.
+"""Rows of a chain: methods duelled with one baseline, each a factor over the one before and over the first.
 
 A step marked as the anchor (the cached baseline) is no link of the chain: every link is also set against it.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 
-from specpress.analysis.rows import (
-    RUN_METRICS,
-    log_ratios,
-    number,
-    over_units,
-    place,
-    places,
-    row,
-    run_row,
-    tpot_ratio,
-    why_no_time,
-)
-from specpress.analysis.statistics import geometric_mean_interval
+from specpress.analysis.duels import joint_row, log_speedups_of, quality_rows, ratio_row, speedup_of
+from specpress.analysis.rows import RUN_METRICS, number, place, run_row
 
 METRICS = ("tokens_per_s", "ttft_s", "tpot_ms", "acceptance_rate", "tokens_per_iteration", "kv_bytes")
 
 
 def observations(item: Mapping) -> Iterable[dict]:
-    """One row a run, step and metric, with the factor over the step before."""
-    for run in item["runs"]:
-        where = {key: run[key] for key in ("prompt", "repeat", "document", "offset")}
-        for position, step in enumerate(item["steps"]):
-            here = {**where, "step": step["name"]}
-            figures = run["steps"][position]
+    """One row a step, run and metric, with the factor over the step before."""
+    steps = item["steps"]
+    speedups, before = [log_speedups_of(step) for step in steps], _before(steps)
+    for position, step in enumerate(steps):
+        for run in step["runs"]:
+            here = {key: run[key] for key in ("prompt", "document", "offset")} | {"step": step["name"]}
             for metric in METRICS:
-                yield {**here, "metric": metric, "unit": RUN_METRICS[metric][0], "value": number(figures.get(metric))}
-            if position in _before(item["steps"]):
-                value = tpot_ratio(run["steps"][_before(item["steps"])[position]], figures)
+                value = number(run["method"].get(metric))
+                yield {**here, "metric": metric, "unit": RUN_METRICS[metric][0], "value": value}
+            if position in before:
+                ours, theirs = (speedups[i].get(place(run)) for i in (position, before[position]))
+                value = None if None in (ours, theirs) else math.exp(ours - theirs)
                 yield {**here, "metric": "factor", "unit": "x", "value": value}
 
 
 def summary(item: Mapping) -> Iterable[dict]:
     """Figures of each step, its factor over the link before (`factor`), the first (`factor_total`), the anchor."""
-    runs, steps = item["runs"], item["steps"]
+    steps = item["steps"]
     before = _before(steps)
     anchor = next((position for position, step in enumerate(steps) if step.get("anchor")), None)
     first = next(position for position in range(len(steps)) if position != anchor)
     for position, step in enumerate(steps):
         setting = {"step": step["name"], "step_title": step.get("title", step["name"]), "step_number": position}
-        figures = [(place(run), run["steps"][position]) for run in runs]
+        figures = [(place(run), run["method"]) for run in step["runs"]]
         for metric in METRICS:
-            yield run_row(figures, metric, f"runs[*].steps[{position}].{metric}") | setting
+            yield run_row(figures, metric, f"steps[{position}].runs[*].method.{metric}") | setting
+        for found in quality_rows(step, item["ended"], item["ended"]["checks"][position]):
+            yield found | setting
         if position in before:
-            yield _factor(runs, "factor", before[position], position) | setting
+            yield _factor("factor", steps, before[position], position) | setting
         if position != first:
-            yield _factor(runs, "factor_total", first, position) | setting
-        if anchor is not None and position != anchor:
-            yield _factor(runs, "factor_anchor", anchor, position) | setting
+            yield _factor("factor_total", steps, first, position) | setting
+        if anchor is not None and position != anchor:  # the baseline of the duels is the anchor itself
+            yield joint_row("factor_anchor", *speedup_of(step), f"steps[{position}]: runs and brackets") | setting
 
 
 def _before(steps: list[Mapping]) -> dict[int, int]:
@@ -61,9 +55,7 @@ def _before(steps: list[Mapping]) -> dict[int, int]:
     return dict(zip(links[1:], links[:-1], strict=True))
 
 
-def _factor(runs: list[Mapping], metric: str, before: int, after: int) -> dict:
+def _factor(metric: str, steps: list[Mapping], before: int, after: int) -> dict:
     """How many times faster step `after` is than step `before`, prompt by prompt."""
-    ratios = log_ratios((place(run), run["steps"][before], run["steps"][after]) for run in runs)
-    why = why_no_time(step for run in runs for step in (run["steps"][before], run["steps"][after]))
-    field = f"runs[*]: steps[{before}].tpot_ms / steps[{after}].tpot_ms"
-    return row(metric, "x", *over_units(ratios, geometric_mean_interval, len(places(runs)), why), field)
+    field = f"runs and brackets of steps[{after}] and steps[{before}]"
+    return ratio_row(metric, steps[after], steps[before], field)

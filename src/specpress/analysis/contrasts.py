@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
+from specpress.analysis import duels
 from specpress.analysis.factors import factors
 from specpress.analysis.perplexity import field_of, mode_of, ratio_row
-from specpress.analysis.rows import over_units, places, row
-from specpress.analysis.speed import log_speedups
-from specpress.analysis.statistics import geometric_mean_interval
 
 REFERENCE_PRESS = "streaming_llm"
+# How much is measured; the prompts come in one order, so that two experiments share the first of them whatever it says.
+EFFORT = ("precision", "budget_seconds", "least_prompts", "most_prompts")
 
 
 def contrasts(metrics: list[Mapping]) -> list[dict]:
@@ -79,31 +79,27 @@ def _is_plain_draft(item: Mapping) -> bool:
 def _same_prompts(one: Mapping, other: Mapping) -> bool:
     """Whether two experiments differ in nothing but who drafts, how much, and how that is verified."""
     varied = {"drafter", "schedule", "verification"}
-    return _without(one["spec"], varied) == _without(other["spec"], varied) and places(one["pairs"]) == places(
-        other["pairs"]
-    )
+    return _without(one["spec"], varied) == _without(other["spec"], varied)
 
 
 def _mean_speedup(item: Mapping) -> float:
-    found = list(log_speedups(item).values())
+    found = list(duels.log_speedups_of(item).values())
     return sum(found) / len(found) if found else float("-inf")
 
 
 def _find(metrics: list[Mapping], spec: Mapping) -> Mapping | None:
-    """The result whose spec equals `spec` in everything but its id and what it times besides."""
+    """The result whose spec equals `spec` in everything but its id, its effort and what it times besides."""
     return next((item for item in metrics if _without(item["spec"]) == _without(spec)), None)
 
 
 def _without(spec: Mapping, keys: set[str] = frozenset()) -> dict:
-    return {key: value for key, value in spec.items() if key not in {"id", "timed_steps", *keys}}
+    return {key: value for key, value in spec.items() if key not in {"id", "timed_steps", *EFFORT, *keys}}
 
 
 def _speed_contrast(metric: str, item: Mapping, reference: Mapping) -> dict:
     """The ratio of two speed-ups, prompt by prompt: each was measured against the baseline on the same prompt."""
-    ours, theirs = log_speedups(item), log_speedups(reference)
-    shared = {where: ours[where] - theirs[where] for where in ours if where in theirs}
-    found = over_units(shared, geometric_mean_interval, len(places(item["pairs"])), "not measured by both experiments")
-    return _contrast(item, reference, row(metric, "x", *found, f"pairs[*] of both, against {reference['id']}"))
+    found = duels.ratio_row(metric, item, reference, f"runs[*] and brackets of both, against {reference['id']}")
+    return _contrast(item, reference, found)
 
 
 def _contrast(item: Mapping, reference: Mapping, found: dict) -> dict:

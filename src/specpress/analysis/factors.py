@@ -37,6 +37,8 @@ FACTORS = [
     "prompts",
     "prompt_tokens",
     "max_new_tokens",
+    "precision",
+    "budget_seconds",
     "repeats",
     "context",
     "score",
@@ -48,12 +50,15 @@ INTEGERS = (
 )  # fmt: skip
 PLAIN = (
     "baseline", "model", "data", "verification", "batch", "cache_budget", "compression_interval", "decoding_interval",
-    "prompts", "prompt_tokens", "max_new_tokens", "repeats", "context", "score", "passages",
+    "prompt_tokens", "max_new_tokens", "precision", "budget_seconds", "repeats", "context", "score", "passages",
 )  # fmt: skip
 
 
 def factors(item: Mapping) -> dict:
-    """The factors of one experiment, flat; those that vary within it (batch, ratio, step) are set row by row."""
+    """The factors of one experiment, flat; those that vary within it (batch, ratio, step) are set row by row.
+
+    `prompts` is how many were measured: the spec says how many it may be.
+    """
     spec = item["spec"]
     sampling, drafter = spec.get("sampling") or {}, spec.get("drafter") or {}
     schedule, press = spec.get("schedule") or {}, spec.get("press") or {}
@@ -61,6 +66,7 @@ def factors(item: Mapping) -> dict:
     flat = {key: spec[key] for key in PLAIN if np.isscalar(spec.get(key))}
     flat |= {
         "kind": item["kind"],
+        "prompts": item["ended"]["prompts"] if "ended" in item else None,
         "drafter": drafter.get("name"),
         "draft_model": drafter.get("model"),
         "drafter_press": drafter_press.get("name"),

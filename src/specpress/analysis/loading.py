@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-SCHEMA = 1
+from specpress.files.metrics import SCHEMA
+
 KINDS = ("speed", "perplexity", "draft", "chain", "regime", "machine")
 
 
@@ -33,7 +34,8 @@ def load_metrics(paths: Iterable[str | Path]) -> list[dict]:
             raise MetricsError(f"{path}: lacks {', '.join(missing)}; remove it and run the experiment again")
         if metrics["schema"] != SCHEMA:
             raise MetricsError(
-                f"{path}: schema {metrics['schema']!r}, expected {SCHEMA}; remove it and run the experiment again"
+                f"{path}: schema {metrics['schema']!r}, this version reads {SCHEMA}; "
+                f"measure it again with: snakemake --cores all --force {path}"
             )
         if metrics["kind"] not in KINDS:
             raise MetricsError(f"{path}: kind {metrics['kind']!r} is unknown; known: {', '.join(KINDS)}")

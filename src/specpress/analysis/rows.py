@@ -1,7 +1,6 @@
 """Rows of the summary: an estimate, its interval and where it comes from, or the reason why there is none."""
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -84,43 +83,14 @@ def place(run: Mapping) -> tuple:
     return (run["document"], run["offset"])
 
 
-def places(runs: Iterable[Mapping]) -> list[tuple]:
-    """The distinct prompts of some runs, in order."""
-    return list(dict.fromkeys(place(run) for run in runs))
-
-
 def run_row(figures: list[tuple[tuple, Mapping]], metric: str, field: str) -> dict:
-    """The mean of one metric of runs, given as (place, figures): over repeats of a prompt, then over prompts."""
+    """The mean of one metric over runs, given as (place, figures), a prompt each."""
     unit, on_log_scale = RUN_METRICS[metric]
     transform, interval = (np.log, geometric_mean_interval) if on_log_scale else (float, mean_interval)
-    by_prompt = defaultdict(list)
-    for where, run in figures:
-        value = number(run.get(metric))
-        if value is not None and (value > 0 or not on_log_scale):
-            by_prompt[where].append(transform(value))
-    values = {where: float(np.mean(found)) for where, found in by_prompt.items()}
+    found = {where: number(run.get(metric)) for where, run in figures}
+    kept = {where: value for where, value in found.items() if value is not None and (value > 0 or not on_log_scale)}
+    values = {where: float(transform(value)) for where, value in kept.items()}
     # The reason that a run gives is for the time it lacks.
     given = next((run["why"] for _, run in figures if run.get(metric) is None and run.get("why")), "undefined")
     why = "nothing was drafted" if metric == "acceptance_rate" else given
-    prompts = len(dict.fromkeys(where for where, _ in figures))
-    return row(metric, unit, *over_units(values, interval, prompts, why), field)
-
-
-def log_ratios(runs: Iterable[tuple[tuple, Mapping, Mapping]]) -> dict[tuple, float]:
-    """Log of time per token, first over second, of each prompt: the mean over its repeats; undefined ones left out."""
-    by_prompt = defaultdict(list)
-    for where, first, second in runs:
-        if tpot_ratio(first, second) is not None:
-            by_prompt[where].append((first["tpot_ms"], second["tpot_ms"]))
-    return {where: float(paired_ratio(*np.array(times).T[:, None, :])[0]) for where, times in by_prompt.items()}
-
-
-def tpot_ratio(first: Mapping, second: Mapping) -> float | None:
-    """Time per token of the first run over that of the second; None where either has none."""
-    above, below = number(first.get("tpot_ms")), number(second.get("tpot_ms"))
-    return above / below if above and below and above > 0 and below > 0 else None
-
-
-def why_no_time(runs: Iterable[Mapping]) -> str:
-    """Why a time per token is missing, in the words of the first run that misses it."""
-    return next((run["why"] for run in runs if run.get("tpot_ms") is None and run.get("why")), "fewer than two tokens")
+    return row(metric, unit, *over_units(values, interval, len(found), why), field)

@@ -1,26 +1,12 @@
-"""Rows of a speed experiment: paired speed-ups, the figures of both runs, theory and losslessness."""
+"""Rows of a speed experiment: the speed-up of duels, the figures of both sides, theory and losslessness."""
 
 import math
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
+from specpress.analysis.duels import joint_row, log_speedups_of, quality_rows, speedup_of
 from specpress.analysis.factors import FACTORS, factors
 from specpress.analysis.kinds import kind_of
-from specpress.analysis.rows import (
-    RUN_METRICS,
-    log_ratios,
-    number,
-    over_units,
-    place,
-    places,
-    row,
-    run_row,
-    single,
-    tpot_ratio,
-    why_no_time,
-)
-from specpress.analysis.statistics import geometric_mean_interval, repeat_spread
+from specpress.analysis.rows import RUN_METRICS, number, place, run_row, single
 
 BASELINE_METRICS = ("tokens_per_s", "ttft_s", "tpot_ms", "kv_bytes")
 THEORY_METRICS = {
@@ -33,27 +19,28 @@ LOSSLESS_METRICS = ("compared", "equal", "near_ties", "different")
 
 
 def observations(item: Mapping) -> Iterable[dict]:
-    """One row a pair and metric; of a draft length that varies, one row an iteration."""
-    for pair in item["pairs"]:
-        where = {key: pair[key] for key in ("prompt", "repeat", "document", "offset")}
+    """One row a run and metric; of a draft length that varies, one row an iteration."""
+    speedups = {where: math.exp(value) for where, value in log_speedups_of(item).items()}
+    for run in item["runs"]:
+        where = {key: run[key] for key in ("prompt", "document", "offset")}
         for metric, (unit, _) in RUN_METRICS.items():
-            yield {**where, "metric": metric, "unit": unit, "value": number(pair["method"].get(metric))}
-        for metric in BASELINE_METRICS:
-            value = number(pair["baseline"].get(metric))
+            yield {**where, "metric": metric, "unit": unit, "value": number(run["method"].get(metric))}
+        for metric in BASELINE_METRICS if run["baseline"] else ():
+            value = number(run["baseline"].get(metric))
             yield {**where, "metric": f"baseline_{metric}", "unit": RUN_METRICS[metric][0], "value": value}
-        yield {**where, "metric": "speedup", "unit": "x", "value": tpot_ratio(pair["baseline"], pair["method"])}
-        if pair["repeat"] == 0 and kind_of(_every_factor(item)) == "dynamic":
-            yield from _draft_lengths(item["spec"], pair, where)
+        yield {**where, "metric": "speedup", "unit": "x", "value": speedups.get(place(run))}
+        if kind_of(_every_factor(item)) == "dynamic":
+            yield from _draft_lengths(item["spec"], run, where)
 
 
 def _every_factor(item: Mapping) -> dict:
     return dict.fromkeys(FACTORS) | factors(item)
 
 
-def _draft_lengths(spec: Mapping, pair: Mapping, where: Mapping) -> Iterable[dict]:
+def _draft_lengths(spec: Mapping, run: Mapping, where: Mapping) -> Iterable[dict]:
     """Draft tokens proposed, iteration by iteration; the last one, which the end of the text may cut, left out."""
     where = {**where, "schedule": spec["schedule"]["name"], "temperature": spec["sampling"].get("temperature")}
-    proposed = (pair["method"].get("trace") or {}).get("proposed") or []
+    proposed = (run["method"].get("trace") or {}).get("proposed") or []
     if any(isinstance(value, (list, tuple)) for value in proposed):
         return  # several rows of a batch: no one length an iteration
     for iteration, value in enumerate(proposed[:-1]):
@@ -61,18 +48,15 @@ def _draft_lengths(spec: Mapping, pair: Mapping, where: Mapping) -> Iterable[dic
 
 
 def summary(item: Mapping) -> Iterable[dict]:
-    """Speed-up, figures of the method and of the baseline, spread over repeats, theory, losslessness."""
-    pairs = item["pairs"]
-    why = why_no_time(run for pair in pairs for run in (pair["baseline"], pair["method"]))
-    field = "pairs[*]: baseline.tpot_ms / method.tpot_ms"
-    found = over_units(log_speedups(item), geometric_mean_interval, len(places(pairs)), why)
-    yield row("speedup", "x", *found, field)
+    """Speed-up, what the duels were like, figures of the method and of the baseline, theory, losslessness."""
+    runs = item["runs"]
+    yield joint_row("speedup", *speedup_of(item), "runs[*].tokens over runs[*].rounds at the costs of brackets")
+    yield from quality_rows(item, item["ended"], item["ended"]["checks"][0])
     for metric in RUN_METRICS:
-        yield run_row([(place(pair), pair["method"]) for pair in pairs], metric, f"pairs[*].method.{metric}")
+        yield run_row([(place(run), run["method"]) for run in runs], metric, f"runs[*].method.{metric}")
+    duelled = [(place(run), run["baseline"]) for run in runs if run["baseline"]]
     for metric in BASELINE_METRICS:
-        field = f"pairs[*].baseline.{metric}"
-        yield run_row([(place(p), p["baseline"]) for p in pairs], metric, field) | {"metric": f"baseline_{metric}"}
-    yield _spread_row(pairs)
+        yield run_row(duelled, metric, f"runs[*].baseline.{metric}") | {"metric": f"baseline_{metric}"}
     theory = item.get("theory") or {}
     for metric, key in THEORY_METRICS.items():
         why = theory.get("why") or "no prediction was made"
@@ -81,21 +65,3 @@ def summary(item: Mapping) -> Iterable[dict]:
     for key in LOSSLESS_METRICS:
         why = lossless.get("why") or "no comparison was made"
         yield single(f"lossless_{key}", "prompts", lossless.get(key), f"lossless.{key}", why)
-
-
-def log_speedups(item: Mapping) -> dict[tuple, float]:
-    """Log speed-up of each prompt, mean over its repeats; prompts without a defined one are left out."""
-    return log_ratios((place(pair), pair["baseline"], pair["method"]) for pair in item["pairs"])
-
-
-def _spread_row(pairs: list[Mapping]) -> dict:
-    field = "pairs[*], over repeats"
-    prompts, repeats = places(pairs), sorted({pair["repeat"] for pair in pairs})
-    table = np.full((len(prompts), len(repeats)), np.nan)
-    for pair in pairs:
-        value = tpot_ratio(pair["baseline"], pair["method"])
-        if value is not None:
-            table[prompts.index(place(pair)), repeats.index(pair["repeat"])] = math.log(value)
-    if not (np.isfinite(table).sum(axis=1) >= 2).any():
-        return row("speedup_repeat_spread", "x", None, "one repeat a prompt", field)
-    return row("speedup_repeat_spread", "x", repeat_spread(table), "", field)

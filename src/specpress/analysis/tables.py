@@ -10,7 +10,8 @@ from specpress.analysis.factors import FACTORS, INTEGERS, factors
 from specpress.analysis.rows import single
 
 SUMMARY_COLUMNS = [
-    "experiment", "metric", "unit", "estimate", "low", "high", "n", "reference", "note", "file", "field", *FACTORS,
+    "experiment", "metric", "unit", "estimate", "low", "high", "n", "machine_share", "log_error", "freedom",
+    "reference", "note", "file", "field", *FACTORS,
 ]  # fmt: skip
 OBSERVATION_COLUMNS = [
     "experiment", "kind", "metric", "unit", "value", "prompt", "repeat", "iteration", "document", "offset", "ratio",

@@ -151,6 +151,11 @@ class BatchLoop(Decoding):
         teacher = rows[turn % len(rows)]
         self.schedule.learn(teacher)
 
+    @property
+    def new(self) -> int:
+        """See `Decoding.new`."""
+        return max(len(context) - n for context, n in zip(self.contexts, self.prompt_lengths, strict=True))
+
     def tokens(self) -> Tensor:
         """See `Decoding.tokens`."""
         rows = [context[length:] for context, length in zip(self.contexts, self.prompt_lengths, strict=True)]

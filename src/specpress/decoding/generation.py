@@ -80,6 +80,11 @@ class Decoding:
         """
         raise NotImplementedError
 
+    @property
+    def new(self) -> int:
+        """New tokens so far, of the longest row."""
+        raise NotImplementedError
+
     def tokens(self) -> Tensor:
         """The new tokens so far, LongTensor (batch, new)."""
         raise NotImplementedError

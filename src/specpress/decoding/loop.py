@@ -162,6 +162,11 @@ class Loop(Decoding):
         self.length = length
         self.target.rollback_to(length - 1)
 
+    @property
+    def new(self) -> int:
+        """See `Decoding.new`."""
+        return self.length - self.prompt_length
+
     def tokens(self) -> Tensor:
         """See `Decoding.tokens`."""
         return self.context[:, self.prompt_length : self.length].clone()

@@ -134,6 +134,11 @@ class _Uncached(Decoding):
         self.text = torch.cat([self.text, tokens])
         on_tokens(tokens)
 
+    @property
+    def new(self) -> int:
+        """See `Decoding.new`."""
+        return len(self.text) - self._prompt_length
+
     def tokens(self) -> Tensor:
         """See `Decoding.tokens`."""
         return self.text[None, self._prompt_length :]

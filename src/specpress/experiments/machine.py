@@ -17,6 +17,7 @@ from specpress.engine.attention import decode_attention, grouped_attention, grou
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.forward import forward_of
 from specpress.engine.linear import LinearMap
+from specpress.files.metrics import SCHEMA
 from specpress.hardware.clock import clock
 from specpress.hardware.environment import describe, peak_memory_bytes
 from specpress.models.build import build_model
@@ -57,7 +58,7 @@ def measure(spec: dict, config, *, dtype: torch.dtype, device: torch.device, thr
         }
     progress.close()
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "id": spec["id"],
         "kind": "machine",
         "spec": spec,

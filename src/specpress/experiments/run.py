@@ -13,10 +13,9 @@ import torch
 from specpress.engine.graphs import has_graphs
 from specpress.experiments import preflight
 from specpress.experiments.assets import Assets
+from specpress.files.metrics import SCHEMA
 from specpress.hardware.devices import claim, resolve_device
 from specpress.hardware.environment import describe, peak_memory_bytes
-
-SCHEMA = 1
 
 
 def run(

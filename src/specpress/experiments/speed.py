@@ -1,44 +1,41 @@
-"""Speed: a method against the cached autoregressive baseline, prompt by prompt.
-
-Both run alternately on the same prompts in one process, so that drift of the machine cancels in their ratio.
-"""
-
-import statistics
+"""Speed: a method against the cached autoregressive baseline, in duels on the same prompts."""
 
 import torch
 from torch import nn
 
-from specpress.experiments.arms import Run, arm_of, build, figures, run_in_turn
+from specpress.decoding.generation import DRAFTING, VERIFICATION
+from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
+from specpress.experiments.contest import Contender, Contest, Run
+from specpress.theory.duels import costs
 from specpress.theory.expected import expected_speedup
 
 
 def measure(spec: dict, assets: Assets) -> dict:
-    """Pairs of runs, the losslessness check, theory and a sample of the text."""
-    baseline = build({"model": spec["baseline"]}, assets)
-    method = build(arm_of(spec), assets)
-    runs = list(run_in_turn(spec, [baseline, method], assets))
-    pairs = [
-        run.where() | dict(zip(("baseline", "method"), map(figures, run.generations), strict=True)) for run in runs
-    ]
-    tokenizer, first = assets.tokenizer(spec["baseline"]), runs[0]
-    texts = [tokenizer.decode(generation.tokens[0]) for generation in first.generations]
+    """The duels, what ended them, the losslessness check, theory and a sample of the text."""
+    baseline, method = build({"model": spec["baseline"]}, assets), build(arm_of(spec), assets)
+    comparable = _why_not_comparable(spec) is None
+    contest = Contest(spec, baseline, [method], assets, texts=comparable)
+    ended = contest.run()
+    contender = contest.contenders[0]
     return {
-        "pairs": pairs,
-        "lossless": _check_lossless(spec, assets.model(spec["baseline"]), runs),
-        "theory": _theory(spec, pairs),
-        "sample": {"prompt": tokenizer.decode(first.passages[0].tokens), "baseline": texts[0], "method": texts[1]},
+        "ended": ended,
+        **contender.columns(),
+        "lossless": _check_lossless(spec, assets.model(spec["baseline"]), contender.runs),
+        "theory": _theory(spec, contender),
+        "sample": contest.sample(["method"]),
     }
 
 
 def _check_lossless(spec: dict, baseline: nn.Module, runs: list[Run]) -> dict:
-    """Greedy runs must give the baseline's tokens; a difference counts as a near tie only where the logits say so."""
+    """Greedy duels must give the baseline's tokens; a difference counts as a near tie only where the logits say so."""
     if why := _why_not_comparable(spec):
         return {"compared": None, "why": why}
     verdicts = [
-        _compare(baseline, passage.tokens, *(generation.tokens[row].tolist() for generation in run.generations))
+        _compare(baseline, passage.tokens, run.baseline_tokens[row].tolist(), run.generation.tokens[row].tolist())
         for run in runs
-        for row, passage in enumerate(run.passages)
+        if run.baseline_tokens is not None
+        for row, passage in enumerate(run.prompt.passages)
     ]
     return {"compared": len(verdicts), **{name: verdicts.count(name) for name in ("equal", "near_ties", "different")}}
 
@@ -72,32 +69,28 @@ def _compare(model, prompt: list[int], expected: list[int], got: list[int]) -> s
     return "near_ties" if (behind <= tolerance).all() else "different"
 
 
-def _theory(spec: dict, pairs: list[dict]) -> dict:
-    """Acceptance and costs as measured in these very runs, and the speed-up they predict."""
+def _theory(spec: dict, contender: Contender) -> dict:
+    """Acceptance and costs as measured in these very duels, and the speed-up they predict."""
     nothing = {"acceptance": None, "draft_cost": None, "verification_cost": None, "predicted_speedup": None}
     if "drafter" not in spec:
         return {**nothing, "why": "no drafter"}
     if spec.get("batch", 1) > 1:
         return {**nothing, "why": "the formula is for a single sequence"}
-    rounds = [
-        dict(zip(trace, values, strict=True))
-        for trace in (pair["method"]["trace"] for pair in pairs)
-        for values in zip(*trace.values(), strict=True)
-    ]
-    drafting = [r for r in rounds if r["proposed"]]
+    rounds = [i for run in contender.runs for i in run.generation.trace.iterations]
+    drafting = [i for i in rounds if i.proposed]
     if not drafting:
         return {**nothing, "why": "the drafter proposed nothing"}
-    accepted = sum(r["accepted"] for r in drafting)
-    tested = accepted + sum(r["accepted"] < r["proposed"] for r in drafting)
-    step = statistics.fmean(s for pair in pairs for s in pair["baseline"]["trace"]["seconds"])
-    costs = {
-        "acceptance": accepted / tested,
-        "draft_cost": sum(r["draft_seconds"] for r in drafting) / sum(r["proposed"] for r in drafting) / step,
+    gamma = spec["schedule"].get("gamma")
+    kinds = {(DRAFTING, i.proposed) for i in drafting} | {(VERIFICATION, i.proposed + 1) for i in drafting}
+    found = costs(contender.brackets(), sorted(kinds))
+    accepted = sum(i.accepted for i in drafting)
+    measured = {
+        "acceptance": accepted / (accepted + sum(i.rejections for i in drafting)),
+        "draft_cost": sum(found[DRAFTING, i.proposed] for i in drafting) / sum(i.proposed for i in drafting),
     }
-    gamma = spec.get("schedule", {}).get("gamma")
-    full = [r["seconds"] - r["draft_seconds"] for r in drafting if r["proposed"] == gamma]
-    if not full or any(r["proposed"] < r["gamma"] for r in rounds) or spec["schedule"]["name"] != "constant":
-        return {**nothing, **costs, "why": "the formula needs the same number of proposals in every round"}
-    cost = statistics.fmean(full) / step
-    predicted = expected_speedup(costs["acceptance"], gamma, costs["draft_cost"], cost)
-    return {**costs, "verification_cost": cost, "predicted_speedup": predicted}
+    full = any(i.proposed == gamma for i in drafting)
+    if not full or any(i.proposed < i.gamma for i in rounds) or spec["schedule"]["name"] != "constant":
+        return {**nothing, **measured, "why": "the formula needs the same number of proposals in every round"}
+    cost = found[VERIFICATION, gamma + 1]
+    predicted = expected_speedup(measured["acceptance"], gamma, found[DRAFTING, gamma] / gamma, cost)
+    return {**measured, "verification_cost": cost, "predicted_speedup": predicted}

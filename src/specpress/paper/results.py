@@ -85,12 +85,6 @@ class Results:
         groups = [[(b, s) for b, s in single if s.row["prompt_tokens"] == length] for length in ends]
         return [max(group, key=lambda found: found[1]["speedup"].value) for group in groups]
 
-    @cached_property
-    def repeat_spreads(self) -> list[Cell]:
-        """How far repeats of a prompt scatter, from the experiment with the least to that with the most."""
-        cells = [s["speedup_repeat_spread"] for b in self.blocks for s in b.speeds]
-        return sorted((cell for cell in cells if cell.defined), key=lambda cell: cell.value)
-
     def contrasts(self, metric: str) -> list[tuple[Block, Speed, Cell]]:
         """The experiments with a contrast of this name, each with its block and the cell."""
         return [(b, s, s[metric]) for b in self.blocks for s in b.speeds if s[metric].defined]

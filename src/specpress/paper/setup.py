@@ -12,9 +12,9 @@ from specpress.paper.wording import data_prose, is_only_sampling, is_sampling, s
 
 TIMED = ("tpot_ms", "step_speedup", "press_speedup", "factor_total")  # metrics of what was timed
 PROTOCOLS = {
-    "speed": ["data", "prompts", "prompt_tokens", "max_new_tokens", "repeats"],
+    "speed": ["data", "prompts", "prompt_tokens", "max_new_tokens"],
     "perplexity": ["data", "passages", "context", "score"],
-    "chain": ["data", "prompts", "prompt_tokens", "max_new_tokens", "repeats"],
+    "chain": ["data", "prompts", "prompt_tokens", "max_new_tokens"],
 }
 
 
@@ -63,16 +63,16 @@ class Setup:
         return [row | {"data": listed(row["data"])} for row in grouped.reset_index().to_dict("records")]
 
     def speed_protocols(self) -> list[dict]:
-        """The protocols of speed experiments, one for each data list and number of runs, `sizes` as a phrase."""
-        grouped: dict[tuple, list[str]] = {}
+        """The protocols of speed experiments, one for each data list; `sizes` as a phrase: how many prompts of each."""
+        counts: dict[tuple, list[int]] = {}
         for found in self.protocols("speed"):
-            prompts = f"{counted(found['prompts'], 'prompt')} of {found['prompt_tokens']} tokens"
-            size = f"{prompts} and up to {found['max_new_tokens']} new ones"
-            grouped.setdefault((found["data"], found["repeats"]), []).append(size)
-        return [
-            {"data": data, "repeats": repeats, "sizes": Tex("; ".join(sizes))}
-            for (data, repeats), sizes in grouped.items()
-        ]
+            size = f"{found['prompt_tokens']} tokens and up to {found['max_new_tokens']} new ones"
+            counts.setdefault((found["data"], size), []).append(found["prompts"])
+        grouped: dict[str, list[str]] = {}
+        for (data, size), prompts in counts.items():
+            several = f"{min(prompts)} to " if min(prompts) < max(prompts) else ""
+            grouped.setdefault(data, []).append(f"{several}{counted(max(prompts), 'prompt')} of {size}")
+        return [{"data": data, "sizes": Tex("; ".join(sizes))} for data, sizes in grouped.items()]
 
     def timed_alike(self) -> bool:
         """Whether all experiments that time anything ran in one environment, whatever the others did."""
@@ -98,10 +98,6 @@ class Setup:
         """The smallest number of units (prompts, passages, repeats) that an interval of these kinds rests on."""
         counts = self.summary.loc[self.summary.kind.isin(kinds) & self.summary.low.notna(), "n"].dropna()
         return int(counts.min()) if len(counts) else None
-
-    def repeats(self) -> int | None:
-        """The smallest number of runs a prompt."""
-        return min((protocol["repeats"] for protocol in self.protocols("speed")), default=None)
 
     def scope(self) -> Tex:
         """What the results speak about, in a few words: the device and the size of the target."""

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from specpress.files.metrics import SCHEMA
 from specpress.study.load import Study, read_study
 
-SCHEMA = 1
 INDEX = "archive.json"
 
 
@@ -123,11 +123,22 @@ def load(archive: str | Path) -> tuple[str, dict[str, bytes]]:
     if index.get("schema") != SCHEMA:
         raise ArchiveError(
             f"{archive} has schema {index.get('schema')!r}, this version reads {SCHEMA}: use the one that wrote it"
+            f"{_commit(content)}"
         )
     for name, digest in index["files"].items():
         if _digest(content.get(name, b"")) != digest:
             raise ArchiveError(f"{archive} is damaged: {name} is missing or not what was archived. Get it again")
     return index["study"], {name: content[name] for name in index["files"]}
+
+
+def _commit(content: dict[str, bytes]) -> str:
+    """Which commit measured what an archive holds, in brackets; nothing if no file says it."""
+    for name, data in content.items():
+        if name.endswith(".json"):
+            found = json.loads(data)
+            if isinstance(found, dict) and (commit := (found.get("environment") or {}).get("commit")):
+                return f" (commit {commit})"
+    return ""
 
 
 def unpack(archive: str | Path, folder: str | Path) -> str:

@@ -19,6 +19,7 @@ from specpress.study.source_code import ROOT, class_parameters
 
 SCHEMA_FILE = ROOT / "workflow" / "schemas" / "study.schema.yaml"
 KINDS = ("speed", "chain", "perplexity", "regime")
+_TOKEN_SECONDS = 1e-3  # less than any machine known here takes for a token of the baseline and one of a method
 TYPES = {
     **{"object": "a mapping (key: value)", "array": "a list", "string": "text", "boolean": "true or false"},
     **{"integer": "a whole number", "number": "a number"},
@@ -98,11 +99,27 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
             yield f"{path}.press.compression_ratio: `ratios` gives it in a perplexity experiment; remove it here"
     if kind == "regime" and not _items(complete, "press", dict).get("compression_ratio"):
         yield f"{path}.press.compression_ratio: missing; the fraction removed, above 0 and below 1"
+    yield from _effort_problems(complete, path)
     yield from _method_problems(complete, path)
     steps = _items(complete, "steps", list)
     for index, step in enumerate(steps):
         yield from _method_problems(step, f"{path}.steps[{index}]")
     yield from _chain_problems(steps, f"{path}.steps")
+
+
+def _effort_problems(body: dict, path: str) -> Iterator[str]:
+    """Prompts and seconds that contradict each other."""
+    least, most, budget, new = (
+        body.get(key) if isinstance(body.get(key), (int, float)) else None
+        for key in ("least_prompts", "most_prompts", "budget_seconds", "max_new_tokens")
+    )
+    if least is not None and most is not None and least > most:
+        yield f"{path}.least_prompts: must be at most most_prompts, {most}, found {least}"
+    if None not in (least, budget, new) and budget < (needed := _TOKEN_SECONDS * least * new):
+        yield (
+            f"{path}.budget_seconds: {budget} s is too little for least_prompts, {least}, of {new} new tokens: give at "
+            f"least {needed:g} s, a millisecond for each token"
+        )
 
 
 def _chain_problems(steps: list, path: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ ACCEPTANCE = 0.6  # of a drafted token: what a draft gets on another model's tex
 BANDWIDTH_SHARE, COMPUTE_SHARE = 0.7, 0.5  # of the published peaks that plain PyTorch reaches
 LAYER_MS = 0.4  # launching the kernels of a layer one by one
 START_SECONDS = 30  # of a job: Python, torch, the first kernels
+_BASELINE_BESIDE = 2  # times a generation of the baseline: its steps between the parts of a duel
 READ_GB_S = 1.0  # weights from disk to device
 
 # Published peaks: GB of memory, GB/s, TFLOP/s (dense, 16 bits).
@@ -175,16 +176,20 @@ def trainings(study: Study, on: Machine) -> list[Job]:
 
 
 def _speed(spec: dict, known: Mapping[str, Model], on: Machine) -> float:
-    baseline = {"model": spec["baseline"]}
-    return _runs(spec) * sum(_generation(arm, spec, known, on) for arm in (baseline, spec))
+    return _duels(spec, [spec], known, on)
 
 
 def _chain(spec: dict, known: Mapping[str, Model], on: Machine) -> float:
-    return _runs(spec) * sum(_generation({"model": spec["model"], **arm}, spec, known, on) for arm in spec["steps"])
+    return _duels(spec, [{"model": spec["model"], **arm} for arm in spec["steps"]], known, on)
 
 
-def _runs(spec: dict) -> int:
-    return spec["prompts"] * spec["repeats"] + 1  # one to warm up
+def _duels(spec: dict, arms: list[dict], known: Mapping[str, Model], on: Machine) -> float:
+    """The budget, unless the prompts run out before it or the fewest take longer: they are duelled in any case."""
+    baseline = {"model": spec.get("baseline", spec["model"])}
+    each = sum(_generation(arm, spec, known, on) for arm in arms)
+    beside = len(arms) * _BASELINE_BESIDE * _generation(baseline, spec, known, on)
+    least, most = spec["least_prompts"] * (each + beside), spec["most_prompts"] * (each + beside)
+    return min(most, max(least, spec["budget_seconds"]))
 
 
 def _perplexity(spec: dict, known: Mapping[str, Model], on: Machine) -> float:

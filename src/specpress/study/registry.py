@@ -73,7 +73,7 @@ PRESSES = {
 }
 
 PROTOCOLS = {
-    "original": "specpress.decoding.uncached:generate_uncached",
+    "original": "specpress.decoding.uncached:prepare_uncached",
 }
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig
 
+from specpress.files.metrics import SCHEMA
 from specpress.files.publish import sha256
 from specpress.hardware.environment import describe, peak_memory_bytes
 from specpress.models.load import load_model
@@ -84,7 +85,7 @@ def train_draft(
     loss = _fit_with_progress(draft, text.train, config, mixed_precision=half, progress=progress)
     _round_weights(draft, model.dtype)
     metrics = {
-        "schema": 1,
+        "schema": SCHEMA,
         "id": config.name,
         "kind": "draft",
         "spec": asdict(config),

@@ -37,41 +37,61 @@ def test_the_speedup_is_the_geometric_mean_of_the_paired_ratios(tmp_path):
     assert row.n == 12
 
 
-def test_times_average_so_that_their_ratio_is_the_speedup(tmp_path):
-    table = summary(read_back([synthetic.speed("a", speedup=1.6, scatter=0.3)], tmp_path))
-    ratio = pick(table, metric="baseline_tpot_ms").estimate / pick(table, metric="tpot_ms").estimate
-    assert ratio == pytest.approx(pick(table, metric="speedup").estimate)
+def test_the_interval_of_a_speedup_holds_machine_and_text(tmp_path):
+    """Without scatter over prompts nothing but the costs is uncertain; with more of it, more and more is the text."""
+    found = [
+        pick(summary(read_back([synthetic.speed("a", scatter=scatter)], tmp_path / str(scatter))), metric="speedup")
+        for scatter in (0, 0.05, 0.5)
+    ]
+    widths = [math.log(row.high / row.low) for row in found]
+    assert widths == sorted(widths)
+    assert widths[0] > 0
+    assert found[0].machine_share == 1
+    assert 0 < found[2].machine_share < found[1].machine_share < 1
+    for row, width in zip(found, widths, strict=True):
+        assert width > 2 * 1.96 * row.log_error  # few degrees of freedom: wider than a normal law's
+        assert row.freedom > 2
 
 
-def test_repeats_of_a_prompt_are_one_unit_with_a_reported_spread(tmp_path):
-    table = summary(read_back([synthetic.speed("a", prompts=5, repeats=3)], tmp_path))
-    assert pick(table, metric="speedup").n == 5
-    assert pick(table, metric="speedup_repeat_spread").n == 5
-    once = summary(read_back([synthetic.speed("b", repeats=1)], tmp_path / "once"))
-    spread = pick(once, metric="speedup_repeat_spread")
-    assert pd.isna(spread.estimate)
-    assert spread.note == "one repeat a prompt"
+def test_two_prompts_give_no_interval(tmp_path):
+    row = pick(summary(read_back([synthetic.speed("a", prompts=2)], tmp_path)), metric="speedup")
+    assert row.estimate == pytest.approx(1)
+    assert pd.isna(row.low)
+    assert row.note == "fewer than 3 prompts: no interval"
 
 
-def test_a_prompt_without_a_time_per_token_is_left_out_and_counted(tmp_path):
+def test_the_summary_says_what_ended_the_measuring(tmp_path):
+    result = synthetic.speed("a")
+    table = summary(read_back([result], tmp_path))
+    row = pick(table, metric="half_width")
+    assert (row.estimate, row.note) == (0.031, "the precision asked for was reached")
+    assert pick(table, metric="duelled").estimate == 6
+    assert pick(table, metric="brackets").estimate == len(result["brackets"]["part"])
+    whole = pick(table, metric="whole_over_parts")
+    assert whole.low < 1.004 == whole.estimate < whole.high
+
+
+def test_a_text_that_ended_at_once_is_left_out_and_counted(tmp_path):
     result = synthetic.speed("a", prompts=4)
-    result["pairs"][1]["method"] |= {"tpot_ms": None, "why": "one token: the text ended at once"}
+    result["runs"][1] |= {"tokens": 0, "rounds": []}
+    result["runs"][1]["method"] |= {"tpot_ms": None, "why": "one token: the text ended at once"}
     table = summary(read_back([result], tmp_path))
     row = pick(table, metric="speedup")
     assert row.n == 3
-    assert row.note == "1 of 4 prompts without a value: one token: the text ended at once"
-    assert pick(table, metric="baseline_tpot_ms").n == 4
+    assert row.note == "1 of 4 prompts without a value: the text ended after its first token"
+    assert pick(table, metric="tpot_ms").note == "1 of 4 prompts without a value: one token: the text ended at once"
+    assert pick(table, metric="baseline_tpot_ms").n == 2
 
 
 def test_nothing_measured_is_no_number_and_says_why(tmp_path):
     result = synthetic.speed("a", prompts=2)
-    for pair in result["pairs"]:
-        pair["method"] |= {"tpot_ms": None, "why": "one token: the text ended at once"}
+    for run in result["runs"]:
+        run |= {"tokens": 0, "rounds": []}
     table = summary(read_back([result], tmp_path))
     row = pick(table, metric="speedup")
     assert pd.isna(row.estimate)
     assert pd.isna(row.low)
-    assert row.note == "one token: the text ended at once"
+    assert row.note == "every text ended after its first token"
     assert pick(table, metric="acceptance_rate").note == "nothing was drafted"
 
 
@@ -288,7 +308,7 @@ def test_one_environment_is_not_mixed(tmp_path):
     [
         ("{", "not a readable metrics file"),
         ("{}", "lacks schema, id, kind"),
-        (json.dumps(synthetic.speed("a") | {"schema": 0}), "expected 1"),
+        (json.dumps(synthetic.speed("a") | {"schema": 1}), "this version reads 2; measure it again with: snakemake"),
         (json.dumps(synthetic.speed("a") | {"kind": "memory"}), "known: speed, perplexity, draft, chain"),
     ],
 )

@@ -2,7 +2,10 @@
 
 import json
 import math
+import statistics
+import time
 import warnings
+from collections import Counter
 
 import pytest
 import torch
@@ -20,10 +23,12 @@ SPEED = {
     "baseline": "target",
     "model": "target",
     "data": "words",
-    "prompts": 3,
     "prompt_tokens": 12,
     "max_new_tokens": 10,
-    "repeats": 2,
+    "precision": 1e-4,
+    "budget_seconds": 60,
+    "least_prompts": 3,
+    "most_prompts": 4,
     "seed": 0,
     "verification": "token",
     "sampling": {"name": "greedy", "temperature": 0},
@@ -56,50 +61,81 @@ def places(tmp_path_factory):
     return {"models": models, "data": {"words": folder / "words"}, "threads": 1}
 
 
-def test_a_speed_experiment_pairs_baseline_and_method(places):
-    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
-    metrics = run({"id": "fast", **SPEED, **drafter}, **places)
-    assert [(pair["repeat"], pair["prompt"]) for pair in metrics["pairs"]] == [
-        (r, p) for r in (0, 1) for p in (0, 1, 2)
-    ]
-    for pair in metrics["pairs"]:
-        assert pair["prompt_tokens"] == 12
-        for side in ("baseline", "method"):
-            assert 1 <= pair[side]["n_tokens"] <= 10
-            assert sum(pair[side]["trace"]["committed"]) == pair[side]["n_tokens"] - 1
-        assert pair["baseline"]["acceptance_rate"] is None
-        assert set(pair["method"]["trace"]["gamma"]) <= {0, 1, 2}
-    assert metrics["lossless"] == {"compared": 6, "equal": 6, "near_ties": 0, "different": 0}
-    theory = metrics["theory"]
-    assert 0 <= theory["acceptance"] <= 1
-    assert theory["predicted_speedup"] > 0
-    assert metrics["sample"]["baseline"] == metrics["sample"]["method"]
+DRAFTED = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+
+
+def test_a_speed_experiment_duels_baseline_and_method(places):
+    metrics = run({"id": "fast", **SPEED, **DRAFTED}, **places)
+    assert [r["prompt"] for r in metrics["runs"]] == [0, 1, 2, 3]
+    assert metrics["ended"]["by"] == "prompts"
+    assert metrics["ended"]["prompts"] == 4
+    assert metrics["ended"]["half_width"] > 1e-4
+    for r in metrics["runs"]:
+        assert r["prompt_tokens"] == 12
+        trace = r["method"]["trace"]
+        assert sum(trace["committed"]) == r["tokens"] == r["method"]["n_tokens"] - 1
+        verified = [number for part, _, number in r["rounds"] if part == "verification"]
+        assert sum(verified) == len(trace["seconds"])
+        assert set(trace["gamma"]) <= {0, 1, 2}
+    for r in metrics["runs"][:3]:  # the fewest are duelled
+        assert r["baseline"]["n_tokens"] == r["method"]["n_tokens"]
+        assert r["baseline"]["kv_bytes"] == r["method"]["kv_bytes"]
+        assert min(r["baseline"]["ttft_s"], r["baseline"]["tpot_ms"]) > 0
+    brackets = metrics["brackets"]
+    assert set(brackets["part"]) == {"drafting", "verification"}
+    assert min(min(brackets[name]) for name in ("seconds", "before", "after")) > 0
+    apart = Counter(zip(brackets["prompt"], brackets["part"], brackets["size"], strict=True))
+    whole = Counter()
+    for prompt, stretch in zip(metrics["stretches"]["prompt"], metrics["stretches"]["rounds"], strict=True):
+        whole.update({(prompt, part, size): number for part, size, number in stretch})
+    rounds = {(r["prompt"], part, size): n for r in metrics["runs"] for part, size, n in r["rounds"] if r["duelled"]}
+    assert apart + whole == rounds  # every round of a duel is either taken apart or left whole
+    assert metrics["lossless"] == {"compared": 4, "equal": 4, "near_ties": 0, "different": 0}
     assert metrics["peak_memory_bytes"] > 1e6
     json.dumps(metrics, allow_nan=False)
 
 
-def test_predicted_speedup_follows_from_the_recorded_traces(places):
-    """The theory block, computed again by hand from the traces."""
-    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
-    metrics = run({"id": "fast", **SPEED, **drafter}, **places)
-    traces = [pair["method"]["trace"] for pair in metrics["pairs"]]
-    rounds = [
-        r for t in traces for r in zip(t["proposed"], t["accepted"], t["seconds"], t["draft_seconds"], strict=True)
-    ]
-    accepted = sum(a for p, a, *_ in rounds if p)
-    tested = accepted + sum(a < p for p, a, *_ in rounds if p)
-    steps = [s for pair in metrics["pairs"] for s in pair["baseline"]["trace"]["seconds"]]
-    step = sum(steps) / len(steps)
-    full = [s - d for p, _, s, d in rounds if p == 2]
-    a, v = accepted / tested, sum(full) / len(full) / step
-    c = sum(d for p, _, _, d in rounds if p) / sum(p for p, *_ in rounds) / step
-    assert metrics["theory"]["predicted_speedup"] == pytest.approx((1 + a + a * a) / (2 * c + v))
+def test_measuring_stops_when_the_precision_is_reached_or_the_budget_is_spent(places):
+    for changes, by in (({"precision": 0.99}, "precision"), ({"budget_seconds": 1e-3}, "budget")):
+        ended = run({"id": "fast", **SPEED, **DRAFTED, "most_prompts": 8, **changes}, **places)["ended"]
+        assert (ended["by"], ended["prompts"]) == (by, 3)
+
+
+def test_predicted_speedup_follows_from_the_recorded_costs(places):
+    """The theory block, computed again by hand from traces and brackets."""
+    metrics = run({"id": "fast", **SPEED, **DRAFTED}, **places)
+    traces = [r["method"]["trace"] for r in metrics["runs"]]
+    rounds = [r for t in traces for r in zip(t["proposed"], t["accepted"], strict=True)]
+    accepted = sum(a for p, a in rounds if p)
+    a = accepted / (accepted + sum(a < p for p, a in rounds if p))
+    logs = {("drafting", 2): [], ("verification", 3): []}
+    columns = [metrics["brackets"][name] for name in ("part", "size", "seconds", "before", "after")]
+    for part, size, seconds, before, after in zip(*columns, strict=True):
+        logs.setdefault((part, size), []).extend(math.log(seconds / step) for step in (before, after))
+    draft, verify = (math.exp(statistics.median(logs[kind])) for kind in (("drafting", 2), ("verification", 3)))
+    assert metrics["theory"]["acceptance"] == pytest.approx(a)
+    assert metrics["theory"]["verification_cost"] == pytest.approx(verify)
+    assert metrics["theory"]["predicted_speedup"] == pytest.approx((1 + a + a * a) / (draft + verify))
+
+
+def test_what_the_parts_leave_out_is_an_error_that_says_how_much(places, monkeypatch):
+    """Negative control: work that no part counts must show up in the rounds that are timed whole."""
+    from specpress.decoding.loop import Loop
+
+    def slow(self, on_tokens, parts=Loop._round):
+        yield from parts(self, on_tokens)
+        if self.drafter is not None:
+            time.sleep(0.05)
+
+    monkeypatch.setattr(Loop, "_round", slow)
+    with pytest.raises(ValueError, match=r"whole rounds take .* what their parts take by themselves"):
+        run({"id": "slow", **SPEED, **DRAFTED, "least_prompts": 12, "most_prompts": 12}, **places)
 
 
 def test_metrics_say_that_a_cpu_replays_no_graphs(places):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said once a process
-        metrics = run({"id": "plain", **SPEED, "repeats": 1}, **places, cuda_graphs=True)
+        metrics = run({"id": "plain", **SPEED}, **places, cuda_graphs=True)
     assert metrics["environment"]["settings"]["cuda_graphs"] is False
 
 
@@ -229,22 +265,26 @@ def test_a_regime_experiment_times_every_cell(places):
 
 
 def test_a_chain_times_every_step_on_the_same_prompts(places):
-    common = {key: SPEED[key] for key in ("model", "data", "prompts", "prompt_tokens", "max_new_tokens", "sampling")}
-    drafter = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
+    keys = ("model", "data", "prompt_tokens", "max_new_tokens", "sampling", "seed")
+    effort = {"precision": 0.5, "budget_seconds": 60, "least_prompts": 3, "most_prompts": 3}
     spec = {
         "id": "chain",
         "kind": "chain",
-        **common,
-        "repeats": 1,
-        "seed": 0,
+        **{key: SPEED[key] for key in keys},
+        **effort,
         "steps": [
-            {"name": "plain", "title": "plain"},
+            {"name": "plain", "title": "plain", "protocol": {"name": "original"}},
             {"name": "cached", "title": "cached", "anchor": True},
-            {"name": "speculative", "title": "speculative", **drafter},
+            {"name": "speculative", "title": "speculative", **DRAFTED},
         ],
     }
     metrics = run(spec, **places)
-    assert metrics["steps"][1] == {"name": "cached", "title": "cached", "anchor": True}
-    assert [r["prompt"] for r in metrics["runs"]] == [0, 1, 2]
-    assert all(len({step["n_tokens"] for step in r["steps"]}) == 1 for r in metrics["runs"])
+    steps = metrics["steps"]
+    assert [(step["name"], step.get("anchor")) for step in steps] == [
+        ("plain", None), ("cached", True), ("speculative", None),
+    ]  # fmt: skip
+    assert all([r["prompt"] for r in step["runs"]] == [0, 1, 2] for step in steps)
+    assert all(len({step["runs"][i]["tokens"] for step in steps}) == 1 for i in range(3))
+    assert all(set(step["brackets"]["part"]) == {"verification"} for step in steps[:2])
+    assert len(metrics["ended"]["checks"]) == 3
     assert len({metrics["sample"][name] for name in ("plain", "cached", "speculative")}) == 1

@@ -50,7 +50,8 @@ def test_a_prefill_computes(pythia):
 def test_a_better_gpu_is_never_slower(pythia):
     for slow, fast in (("t4", "a100-40gb"), ("a100-40gb", "h100")):
         for before, after in zip(jobs(pythia, machine(slow)), jobs(pythia, machine(fast)), strict=True):
-            assert after.hours < before.hours
+            assert after.hours <= before.hours
+            assert after.hours < before.hours or after.kind in ("speed", "chain")  # these may spend their budget
             assert after.memory_bytes == before.memory_bytes
 
 

@@ -27,7 +27,8 @@ def study() -> dict:
         "sampling": {"greedy": {"temperature": 0}, "sampled": {"temperature": 0.85, "top_p": 0.9}},
         "defaults": {
             "speed": {
-                **{"data": "prose", "prompts": 2, "prompt_tokens": 8, "max_new_tokens": 8, "repeats": 1},
+                **{"data": "prose", "prompt_tokens": 8, "max_new_tokens": 8},
+                **{"precision": 0.5, "budget_seconds": 1, "least_prompts": 2, "most_prompts": 2},
                 **{"seed": 0, "verification": "token", "sampling": "greedy"},
             },
             "perplexity": {"data": "prose", "context": 8, "score": 4, "passages": 2, "seed": 0},
@@ -78,7 +79,8 @@ def test_expands_grids_in_order(study):
 def test_speed_spec_has_defaults_baseline_and_resolved_sampling(study):
     assert load_study(study).experiments["gamma4-sampled"] == {
         **{"id": "gamma4-sampled", "kind": "speed", "baseline": "target", "model": "target", "data": "prose"},
-        **{"prompts": 2, "prompt_tokens": 8, "max_new_tokens": 8, "repeats": 1, "seed": 0, "verification": "token"},
+        **{"prompt_tokens": 8, "max_new_tokens": 8, "seed": 0, "verification": "token"},
+        **{"precision": 0.5, "budget_seconds": 1, "least_prompts": 2, "most_prompts": 2},
         "sampling": {"name": "sampled", "temperature": 0.85, "top_p": 0.9},
         "drafter": {"name": "draft_model", "model": "draft"},
         "schedule": {"name": "constant", "gamma": 4},
@@ -93,8 +95,8 @@ def test_perplexity_spec_uses_the_baseline_as_model(study):
 
 
 def test_own_keys_win_over_defaults(study):
-    spec = load_study(changed(study, "experiments.0.prompts", 7)).experiments["plain"]
-    assert spec["prompts"] == 7
+    spec = load_study(changed(study, "experiments.0.most_prompts", 7)).experiments["plain"]
+    assert spec["most_prompts"] == 7
 
 
 def test_own_baseline_is_also_the_model(study):
@@ -216,7 +218,13 @@ REFUSED = [
     ("defaults.speed.data", "verse", r"defaults.speed.data: unknown data set 'verse'; known: prose"),
     ("defaults.speed.ratios", [0], r"defaults.speed.ratios: unknown key"),
     ("experiments.0.data", "verse", r"experiments\[0\].data: unknown data set 'verse'; known: prose"),
-    ("experiments.0.prompts", True, r"experiments\[0\].prompts: must be a whole number, found True"),
+    ("experiments.0.most_prompts", True, r"experiments\[0\].most_prompts: must be a whole number, found True"),
+    ("experiments.0.precision", 5, r"experiments\[0\].precision: must be below 1, found 5"),
+    ("experiments.0.precision", 0, r"experiments\[0\].precision: must be above 0, found 0"),
+    ("defaults.speed.precision", "5%", r"defaults.speed.precision: must be a number, found '5%'"),
+    ("experiments.0.budget_seconds", 0, r"experiments\[0\].budget_seconds: must be above 0, found 0"),
+    ("experiments.0.budget_seconds", 0.01, r"experiments\[0\].budget_seconds: 0.01 s is too little for least_prompts"),
+    ("experiments.0.least_prompts", 3, r"experiments\[0\].least_prompts: must be at most most_prompts, 2, found 3"),
     ("experiments.0.max_new_tokens", 1, r"experiments\[0\].max_new_tokens: must be at least 2"),
     ("experiments.0.kind", "sped", r"experiments\[0\].kind: unknown value 'sped'; .* did you mean 'speed'"),
     ("experiments.0.verification", "tokn", r"experiments\[0\].verification: unknown value 'tokn'; known: block, token"),
@@ -284,6 +292,7 @@ REFUSED = [
     ("experiments.2.ratios", [0.5], r"experiments\[2\].ratios: must contain 0"),
     ("experiments.2.press.compression_ratio", 0.5, r"experiments\[2\].press.compression_ratio: `ratios` gives it"),
     ("experiments.2.prompts", 3, r"experiments\[2\].prompts: unknown key; known: .*ratios"),
+    ("experiments.0.prompts", 3, r"experiments\[0\].prompts: unknown key; .* did you mean 'most_prompts'"),
     ("experiments.0.press", {"name": "adakv"}, r"experiments\[0\].press.press: missing; the press 'adakv' needs it"),
     ("experiments.0.press", {"name": "adakv", "press": "knrm"}, r"experiments\[0\].press.press.name: unknown press "),
     (
@@ -345,8 +354,8 @@ def test_missing_part_is_named(study, part):
 
 
 def test_missing_key_says_that_defaults_lack_it_too(study):
-    del study["defaults"]["speed"]["prompts"]
-    assert "experiments[0].prompts: missing, here or in defaults.speed" in problems_of(study)
+    del study["defaults"]["speed"]["precision"]
+    assert "experiments[0].precision: missing, here or in defaults.speed" in problems_of(study)
 
 
 def test_all_problems_are_reported_at_once_and_each_once(study):

@@ -1,0 +1,260 @@
+"""Methods against the cached autoregressive baseline, prompt by prompt, until what they gain is known well enough.
+
+The first prompts are duelled (see `specpress.experiments.duel`). Of later ones those are, that the costs still need; on
+the others a method only decodes, and its rounds are counted: that needs no baseline and tells as much about the text.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+from tqdm import tqdm
+
+from specpress.data.documents import Passage
+from specpress.decoding.generation import Generation
+from specpress.engine.attention import decode_attention
+from specpress.engine.graphs import has_graphs
+from specpress.experiments.arms import Arm, figures
+from specpress.experiments.assets import Assets, as_batch
+from specpress.experiments.duel import Baseline, Read, Record, as_rows, count, duel
+from specpress.hardware.clock import no_garbage_collection
+from specpress.laws.sampling import SamplingParams
+from specpress.theory.duels import Brackets, Joint, Stretches, Text, forgotten, looks, speedup
+
+_WARM_UP_PROMPT, _WARM_UP_TOKENS = 512, 8  # enough for a first forward of each kind; a long prompt takes seconds
+_MACHINE_SHARE = 0.25  # of the variance: above it the next prompt is duelled, below it only counted
+_ONCE_IN = 1000  # checks of parts against the whole, one that fails by chance
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt (a batch of passages), and the seed its tokens are drawn with."""
+
+    number: int
+    seed: int
+    passages: list[Passage]
+
+    def where(self) -> dict:
+        """The columns of the metrics file that say which prompt this was. A batch goes by its first passage."""
+        first = self.passages[0]
+        return {
+            "prompt": self.number,
+            "document": first.document,
+            "offset": first.offset,
+            "seed": self.seed,
+            "prompt_tokens": len(first.tokens),
+        }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A prompt as a method decoded it. `baseline`: what the baseline was seen to do beside it; None if only counted.
+
+    baseline_tokens : LongTensor (batch, n), the baseline's own text, where the experiment asked for it
+    """
+
+    prompt: Prompt
+    generation: Generation
+    rounds: Counter
+    baseline: dict | None = None
+    baseline_tokens: Tensor | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens after the first."""
+        return self.generation.tokens.shape[1] - 1
+
+    def row(self) -> dict:
+        """For the metrics file."""
+        return {
+            **self.prompt.where(),
+            "duelled": self.baseline is not None,
+            "tokens": self.tokens,
+            "rounds": as_rows(self.rounds),
+            "method": figures(self.generation),
+            "baseline": self.baseline,
+        }
+
+
+@dataclass
+class Contender:
+    """A method, and everything measured of it so far."""
+
+    arm: Arm
+    record: Record = field(default_factory=Record)
+    runs: list[Run] = field(default_factory=list)
+
+    def brackets(self) -> Brackets:
+        """The parts measured so far."""
+        return Brackets.from_columns(self.record.brackets)
+
+    def speedup(self) -> Joint | None:
+        """What is known of its speed-up; None while no prompt gave two tokens."""
+        texts = [Text(run.tokens, run.rounds) for run in self.runs if run.tokens]
+        return speedup(texts, self.brackets()) if texts else None
+
+    def columns(self) -> dict:
+        """For the metrics file."""
+        return {
+            "runs": [run.row() for run in self.runs],
+            "brackets": self.record.brackets,
+            "stretches": self.record.stretches,
+        }
+
+
+class Contest:
+    """All methods of an experiment on the same prompts.
+
+    Parameters
+    ----------
+    spec : baseline (or model), data, prompt_tokens, max_new_tokens, sampling, seed, precision, budget_seconds,
+        least_prompts, most_prompts, and batch
+    baseline, arms : the baseline and the methods, as `specpress.experiments.arms.build` makes them
+    models : every model that decodes, to be set up for it
+    texts : whether the baseline's own text is wanted of every prompt that is duelled
+    """
+
+    def __init__(self, spec: dict, baseline: Arm, arms: Sequence[Arm], assets: Assets, *, texts: bool = False):
+        self.spec, self.baseline, self.texts = spec, baseline, texts
+        self.contenders = [Contender(arm) for arm in arms]
+        name = spec.get("baseline", spec["model"])
+        self.model, self.tokenizer = assets.model(name), assets.tokenizer(name)
+        rows = spec.get("batch", 1)
+        self.eos = self.tokenizer.eos_token_id if rows == 1 else None  # the rows of a batch keep their number
+        passages = assets.passages(
+            spec, count=spec["most_prompts"] * rows, length=spec["prompt_tokens"], tokenizer=self.tokenizer
+        )
+        batches = [passages[i : i + rows] for i in range(0, len(passages), rows)]
+        self.prompts = [Prompt(i, spec["seed"] + i, batch) for i, batch in enumerate(batches)]
+
+    def run(self) -> dict:
+        """Measure until the precision is reached, the budget is spent or the prompts run out; says which it was.
+
+        Raises
+        ------
+        ValueError
+            If twice what was measured part by part is not what whole rounds take.
+        """
+        self._warm_up()
+        started = time.perf_counter()
+        ended = self._measure(started)
+        checks = [self._check(contender) for contender in self.contenders]
+        return {**ended, "seconds": time.perf_counter() - started, "checks": checks}
+
+    def _measure(self, started: float) -> dict:
+        spec, by = self.spec, "prompts"
+        sizes = set(looks(spec["least_prompts"], spec["most_prompts"]))
+        progress = tqdm(self.prompts, desc=spec["id"], unit="prompt", mininterval=5)
+        for prompt in progress:
+            self._decode(prompt)
+            done = prompt.number + 1
+            if done in sizes and (width := self.half_width()) is not None and width <= spec["precision"]:
+                by = "precision"
+                break
+            if done >= spec["least_prompts"] and time.perf_counter() - started >= spec["budget_seconds"]:
+                by = "budget"
+                break
+        progress.close()
+        return {"by": by, "precision": spec["precision"], "half_width": self.half_width(), "prompts": done}
+
+    def sample(self, names: Sequence[str]) -> dict:
+        """The text of the first prompt, and what each method, by its name, made of it."""
+        first = [contender.runs[0] for contender in self.contenders]
+        texts = [self.tokenizer.decode(run.generation.tokens[0]) for run in first]
+        prompt = self.tokenizer.decode(self.prompts[0].passages[0].tokens)
+        return {"prompt": prompt, **dict(zip(names, texts, strict=True))}
+
+    def half_width(self) -> float | None:
+        """The widest of the methods' intervals: half its width, of the log speed-up; None where one has none."""
+        widths = [joint.half_width() if joint else None for joint in (c.speedup() for c in self.contenders)]
+        return None if None in widths else max(widths)
+
+    def _decode(self, prompt: Prompt) -> None:
+        """Every method on one prompt; which goes first moves on with every prompt."""
+        for turn in range(len(self.contenders)):
+            contender = self.contenders[(prompt.number + turn) % len(self.contenders)]
+            if prompt.number < self.spec["least_prompts"] or self._needs_costs(contender):
+                contender.runs.append(self._duel(contender, prompt))
+            else:
+                contender.runs.append(self._count(contender, prompt))
+
+    def _needs_costs(self, contender: Contender) -> bool:
+        """Whether the costs leave the speed-up so uncertain that the next prompt is better duelled than counted."""
+        joint = contender.speedup()
+        return joint is None or not joint.error or joint.machine_share > _MACHINE_SHARE
+
+    def _make(self, arm: Arm, prompt: Prompt, eos: int | None, new: int | None = None):
+        settings = {key: value for key, value in self.spec["sampling"].items() if key != "name"}
+        return arm(
+            as_batch(prompt.passages, self.model),
+            sampling=SamplingParams(**settings, seed=prompt.seed),
+            max_new_tokens=new or self.spec["max_new_tokens"],
+            eos_token_id=eos,
+        )
+
+    def _duel(self, contender: Contender, prompt: Prompt) -> Run:
+        method = self._make(contender.arm, prompt, self.eos)
+        baseline = Baseline(self._make(self.baseline, prompt, None))
+        with no_garbage_collection(), decode_attention(*method.models, *baseline.loop.models):
+            read, rounds = duel(baseline, method, contender.record, prompt.number, prompt.number)
+            seen = _baseline_figures(baseline, read, method.new)
+            text = baseline.text(method.new) if self.texts else None
+        return Run(prompt, method.generation(), rounds, seen, text)
+
+    def _count(self, contender: Contender, prompt: Prompt) -> Run:
+        method = self._make(contender.arm, prompt, self.eos)
+        with no_garbage_collection(), decode_attention(*method.models):
+            rounds = count(method)
+        return Run(prompt, method.generation(), rounds)
+
+    def _warm_up(self) -> None:
+        """Decode a few tokens with all; with CUDA graphs a whole prompt, so that the steps that come are captured.
+
+        Captures belong to a length: they should fall before the timing.
+        """
+        prompt, new = self.prompts[0], self.spec["max_new_tokens"]
+        if not has_graphs(self.model):
+            cut = [Passage(p.document, p.offset, p.tokens[-_WARM_UP_PROMPT:]) for p in prompt.passages]
+            prompt, new = Prompt(prompt.number, prompt.seed, cut), min(_WARM_UP_TOKENS, new)
+        for arm in (self.baseline, *(contender.arm for contender in self.contenders)):
+            self._make(arm, prompt, self.eos, new).run()
+
+    def _check(self, contender: Contender) -> dict | None:
+        """Whether whole rounds take what their parts do; a disagreement is measured again, then it is an error."""
+        first = self._forgotten(contender, contender.record)
+        if first is None or not first["disagrees"]:
+            return first
+        again = Contender(contender.arm)
+        for prompt in self.prompts[: self.spec["least_prompts"]]:
+            self._duel(again, prompt)
+        second = self._forgotten(again, again.record)
+        if second is not None and second["disagrees"]:
+            raise ValueError(
+                f"{self.spec['id']}: whole rounds take {_percent(first)} and, measured again, {_percent(second)} what "
+                "their parts take by themselves, which chance does not explain: something works beside the parts, or "
+                "the machine is too disturbed to say; measure again with nothing else running"
+            )
+        return first | {"again": second}
+
+    def _forgotten(self, contender: Contender, record: Record) -> dict | None:
+        stretches = Stretches.from_columns(record.stretches)
+        return forgotten(contender.brackets(), stretches, tolerance=self.spec["precision"], once_in=_ONCE_IN)
+
+
+def _percent(check: dict) -> str:
+    return f"{100 * check['ratio']:.1f}% (plus or minus {100 * check['half_width']:.1f}) of"
+
+
+def _baseline_figures(baseline: Baseline, read: Read, tokens: int) -> dict:
+    """The figures of the baseline for as many tokens as the method gave, from its steps beside the method's parts."""
+    step = sum(baseline.seconds) / len(baseline.seconds)
+    cache = baseline.loop.target.cache
+    return {
+        "n_tokens": tokens,
+        "ttft_s": read.baseline,
+        "tpot_ms": 1e3 * step,
+        "tokens_per_s": tokens / (read.baseline + step * (tokens - 1)),
+        "kv_bytes": cache.nbytes // cache.slots * (baseline.prompt_length + tokens - 1),
+    }
