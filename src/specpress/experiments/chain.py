@@ -21,4 +21,5 @@ def measure(spec: dict, assets: Assets) -> dict:
         {key: step[key] for key in _LABELS if key in step} | contender.columns()
         for step, contender in zip(spec["steps"], contest.contenders, strict=True)
     ]
-    return {"ended": ended, "steps": steps, "sample": contest.sample([step["name"] for step in spec["steps"]])}
+    sample = contest.sample([step["name"] for step in spec["steps"]])
+    return {"ended": ended, "steps": steps, "sample": sample, "disturbed_steps": contest.disturbed_steps()}

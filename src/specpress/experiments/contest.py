@@ -20,6 +20,7 @@ from specpress.experiments.arms import Arm, figures
 from specpress.experiments.assets import Assets, as_batch
 from specpress.experiments.duel import Baseline, Read, Record, as_rows, count, duel
 from specpress.hardware.clock import no_garbage_collection
+from specpress.hardware.disturbance import disturbed_steps
 from specpress.laws.sampling import SamplingParams
 from specpress.theory.duels import Brackets, Joint, Stretches, Text, forgotten, looks, speedup
 
@@ -165,6 +166,10 @@ class Contest:
         texts = [self.tokenizer.decode(run.generation.tokens[0]) for run in first]
         prompt = self.tokenizer.decode(self.prompts[0].passages[0].tokens)
         return {"prompt": prompt, **dict(zip(names, texts, strict=True))}
+
+    def disturbed_steps(self) -> dict:
+        """The share of the baseline's steps that something slowed."""
+        return disturbed_steps([contender.record.brackets["before"] for contender in self.contenders])
 
     def half_width(self) -> float | None:
         """The widest of the methods' intervals: half its width, of the log speed-up; None where one has none."""

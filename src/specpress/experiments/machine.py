@@ -19,6 +19,7 @@ from specpress.engine.forward import forward_of
 from specpress.engine.linear import LinearMap
 from specpress.files.metrics import SCHEMA
 from specpress.hardware.clock import clock
+from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, peak_memory_bytes
 from specpress.models.build import build_model
 
@@ -48,7 +49,7 @@ def measure(spec: dict, config, *, dtype: torch.dtype, device: torch.device, thr
     torch.set_num_threads(threads)
     started = time.perf_counter()
     progress = tqdm(total=3 + len(ROWS) + len(QUERIES), desc=spec["id"], unit="rate", mininterval=1)
-    with torch.inference_mode():
+    with watch() as watched, torch.inference_mode():
         rates = {
             "copy_gb_s": _copy_gb_s(device, progress),
             "gflops": _gflops(dtype, device, progress),
@@ -63,6 +64,7 @@ def measure(spec: dict, config, *, dtype: torch.dtype, device: torch.device, thr
         "kind": "machine",
         "spec": spec,
         "environment": describe(threads=threads, device=str(device), dtype=str(dtype).removeprefix("torch.")),
+        "disturbance": watched.record(),
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(str(device)),
         "weight_gb_s": rates["weight_gb_s_by_rows"]["1"],

@@ -15,6 +15,7 @@ from specpress.experiments import preflight
 from specpress.experiments.assets import Assets
 from specpress.files.metrics import SCHEMA
 from specpress.hardware.devices import claim, resolve_device
+from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, peak_memory_bytes
 
 
@@ -53,7 +54,8 @@ def run(
     where = claim(resolve_device(device))
     preflight.check(spec, models, where)
     assets = Assets(models, data, where, graphs=cuda_graphs)
-    measured = import_module(f"specpress.experiments.{spec['kind']}").measure(spec, assets)
+    with watch() as watched:
+        measured = import_module(f"specpress.experiments.{spec['kind']}").measure(spec, assets)
     model = assets.model(spec["model"])
     device, dtype = str(model.device), str(model.dtype).removeprefix("torch.")
     environment = describe(threads=threads, device=device, dtype=dtype)
@@ -64,6 +66,7 @@ def run(
         "kind": spec["kind"],
         "spec": spec,
         "environment": environment,
+        "disturbance": watched.record(measured.pop("disturbed_steps", None)),
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(device),
         **measured,

@@ -24,6 +24,7 @@ def measure(spec: dict, assets: Assets) -> dict:
         "lossless": _check_lossless(spec, assets.model(spec["baseline"]), contender.runs),
         "theory": _theory(spec, contender),
         "sample": contest.sample(["method"]),
+        "disturbed_steps": contest.disturbed_steps(),
     }
 
 

@@ -16,6 +16,7 @@ from transformers import AutoConfig
 
 from specpress.files.metrics import SCHEMA
 from specpress.files.publish import sha256
+from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, peak_memory_bytes
 from specpress.models.load import load_model
 from specpress.models.save import save_model
@@ -82,7 +83,8 @@ def train_draft(
     token_ids = head_tokens(text.train, config.vocabulary, shape.vocab_size, special_tokens(tokenizer, shape))
     draft = cut_draft(model, layers=config.layers, token_ids=token_ids)
     half = model.dtype in (torch.bfloat16, torch.float16)
-    loss = _fit_with_progress(draft, text.train, config, mixed_precision=half, progress=progress)
+    with watch() as watched:
+        loss = _fit_with_progress(draft, text.train, config, mixed_precision=half, progress=progress)
     _round_weights(draft, model.dtype)
     metrics = {
         "schema": SCHEMA,
@@ -92,6 +94,7 @@ def train_draft(
         "environment": describe(
             threads=threads, device=str(model.device), dtype=str(model.dtype).removeprefix("torch.")
         ),
+        "disturbance": watched.record(),
         "parameters": draft.num_parameters(),
         "head_tokens": len(token_ids),
         "tokens": loss[-1]["tokens"],

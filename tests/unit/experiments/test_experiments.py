@@ -92,6 +92,8 @@ def test_a_speed_experiment_duels_baseline_and_method(places):
     assert apart + whole == rounds  # every round of a duel is either taken apart or left whole
     assert metrics["lossless"] == {"compared": 4, "equal": 4, "near_ties": 0, "different": 0}
     assert metrics["peak_memory_bytes"] > 1e6
+    assert metrics["disturbance"]["disturbed_steps"]["steps"] == len(metrics["brackets"]["before"]) > 10
+    assert 0 < metrics["disturbance"]["seconds"] < metrics["wall_seconds"]
     json.dumps(metrics, allow_nan=False)
 
 
