@@ -316,8 +316,8 @@ def ulps(a: Tensor, b: Tensor, dtype: torch.dtype) -> float:
     return float(((a.float() - b.float()).abs().amax(-1) / ulp).max())
 
 
-def script_of(check: Check, size: int) -> list[int]:
-    """Tokens to feed (n > 0) and to take back (n < 0): every step once at least after a rollback."""
+def script_of(size: int) -> list[int]:
+    """Tokens to feed (n > 0) and take back (n < 0): steps after one another and after rollbacks, size + 1 at most."""
     return [size, -size, size, 1, -(size + 1), max(1, size - 1), 1]
 
 
@@ -336,7 +336,8 @@ def logits(check: Check) -> Iterator[Row]:
     model = check.model("2.8B")
     capacity = 600 if check.tiny else 2030
     tokens = check.prompt(capacity, seed=3)
-    starts = [8, *(b - 40 for b in buckets(capacity) if b - 40 + 80 < capacity)]
+    last = capacity - SIZES[-1] - 1
+    starts = [8, *(min(bucket - 10, last) for bucket in buckets(capacity))]  # across the ends of buckets
     limit, worst, noise, flips, steps = 4.0, dict.fromkeys(SIZES, 0.0), 0.0, 0, 0
     with decode_attention(model), torch.inference_mode():
         runs = {}
@@ -351,7 +352,7 @@ def logits(check: Check) -> Iterator[Row]:
                         cached.feed(tokens[:, cached.length : min(start, cached.length + 512)])
                 for size in SIZES:
                     for turn, cached in enumerate(caches):
-                        runs[how, start, size, turn] = [x.cpu() for x in fed(cached, tokens, script_of(check, size))]
+                        runs[how, start, size, turn] = fed(cached, tokens, script_of(size))
                         cached.rollback_to(start)
             if how == "eager":  # the model's own noise: as many tokens at once, and one by one
                 together = caches[0].feed(tokens[:, start : start + 5], keep=5)
@@ -734,6 +735,7 @@ def main() -> int:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             parser.error("there is no CUDA device here; --device cpu --tiny checks the script itself")
+        device = torch.device("cuda", device.index or 0)
         torch.cuda.set_device(device)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     check = Check(device, args.tiny, args.seconds, args.model)

@@ -2,6 +2,7 @@
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 _READS = ("aten._local_scalar_dense", "aten.item", "aten.nonzero", "aten.masked_select", "aten.unique", "aten.equal")
 
@@ -17,4 +18,19 @@ class NoHostReads(TorchDispatchMode):
             index is not None and index.dtype == torch.bool for index in args[1]
         ):
             raise AssertionError(f"{name} by a mask is read on the host")
+        return kernel(*args, **(kwargs or {}))
+
+
+class OneDevice(TorchDispatchMode):
+    """Inside the block a kernel that is given tensors of two devices fails, as CUDA refuses it; copies may cross.
+
+    With a model on the meta device, which holds no values, it shows on any machine what a GPU would refuse.
+    """
+
+    def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
+        name = str(kernel)
+        found = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, torch.Tensor)]
+        devices = {x.device.type for x in found if x.dim() or x.device.type != "cpu"}
+        if len(devices) > 1 and not name.startswith(("aten.copy_", "aten._to_copy")):
+            raise AssertionError(f"{name} mixes {' and '.join(sorted(devices))}")
         return kernel(*args, **(kwargs or {}))

@@ -8,6 +8,7 @@ refused where something is read anyway.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,11 +40,10 @@ class DeviceLaws(Sequence):
         """Laws of the host, n of them over `width` tokens, on a device."""
         if isinstance(laws, cls):
             return cls.of(widened(laws.mass, width), laws.sound)
-        rows = [i for i, law in enumerate(laws) for _ in law.tokens]
-        tokens = [token for law in laws for token in law.tokens.tolist()]
-        mass = torch.zeros(len(laws), width, dtype=torch.float64)
-        mass[rows, tokens] = torch.tensor([m for law in laws for m in law.mass.tolist()], dtype=torch.float64)
-        return cls.of(mass.to(device))
+        places = torch.from_numpy(np.concatenate([law.tokens + i * width for i, law in enumerate(laws)]))
+        mass = torch.from_numpy(np.concatenate([law.mass for law in laws]))  # what travels is their supports
+        dense = torch.zeros(len(laws) * width, dtype=torch.float64, device=device)
+        return cls.of(dense.index_copy_(0, places.to(device), mass.to(device)).view(len(laws), width))
 
     def __len__(self) -> int:
         return len(self.mass)

@@ -1,0 +1,106 @@
+"""A model on another device than the text: on the meta device, which has no values, no kernel may mix the two.
+
+What the host has to read cannot be read there; each test goes as far as the first such read, or stands in for it.
+"""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from instruments import OneDevice
+
+from specpress.drafters.autoregressive import draft
+from specpress.engine import cached_model
+from specpress.engine.attention import decode_attention
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.graphs import StaticSteps
+from specpress.engine.ragged_model import RaggedModel
+from specpress.laws import engines
+from specpress.laws.device import DeviceLaws
+from specpress.laws.law import Head, point
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.schedules.base import never
+from specpress.speculation import rounds
+from specpress.speculation.drafter import Drafter, Proposal
+
+SAMPLINGS = [SamplingParams(temperature=0), SamplingParams(temperature=0.85, top_p=0.9), SamplingParams(top_k=5)]
+
+
+@pytest.fixture(autouse=True)
+def there(monkeypatch):
+    monkeypatch.setitem(engines.ENGINES, "meta", DeviceLaws)
+    monkeypatch.setattr(torch, "equal", lambda a, b: True)  # whether weights were replaced is a read
+    monkeypatch.setattr(cached_model, "head_tokens", lambda model: model.head)  # as are a head's tokens
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which does not know the meta device
+
+
+def model(family="llama", *, layers=2, steps=False, part=None):
+    made = tiny.FAMILIES[family](layers)
+    if part:
+        made = tiny.with_subset_head(made, part)
+    made = made.to("meta")
+    made.head = Head(np.arange(part), torch.arange(part, device="meta")) if part else None
+    made.static_steps = StaticSteps(lambda step: step, ahead=True) if steps else None
+    return made
+
+
+def test_the_instrument_sees_two_devices():
+    with OneDevice(), pytest.raises(AssertionError, match=r"aten\.add.* mixes cpu and meta"):
+        torch.ones(2) + torch.ones(2, device="meta")
+
+
+@pytest.mark.parametrize("steps", [False, True])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_prompts_steps_and_rollbacks(family, steps):
+    made = model(family, steps=steps)
+    with decode_attention(made), OneDevice():
+        cached = CachedModel(made, 300)
+        assert cached.feed(tiny.prompt(250)).device.type == "meta"
+        for queries in (1, 5, 3, 1):
+            assert cached.feed(tiny.prompt(queries), keep=queries).shape == (1, queries, tiny.VOCABULARY)
+            cached.rollback_to(cached.length - queries + 1)
+
+
+def test_padded_rows():
+    made = model()
+    with decode_attention(made), OneDevice():
+        cached = CachedModel(made, 40, padding=torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]]))
+        cached.feed(tiny.prompt(4, batch=2))
+        cached.feed(tiny.prompt(1, batch=2))
+
+
+@pytest.mark.parametrize("steps", [False, True])
+@pytest.mark.parametrize("part", [None, 20])
+@pytest.mark.parametrize("verification", ["token", "block"])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_round_up_to_its_one_read(sampling, verification, part, steps):
+    target, small, context = model(steps=steps), model(layers=1, part=part, steps=steps), tiny.prompt(20)[0]
+    with decode_attention(target, small), OneDevice():
+        verifier, drafting, randomness = CachedModel(target, 64), CachedModel(small, 64), Randomness(0)
+        verifier.feed(context[None, :-1])
+        proposal = draft(drafting, context, 4, never, sampling, randomness)
+        assert {x.device.type for x in (proposal.tokens, proposal.laws.mass)} == {"meta"}
+        with pytest.raises(NotImplementedError, match="meta"):
+            rounds.speculate(verifier, Drafter(), context, proposal, sampling, randomness, verification)
+    assert verifier.length == 24  # the tokens have been fed: what was missing is the outcome
+
+
+def test_a_looked_up_proposal_up_to_its_one_read():
+    target, context = model(), tiny.prompt(20)[0]
+    with decode_attention(target), OneDevice():
+        verifier = CachedModel(target, 64)
+        verifier.feed(context[None, :-1])
+        proposal = Proposal(torch.tensor([3, 4]), [point(3), point(4)])
+        with pytest.raises(NotImplementedError, match="meta"):
+            rounds.speculate(verifier, Drafter(), context, proposal, SAMPLINGS[1], Randomness(0), "token")
+
+
+def test_rows_that_go_their_own_ways():
+    made = model()
+    with decode_attention(made), OneDevice():
+        cached = CachedModel(made, 40)
+        cached.feed(tiny.prompt(9, batch=2))
+        ragged = RaggedModel(cached, [0, 4])
+        ragged.feed(tiny.prompt(3, batch=2), [3, 1])
+        ragged.rollback_to([10, 6])
+        assert ragged.feed(tiny.prompt(1, batch=2), [1, 0]).device.type == "meta"
