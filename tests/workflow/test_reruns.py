@@ -79,8 +79,13 @@ def test_editing_the_style_redraws_every_figure(tree):
 
 
 def test_editing_a_template_renders_it(tree):
-    tree.append(CONTENTS["tables"]["speed"]["template"], "% more\n")
-    assert tree.jobs() == {"render_template tables/speed"} | PAPER
+    tree.append(CONTENTS["texts"]["speed"]["template"], "% more\n")
+    assert tree.jobs() == {"render_template text/speed"} | PAPER
+
+
+def test_editing_the_layout_of_tables_renders_them_and_nothing_else(tree):
+    tree.append(CONTENTS["layouts"]["paper"], "% more\n")
+    assert tree.jobs() == {job for job in FRAGMENTS if "tables/" in job} | PAPER
 
 
 def test_editing_a_section_builds_the_paper(tree):

@@ -14,7 +14,6 @@ from specpress.provenance.archive import open_results, pack
 from specpress.provenance.explain import explanation
 from specpress.provenance.numbers import read_numbers
 from specpress.study.load import load_study
-from specpress.tex.html import captions, html, printed_numbers, table
 
 pytestmark = pytest.mark.end_to_end
 
@@ -97,20 +96,6 @@ def test_every_number_of_the_paper_is_traced(built):
         text = "\n".join(explanation(number, stored))
         assert "  commit " in text
         assert "  spec\n" in text
-
-
-def test_tables_and_captions_are_read_without_remains_of_latex(built):
-    results = built.path / "results/tiny"
-    printed = printed_numbers((results / "numbers.tex").read_text())
-    texts = [*results.glob("text/*.tex"), *(built.path / "paper").rglob("*.tex")]
-    found = captions(path.read_text() for path in texts)
-    shown = r"\\(?:includegraphics|input)(?:\[[^]]*\])?\{((?:figures|tables)/[^}]+)\}"
-    shown = {name for path in texts for name in re.findall(shown, path.read_text())}
-    assert shown <= set(found)
-    assert {"figures/speedup-gamma", "figures/rule-graph", "tables/speed", "tables/presses"} <= shown
-    pages = {name: html(tex, printed) for name, tex in found.items()}
-    pages |= {path.name: table(path.read_text(), printed) for path in results.glob("tables/*.tex")}
-    assert {name for name, text in pages.items() if re.search(r"[\\{}$]", text)} == set()
 
 
 def test_archive_and_rebuild_give_the_same_paper(built):

@@ -41,7 +41,7 @@ rule plot_figure:
             f"{RESULTS}/figures/{{figure}}.svg",
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{figure}"},
+            labels=lambda w: {"figure": title_of(f"figures/{w.figure}")},
         ),
     log:
         f"{LOGS}/plot_figure/{{figure}}.log",
@@ -59,11 +59,11 @@ rule plot_figure:
 rule render_template:
     input:
         template=lambda w: fragments[w.fragment],
-        parts=contents["parts"],
         summary=f"{RESULTS}/analysis/summary.csv",
         environment=f"{RESULTS}/analysis/environment.json",
         original="paper/original.yaml",
         references="paper/sources.yaml",
+        captions="paper/captions.yaml",
         sources=sources("scripts/render_template.py"),
     output:
         f"{RESULTS}/{{fragment}}.tex",
@@ -72,7 +72,9 @@ rule render_template:
     resources:
         mem_mb=500,
         runtime=10,
+    params:
+        table=lambda w: options(table=table_of.get(w.fragment)),
     shell:
-        "python scripts/render_template.py --template {input.template} --summary {input.summary} "
+        "python scripts/render_template.py --template {input.template} {params.table} --summary {input.summary} "
         "--environment {input.environment} --original {input.original} --sources {input.references} "
-        "--output {output} > {log} 2>&1"
+        "--captions {input.captions} --output {output} > {log} 2>&1"

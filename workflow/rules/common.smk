@@ -37,14 +37,15 @@ wheels = {
     if resources.download_name(entry["source"])
 }
 figures = {**contents["figures"], **contents["report"]["figures"]}
-tables = {**contents["tables"], **contents["report"]["tables"]}
-# Every generated piece of LaTeX and its template, by path below the results: those of the paper, and all.
-paper_fragments = {
-    **{f"tables/{name}": table["template"] for name, table in contents["tables"].items()},
+tables = [*contents["tables"], *contents["report"]["tables"]]
+table_of = {f"tables/{name}": name for name in contents["tables"]}
+# Every generated piece of LaTeX and its template, by path below the results.
+fragments = {
+    **dict.fromkeys(table_of, contents["layouts"]["paper"]),
     **{f"text/{name}": text["template"] for name, text in contents["texts"].items()},
     "numbers": contents["numbers"]["template"],
 }
-fragments = paper_fragments | {f"tables/{name}": table["template"] for name, table in tables.items()}
+captions = yaml.safe_load(Path("paper/captions.yaml").read_text(encoding="utf-8"))
 
 
 known_sizes = estimates.models(study)
@@ -144,6 +145,12 @@ def options(**values):
         for key, value in values.items()
         if value is not None
     )
+
+
+def title_of(shown):
+    """What a figure or table, such as "figures/pareto", is called in a list."""
+    kind, name = shown.split("/")
+    return captions[kind][name]["title"]
 
 
 def page_of_report(name, category, **labels):

@@ -12,7 +12,7 @@ rule draw_rule_graph:
             f"{RESULTS}/figures/{{figure}}.svg",
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{figure}"},
+            labels=lambda w: {"figure": title_of(f"figures/{w.figure}")},
         ),
     log:
         f"{LOGS}/draw_rule_graph/{{figure}}.log",

@@ -6,7 +6,7 @@ rule compile_paper:
         main="paper/main.tex",
         sources=[source for source in contents["sources"] if source != "paper/main.tex"],
         figures=expand(f"{RESULTS}/figures/{{figure}}.pdf", figure=[*contents["figures"], *contents["graphs"]]),
-        fragments=expand(f"{RESULTS}/{{fragment}}.tex", fragment=paper_fragments),
+        fragments=expand(f"{RESULTS}/{{fragment}}.tex", fragment=fragments),
     output:
         report(f"{RESULTS}/paper/main.pdf", caption="../report/paper.rst", category="Paper"),
     log:

@@ -7,16 +7,18 @@ config["captions"] = json.loads(captions_file.read_text(encoding="utf-8")) if ca
 
 rule make_report_pages:
     input:
-        fragments=expand(f"{RESULTS}/{{fragment}}.tex", fragment=fragments),
-        texts=[source for source in contents["sources"] if source.endswith(".tex")],
+        numbers=f"{RESULTS}/numbers.tex",
         summary=f"{RESULTS}/analysis/summary.csv",
         environment=f"{RESULTS}/analysis/environment.json",
         study=os.path.relpath(workflow.configfiles[0]),
-        contents="paper/contents.yaml",
+        layout=contents["layouts"]["report"],
+        original="paper/original.yaml",
+        references="paper/sources.yaml",
+        captions="paper/captions.yaml",
         sources=sources("scripts/make_report_pages.py"),
     output:
         captions=str(captions_file),
-        tables=[page_of_report(f"tables/{name}", "Tables", table=name) for name in tables],
+        tables=[page_of_report(f"tables/{name}", "Tables", table=title_of(f"tables/{name}")) for name in tables],
         numbers=page_of_report("numbers", "Numbers", page="every number, by name"),
         environment=page_of_report("environment", "Set-up", page="machine, versions, models and data"),
         study=page_of_report("study", "Set-up", page="study file"),
@@ -29,8 +31,9 @@ rule make_report_pages:
         results=lambda w: RESULTS,
         tables=" ".join(tables),
     shell:
-        "python scripts/make_report_pages.py --results {params.results} --texts {input.texts} {input.fragments} "
-        "--contents {input.contents} --tables {params.tables} --study {input.study} --output {params.results}/report > {log} 2>&1"
+        "python scripts/make_report_pages.py --results {params.results} --original {input.original} "
+        "--sources {input.references} --captions {input.captions} --layout {input.layout} --tables {params.tables} "
+        "--study {input.study} --output {params.results}/report > {log} 2>&1"
 
 
 rule report_pages:

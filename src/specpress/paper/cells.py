@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from specpress.analysis.formatting import DASH, is_missing, number
+from markupsafe import Markup, escape
+
+from specpress.analysis.formatting import DASH, fixed, is_missing, number
 from specpress.paper.decisions import side
-from specpress.paper.rendering import Tex, escape
 
 COUNTED = re.compile(r"(?:(\d+ of \d+) )?(.*)", re.DOTALL)  # a note, and how many units it is about
 
@@ -66,28 +67,30 @@ class Cell:
         return named | ({f"{self.metric}/n": number("n", self.n)} if self.n is not None else {})
 
     @property
-    def macro(self) -> Tex:
-        """The value in the text: a macro of numbers.tex, or a dash."""
-        return self._macro("") if self.defined else escape(DASH)
+    def macro(self) -> Markup:
+        """The value in the text, with the name that numbers.tex gives it; or a dash."""
+        return self._named("", self.text) if self.defined else Markup(DASH)
 
     @property
-    def cited(self) -> Tex:
-        """The value with its interval, in the text, as macros of numbers.tex."""
+    def cited(self) -> Markup:
+        """The value with its interval, in the text, each with its name in numbers.tex."""
         if self.low is None or self.high is None:
             return self.macro
-        return Tex(f"{self.macro} [{self._macro('/low')}, {self._macro('/high')}]")
+        ends = {"/low": self.low, "/high": self.high}
+        low, high = (self._named(part, number(self.metric, value)) for part, value in ends.items())
+        return Markup("{} [{}, {}]").format(self.macro, low, high)
 
     @property
-    def n_macro(self) -> Tex:
+    def n_macro(self) -> Markup:
         """The number of prompts or passages behind the value, in the text."""
-        return self._macro("/n") if self.n is not None else escape(DASH)
+        return self._named("/n", number("n", self.n)) if self.n is not None else Markup(DASH)
 
     def side(self, of: float = 1.0) -> str:
         """Where the interval lies relative to `of`."""
         return side(self.low, self.high, of)
 
-    def _macro(self, part: str) -> Tex:
-        return Tex(f"\\result{{{self.key}}}{{{self.metric}{part}}}")
+    def _named(self, part: str, text: str) -> Markup:
+        return Markup('<data value="{}/{}{}">{}</data>').format(self.key, self.metric, part, text)
 
 
 def _setting(row: Mapping) -> str:
@@ -103,25 +106,35 @@ def _setting(row: Mapping) -> str:
     return ""
 
 
+def short_interval(cell: Cell) -> str:
+    """An interval with two decimals, for narrow columns; nothing without one."""
+    return "" if cell.low is None or cell.high is None else f"[{fixed(cell.low)}, {fixed(cell.high)}]"
+
+
+def beside(mark: str) -> Markup:
+    """A mark beside a number, which takes no room in its column."""
+    return Markup("<span>{}</span>").format(mark)
+
+
 class Notes:
     """Reasons printed under a table, lettered in the order in which they come up."""
 
     def __init__(self):
         self.texts: list[str] = []
 
-    def mark(self, text: str) -> Tex:
+    def mark(self, text: str) -> Markup:
         """The letter of a reason, as a superscript; nothing for no reason."""
         if not text:
-            return Tex("")
+            return Markup()
         if text not in self.texts:
             self.texts.append(text)
-        return Tex(rf"\rlap{{\textsuperscript{{{_letter(self.texts.index(text))}}}}}")
+        return beside(Markup("<sup>{}</sup>").format(_letter(self.texts.index(text))))
 
-    def show(self, cell: Cell, text: str | None = None, *, with_interval: bool = False) -> Tex:
+    def show(self, cell: Cell, text: str | None = None, *, with_interval: bool = False) -> Markup:
         """The value of a cell (or `text`, made from it), marked with its reason when it has one worth telling."""
         note = "; ".join(part for part in cell.note.split("; ") if with_interval or not part.startswith("percentile"))
         shown = cell.text if text is None or not cell.defined else text
-        return Tex(escape(shown) + self.mark(note or ("" if cell.defined else "not measured")))
+        return escape(shown) + self.mark(note or ("" if cell.defined else "not measured"))
 
     def lines(self) -> list[tuple[str, str]]:
         """(letters, reason) of every note so far; those that count units without a value share a line by their reason.

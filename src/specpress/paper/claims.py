@@ -5,11 +5,12 @@ The verdict itself is `specpress.paper.verdicts`; this module finds the interval
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from markupsafe import Markup, escape
+
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import ABOVE, BELOW
 from specpress.paper.points import links_of
 from specpress.paper.prose import counted, listed, lower_first
-from specpress.paper.rendering import Tex, escape
 from specpress.paper.speeds import Block, Speed
 from specpress.paper.verdicts import (
     FAILS,
@@ -28,7 +29,7 @@ from specpress.paper.wording import data_name, is_cascade_of_models, press_name
 
 
 def judged_claims(results) -> list[dict]:
-    """Each claim with `verdict`, `reason` (a clause) and `evidence` (LaTeX: the numbers and their settings)."""
+    """Each claim with `verdict`, `reason` (a clause) and `evidence` (markup: the numbers and their settings)."""
     judges: dict[str, Callable] = {
         "speculative": _speculative, "dynamic": _dynamic, "cascade": _cascade, "streaming": _streaming,
         "fusion": _fusion,
@@ -44,9 +45,9 @@ def _intervals(cells: Iterable[Cell]) -> list[tuple]:
     return [(cell.low, cell.high) for cell in cells]
 
 
-def _over(cell: Cell, units: str = "prompt") -> str:
+def _over(cell: Cell, units: str = "prompt") -> Markup:
     """A value with its interval and the number of units that it rests on."""
-    return f"{cell.cited} over {counted(cell.n, units)}" if cell.n is not None else str(cell.cited)
+    return Markup("{} over {}").format(cell.cited, counted(cell.n, units)) if cell.n is not None else cell.cited
 
 
 def _cited(block: Block, speed: Speed) -> str:
@@ -58,47 +59,47 @@ def _strongest(found: Sequence[tuple[Block, Speed]], factor: float) -> tuple[Blo
     return max(found, key=lambda item: (item[1]["speedup"].side(factor) == ABOVE, item[1]["speedup"].value))
 
 
-def _speculative(results, claim: Mapping) -> tuple[Verdict, Tex]:
+def _speculative(results, claim: Mapping) -> tuple[Verdict, Markup]:
     """Up to a factor: any plain draft model, at any gamma, schedule and verification."""
     found = results.speeds_of("constant", "dynamic", "block")
     if not found:
-        return unmeasured("a draft model against the cached baseline"), Tex("")
+        return unmeasured("a draft model against the cached baseline"), Markup()
     verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
     told = _cited(*_strongest(found, claim["factor"]))
     of = f" (of {len(found)} settings of a draft model)" if len(found) > 1 else ""
-    return verdict, Tex(f"Highest speed-up over the cached baseline{of}: {told}.")
+    return verdict, Markup(f"Highest speed-up over the cached baseline{of}: {told}.")
 
 
-def _dynamic(results, claim: Mapping) -> tuple[Verdict, Tex]:
+def _dynamic(results, claim: Mapping) -> tuple[Verdict, Markup]:
     """The original's schedule against the constant gamma it starts from, prompt by prompt."""
     found = [c for c in results.contrasts("speedup_over_reference") if _is_original_schedule(c[1])]
     if not found:
-        return unmeasured("the dynamic schedule against the constant length it starts from"), Tex("")
+        return unmeasured("the dynamic schedule against the constant length it starts from"), Markup()
     verdict = everywhere([adds_about((cell.low, cell.high), claim["factor"]) for _, _, cell in found])
     told = "; ".join(f"{_over(cell)} ({escape(block.title)})" for block, _, cell in found)
-    return verdict, Tex(f"Speed of AIMD relative to the constant $\\gamma$ it starts from: {told}.")
+    return verdict, Markup(f"Speed of AIMD relative to the constant γ it starts from: {told}.")
 
 
 def _is_original_schedule(speed: Speed) -> bool:
     return speed.kind == "dynamic" and speed.row["schedule"] == "aimd"
 
 
-def _cascade(results, claim: Mapping) -> tuple[Verdict, Tex]:
+def _cascade(results, claim: Mapping) -> tuple[Verdict, Markup]:
     """The cascade against the fastest plain draft model on the same prompts."""
     found = [c for c in results.contrasts("speedup_over_plain") if is_cascade_of_models(c[1].row)]
     if not found:
-        return unmeasured("a cascade of models beside a plain draft model"), Tex("")
+        return unmeasured("a cascade of models beside a plain draft model"), Markup()
     verdict = everywhere([is_on(BELOW, (cell.low, cell.high), "cascade's relative speed") for _, _, cell in found])
     parts = []
     for block, _, cell in found:
         reference = results.speed_of(cell.reference)
         parts.append(f"{_over(cell)} ({escape(block.title)}; against {escape(lower_first(reference.label))})")
-    return verdict, Tex(f"Speed of the cascade relative to the fastest plain draft model: {'; '.join(parts)}.")
+    return verdict, Markup(f"Speed of the cascade relative to the fastest plain draft model: {'; '.join(parts)}.")
 
 
-def _streaming(results, claim: Mapping) -> tuple[Verdict, Tex]:
+def _streaming(results, claim: Mapping) -> tuple[Verdict, Markup]:
     """Every other press's perplexity over StreamingLLM's at the claim's ratio, on long contexts only."""
-    removed = f"{100 * claim['ratio']:g}\\%"
+    removed = f"{100 * claim['ratio']:g}%"
     found = [
         (point, mode, point.cell("ppl_over_reference", mode))
         for point in results.points
@@ -109,9 +110,9 @@ def _streaming(results, claim: Mapping) -> tuple[Verdict, Tex]:
     if not long:
         verdict = unmeasured(f"presses on contexts of at least {results.original['long_context']} tokens")
         if not found:
-            return verdict, Tex("")
+            return verdict, Markup()
         longest = max(point.context for point, _, _ in found)
-        return verdict, Tex(f"The longest context measured with {removed} removed has {longest} tokens.")
+        return verdict, Markup(f"The longest context measured with {removed} removed has {longest} tokens.")
     settings: dict[tuple, list] = {}
     for point, mode, cell in long:
         settings.setdefault((point.data, point.context, mode), []).append((point, cell))
@@ -125,16 +126,16 @@ def _streaming(results, claim: Mapping) -> tuple[Verdict, Tex]:
         where = f"{escape(data_name(data))}, {context} tokens, compressed {how}"
         told.append(f"{escape(closest)}, {_over(best, 'passage')} ({where})")
     evidence = f"Lowest perplexity of another press relative to StreamingLLM's, {removed} removed: {'; '.join(told)}."
-    return everywhere(verdicts), Tex(evidence)
+    return everywhere(verdicts), Markup(evidence)
 
 
-def _fusion(results, claim: Mapping) -> tuple[Verdict, Tex]:
+def _fusion(results, claim: Mapping) -> tuple[Verdict, Markup]:
     """A factor over the cached baseline by drafting on a compressed target, and a price in perplexity."""
     found = results.speeds_of("lossy")
     dynamic = [(block, speed) for block, speed in found if str(speed.row["schedule"]) == "aimd"]
     found = dynamic or found
     if not found:
-        return unmeasured("speculation on a compressed target"), Tex("")
+        return unmeasured("speculation on a compressed target"), Markup()
     best_block, best = _strongest(found, claim["factor"])
     verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
     of = f" (of {len(found)} settings)" if len(found) > 1 else ""
@@ -149,21 +150,21 @@ def _fusion(results, claim: Mapping) -> tuple[Verdict, Tex]:
         links = links_of(steps)
         total = links[-1]["factor_total"]
         if total.defined:
-            told.append(f"Against ``{escape(links[0].title)}'' instead, the chain ends at {_over(total)}.")
-    return verdict, Tex(" ".join(told))
+            told.append(f"Against “{escape(links[0].title)}” instead, the chain ends at {_over(total)}.")
+    return verdict, Markup(" ".join(told))
 
 
 def claims_by_verdict(claims: Sequence[Mapping]) -> list[dict]:
     """The claims that share a verdict, with the verdict as a predicate: `holds here`, `is not decidable here`."""
     groups = {verdict: [claim for claim in claims if claim["verdict"] == verdict] for verdict in (HOLDS, FAILS, OPEN)}
     return [
-        {"verb": Tex(rf"{'is ' if verdict == OPEN else ''}\textbf{{{verdict}}}"), "claims": same}
+        {"verb": Markup(f"{'is ' if verdict == OPEN else ''}<strong>{verdict}</strong>"), "claims": same}
         for verdict, same in groups.items()
         if same
     ]
 
 
-def verdict_counts(claims: Iterable[Mapping]) -> Tex:
+def verdict_counts(claims: Iterable[Mapping]) -> Markup:
     """How many claims got which verdict: `two hold here, two do not hold here and one is not decidable here`."""
     words = {HOLDS: ("holds here", "hold here"), FAILS: ("does not hold here", "do not hold here"),
              OPEN: ("is not decidable here", "are not decidable here")}  # fmt: skip

@@ -1,7 +1,6 @@
 """What an interval says: above, below, undecided; never read off the estimate alone."""
 
 from specpress.analysis.formatting import is_missing
-from specpress.paper.rendering import Tex
 
 ABOVE, BELOW, UNDECIDED, UNDEFINED = "above", "below", "undecided", "undefined"
 
@@ -22,37 +21,31 @@ def overlap(one, other) -> bool | None:
     return one.low <= other.high and other.low <= one.high
 
 
-def speed_phrase(cell) -> Tex:
+def speed_phrase(cell) -> str:
     """What an interval of a speed-up says about the method, as the predicate of a sentence."""
-    return Tex(
-        {
-            ABOVE: "is faster than the cached baseline",
-            BELOW: "is slower than the cached baseline",
-            UNDECIDED: "is not distinguishable from the cached baseline",
-            UNDEFINED: "cannot, for want of an interval, be told from the cached baseline",
-        }[cell.side()]
-    )
+    return {
+        ABOVE: "is faster than the cached baseline",
+        BELOW: "is slower than the cached baseline",
+        UNDECIDED: "is not distinguishable from the cached baseline",
+        UNDEFINED: "cannot, for want of an interval, be told from the cached baseline",
+    }[cell.side()]
 
 
-def perplexity_phrase(cell) -> Tex:
+def perplexity_phrase(cell) -> str:
     """What an interval of a perplexity ratio says, as the predicate of a sentence."""
-    return Tex(
-        {
-            ABOVE: "raises perplexity",
-            BELOW: "gives a lower perplexity than the full cache, which calls for an explanation before it is believed",
-            UNDECIDED: "does not change perplexity by an amount this study can tell",
-            UNDEFINED: "cannot be judged for want of an interval",
-        }[cell.side()]
-    )
+    return {
+        ABOVE: "raises perplexity",
+        BELOW: "gives a lower perplexity than the full cache, which calls for an explanation before it is believed",
+        UNDECIDED: "does not change perplexity by an amount this study can tell",
+        UNDEFINED: "cannot be judged for want of an interval",
+    }[cell.side()]
 
 
-def relative_phrase(cell) -> Tex:
+def relative_phrase(cell) -> str:
     """What an interval of a ratio of speeds says, as the predicate of a sentence."""
-    return Tex(
-        {
-            ABOVE: "is a gain",
-            BELOW: "is a loss",
-            UNDECIDED: "is neither a gain nor a loss that this study can tell",
-            UNDEFINED: "has no interval to judge it by",
-        }[cell.side()]
-    )
+    return {
+        ABOVE: "is a gain",
+        BELOW: "is a loss",
+        UNDECIDED: "is neither a gain nor a loss that this study can tell",
+        UNDEFINED: "has no interval to judge it by",
+    }[cell.side()]

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from specpress.paper.cells import Cell
-from specpress.paper.rendering import Tex, escape
 from specpress.paper.wording import data_name, data_prose, press_name
 
 
@@ -33,14 +32,14 @@ class PressPoint:
         return press_name(self.press)
 
     @property
-    def removed(self) -> Tex:
+    def removed(self) -> str:
         """The share of the cache removed, as a percentage."""
-        return Tex(f"{100 * self.ratio:g}\\%")
+        return f"{100 * self.ratio:g}%"
 
     @property
-    def place(self) -> Tex:
+    def place(self) -> str:
         """Data set and context inside a sentence."""
-        return Tex(f"{escape(data_prose(self.data))} with {self.context} tokens of context")
+        return f"{data_prose(self.data)} with {self.context} tokens of context"
 
     @property
     def block(self) -> tuple[str, str, int]:

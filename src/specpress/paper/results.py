@@ -1,20 +1,24 @@
 """What a template may say: the results of one study, as cells, blocks, points and verdicts."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from pathlib import Path
 
 import pandas as pd
+import yaml
+from markupsafe import Markup
 
 from specpress.analysis.formatting import is_missing
 from specpress.analysis.kinds import LOSSLESS
-from specpress.paper import tables
+from specpress.paper.captions import Caption, captions
 from specpress.paper.cells import Cell
 from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
 from specpress.paper.decisions import ABOVE, BELOW, overlap, perplexity_phrase, relative_phrase, speed_phrase
+from specpress.paper.latex import Tex
 from specpress.paper.points import PressPoint, RegimeCell, Step, chains_of, links_of, press_points, regime_cells
 from specpress.paper.prose import counted, described, listed, named, share, tally, upper_first
-from specpress.paper.rendering import Tex
 from specpress.paper.setup import Setup
 from specpress.paper.speeds import Block, Speed, blocks_of, fastest
 from specpress.paper.wording import data_prose, press_name, press_setting, schedule_name
@@ -22,12 +26,22 @@ from specpress.paper.wording import data_prose, press_name, press_setting, sched
 
 @dataclass(frozen=True)
 class Results:
-    """The tables of one study, its environment, and the original study's reported numbers."""
+    """The tables of one study, its environment, the original study's numbers, and what paper/ says about it all.
+
+    `original`, `sources` and `captions` as the files of these names in paper/ hold them.
+    """
 
     summary: pd.DataFrame
     environment: Mapping
     original: Mapping
     sources: Mapping
+    captions: Mapping
+
+    @classmethod
+    def read(cls, summary: Path, environment: Path, original: Path, sources: Path, captions: Path) -> "Results":
+        """The results of a study from the files of these names: CSV, JSON, and three of YAML."""
+        written = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (original, sources, captions))
+        return cls(pd.read_csv(summary), json.loads(environment.read_text(encoding="utf-8")), *written)
 
     def context(self) -> dict:
         """The names of the templates."""
@@ -36,14 +50,19 @@ class Results:
             press_setting, schedule_name, verdict_counts, claims_by_verdict, links_of, named, overlap, share,
             upper_first, Tex,
         ]  # fmt: skip
-        of_study = [
-            tables.speed_table, tables.press_table, tables.full_press_table, tables.chain_table, tables.lossless_table,
-        ]  # fmt: skip
         return {
             "results": self, "setup": self.setup, "environment": self.environment, "original": self.original,
-            "sources": self.sources, **{function.__name__: function for function in functions},
-            **{function.__name__: partial(function, self) for function in of_study},
+            "sources": self.sources, "caption": self.caption, **{function.__name__: function for function in functions},
         }  # fmt: skip
+
+    def caption(self, name: str) -> Markup:
+        """The caption of a figure or table, such as "figures/pareto"."""
+        return self.all_captions[name].text
+
+    @cached_property
+    def all_captions(self) -> dict[str, Caption]:
+        """Titles and captions by what they describe."""
+        return captions(self.captions, original=self.original)
 
     @cached_property
     def setup(self) -> Setup:

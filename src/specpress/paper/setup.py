@@ -7,7 +7,6 @@ import pandas as pd
 
 from specpress.analysis.formatting import large, number
 from specpress.paper.prose import counted, listed
-from specpress.paper.rendering import Tex, escape
 from specpress.paper.wording import data_prose, is_only_sampling, is_sampling, sampling_name
 
 TIMED = ("tpot_ms", "step_speedup", "press_speedup", "factor_total")  # metrics of what was timed
@@ -31,17 +30,17 @@ class Setup:
         rows = self.summary[self.summary.kind != "draft"]
         return sorted(rows.data.dropna().unique())
 
-    def machine(self) -> Tex:
+    def machine(self) -> str:
         """Processor, cores, threads, memory, number format and system, as far as they are the same everywhere."""
         common = self.environment["common"]
         described = {
-            "cpu": escape, "cores": lambda n: counted(n, "core"), "threads": lambda n: counted(n, "thread"),
-            "memory_bytes": lambda n: escape(f"{number('peak_memory_bytes', n)} of memory"),
-            "dtype": lambda name: Tex(f"weights in {escape(name)}"),
-            "platform": lambda name: Tex(f"under {escape(name)}"),
+            "cpu": str, "cores": lambda n: counted(n, "core"), "threads": lambda n: counted(n, "thread"),
+            "memory_bytes": lambda n: f"{number('peak_memory_bytes', n)} of memory",
+            "dtype": lambda name: f"weights in {name}",
+            "platform": lambda name: f"under {name}",
         }  # fmt: skip
         known = [describe(common[key]) for key, describe in described.items() if common.get(key)]
-        return Tex(", ".join(known) or "no description that all experiments share")
+        return ", ".join(known) or "no description that all experiments share"
 
     def packages(self) -> list[str]:
         """Name and version of each package that is the same everywhere."""
@@ -72,7 +71,7 @@ class Setup:
         for (data, size), prompts in counts.items():
             several = f"{min(prompts)} to " if min(prompts) < max(prompts) else ""
             grouped.setdefault(data, []).append(f"{several}{counted(max(prompts), 'prompt')} of {size}")
-        return [{"data": data, "sizes": Tex("; ".join(sizes))} for data, sizes in grouped.items()]
+        return [{"data": data, "sizes": "; ".join(sizes)} for data, sizes in grouped.items()]
 
     def timed_alike(self) -> bool:
         """Whether all experiments that time anything ran in one environment, whatever the others did."""
@@ -99,12 +98,12 @@ class Setup:
         counts = self.summary.loc[self.summary.kind.isin(kinds) & self.summary.low.notna(), "n"].dropna()
         return int(counts.min()) if len(counts) else None
 
-    def scope(self) -> Tex:
+    def scope(self) -> str:
         """What the results speak about, in a few words: the device and the size of the target."""
         common = self.environment["common"]
         device = common.get("accelerator") or {"cpu": "a CPU"}.get(common.get("device"))
         size = f", with a target of {large(self.largest_model())} parameters" if self.largest_model() else ""
-        return escape(f"{device}{size}") if device else Tex("")
+        return f"{device}{size}" if device else ""
 
     def longest(self) -> int | None:
         """The longest prompt or context of any experiment, in tokens."""

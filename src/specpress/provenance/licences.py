@@ -6,7 +6,6 @@ from importlib.metadata import Distribution
 from pathlib import PurePath
 
 from specpress.study.load import Study
-from specpress.tex.html import plain
 
 NOT_STATED = "not stated"
 _LONGEST = 60  # characters: some packages put the whole text of their licence where its name belongs
@@ -67,5 +66,5 @@ def _of_source(name: str, source: Mapping, sources: Mapping[str, Mapping]) -> tu
     if source["kind"] == "path":
         return f"{name} ({source['path']})", "", f"{NOT_STATED}: a file of yours"
     key = source["package"] if source["kind"] == "wheel" else source["repo"]
-    licence = plain(sources.get(key, {}).get("licence", f"{NOT_STATED} in paper/sources.yaml"))
+    licence = sources.get(key, {}).get("licence", f"{NOT_STATED} in paper/sources.yaml")
     return f"{name} ({key})", source.get("version") or source.get("revision", ""), licence.replace("\u00a0", " ")

@@ -1,22 +1,23 @@
 """The pages of the HTML report that are no figures: tables, all numbers, environment and study; each stands alone.
 
-They say what the paper says: tables and captions are read from its LaTeX, numbers from numbers.tex.
+They say what the paper says: the tables and captions are the same objects, the numbers those of numbers.tex.
 """
 
 from collections.abc import Iterable, Mapping
 from html import escape
 
+from specpress.paper.captions import Caption
 from specpress.provenance.explain import value_line
 from specpress.provenance.numbers import Number
-from specpress.tex.html import html, table
 
 STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; margin: 1.5em; color: #1e293b; background: white; }
 table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; margin: 1em 0; }
 th, td { padding: 0.2em 0.7em; vertical-align: top; } th { font-weight: 600; }
-thead { border-bottom: 1px solid; } tr.ruled td { border-top: 1px solid; }
-.left, .wrapped { text-align: left; } .right { text-align: right; } .center { text-align: center; }
-.left, .right, .center { white-space: nowrap; font-variant-numeric: tabular-nums; } .wrapped { min-width: 13em; }
+tbody { border-top: 1px solid; } th { vertical-align: bottom; }
+.left { text-align: left; } .right { text-align: right; } .center { text-align: center; }
+.left, .right, .center { white-space: nowrap; font-variant-numeric: tabular-nums; }
+.wrapped { min-width: 13em; white-space: normal; } .note { margin: 0.2em 0; font-size: 12px; }
 caption, p { text-align: left; max-width: 60em; } caption { padding-bottom: 0.5em; }
 pre { font-size: 12px; } input { font: inherit; padding: 0.3em 0.6em; width: 30em; max-width: 100%; }
 """
@@ -41,9 +42,9 @@ def page(title: str, body: str) -> str:
     )
 
 
-def table_page(name: str, tex: str, caption: str, printed: Mapping[str, str]) -> str:
-    """A table of the paper with its caption, both in LaTeX; `printed` is what numbers.tex defines."""
-    return page(name, f"<p>{html(caption, printed)}</p>\n{table(tex, printed)}")
+def table_page(caption: Caption, table: str) -> str:
+    """A table, in HTML, below its caption."""
+    return page(caption.title, f"<p>{caption.text}</p>\n{table}")
 
 
 def numbers_page(numbers: Iterable[Number]) -> str:
@@ -77,12 +78,12 @@ def _number_row(number: Number) -> str:
     row = number.row
     cells = [
         ("left", f"<code>{escape(number.name)}</code>"),
-        ("left" if "estimate" in row else "wrapped", escape(value_line(number))),
+        ("left" if "estimate" in row else "left wrapped", escape(value_line(number))),
         ("left", f"{row['n']:g}" if "n" in row else ""),
-        ("wrapped", escape(str(row.get("note", ""))) if "estimate" in row else ""),
-        ("wrapped", escape(f"{', '.join(number.files)}: {row['field']}")),
+        ("left wrapped", escape(str(row.get("note", ""))) if "estimate" in row else ""),
+        ("left wrapped", escape(f"{', '.join(number.files)}: {row['field']}")),
     ]
-    columns = "".join(f"<td class={look}>{cell}</td>" for look, cell in cells)
+    columns = "".join(f'<td class="{look}">{cell}</td>' for look, cell in cells)
     return f'<tr data-name="{escape(number.name.lower())}">{columns}</tr>'
 
 

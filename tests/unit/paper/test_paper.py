@@ -20,9 +20,11 @@ from specpress.analysis.tables import summary
 from specpress.paper.cells import Cell, Notes
 from specpress.paper.claims import verdict_counts
 from specpress.paper.decisions import side, speed_phrase
+from specpress.paper.latex import escape
 from specpress.paper.prose import counted, described, listed, share, tally
-from specpress.paper.rendering import escape, render
+from specpress.paper.rendering import render
 from specpress.paper.results import Results
+from specpress.paper.tables import TABLES
 from specpress.paper.verdicts import Verdict, adds_about, best_of_all, everywhere, reaches
 
 ROOT = Path(__file__).parents[3]
@@ -30,11 +32,11 @@ CONTENTS = yaml.safe_load((ROOT / "paper/contents.yaml").read_text())
 ORIGINAL = yaml.safe_load((ROOT / "paper/original.yaml").read_text())
 SOURCES = yaml.safe_load((ROOT / "paper/sources.yaml").read_text())
 TEMPLATES = {
-    **{f"tables/{name}": part["template"] for name, part in CONTENTS["tables"].items()},
+    **{f"tables/{name}": CONTENTS["layouts"]["paper"] for name in CONTENTS["tables"]},
     **{f"text/{name}": part["template"] for name, part in CONTENTS["texts"].items()},
     "numbers": CONTENTS["numbers"]["template"],
 }
-OF_REPORT = {f"tables/{name}": part["template"] for name, part in CONTENTS["report"]["tables"].items()}
+CAPTIONS = yaml.safe_load((ROOT / "paper/captions.yaml").read_text())
 STUDIES: dict[str, Results] = {}
 NAN = float("nan")
 
@@ -43,7 +45,7 @@ def results_of(metrics):
     metrics = [item | {"file": f"metrics/{item['id']}.json"} for item in metrics]
     described = environment(metrics, models=synthetic.MODELS, data=synthetic.DATA)
     table = io.StringIO(summary(metrics, synthetic.MODELS).to_csv(index=False))  # as the workflow hands it on
-    return Results(pd.read_csv(table), described, ORIGINAL, SOURCES)
+    return Results(pd.read_csv(table), described, ORIGINAL, SOURCES, CAPTIONS)
 
 
 def study(name):
@@ -57,9 +59,20 @@ def study(name):
 def text_of(results, name):
     """One rendered file, its macros replaced by their values and its white space by single spaces."""
     numbers = dict(definitions(results))
-    text = render(ROOT / (TEMPLATES | OF_REPORT)[name], **results.context())
+    text = rendered(results, name)
     text = re.sub(r"\\result\{(.+?)\}\{(.+?)\}", lambda found: numbers[found.groups()], text)
     return " ".join(text.split())
+
+
+def rendered(results, name):
+    """A file of LaTeX: a text, or a table in the layout of all."""
+    table = {"table": TABLES[name.removeprefix("tables/")](results)} if name.startswith("tables/") else {}
+    return render(ROOT / TEMPLATES[name], **results.context(), **table)
+
+
+def html_of(results, name):
+    """A table as the report has it."""
+    return render(ROOT / CONTENTS["layouts"]["report"], table=TABLES[name](results))
 
 
 def definitions(results):
@@ -73,7 +86,7 @@ def definitions(results):
 
 
 def test_what_the_tex_reads_is_what_the_contents_declare():
-    files = [ROOT / path for path in [*CONTENTS["sources"], *TEMPLATES.values(), *CONTENTS["parts"]]]
+    files = [ROOT / path for path in [*CONTENTS["sources"], *set(TEMPLATES.values())]]
     text = "\n".join(path.read_text() for path in files if path.suffix != ".bib")
     declared = {
         path.removeprefix("paper/").removesuffix(".tex") for path in CONTENTS["sources"] if "/sections/" in path
@@ -90,19 +103,36 @@ def test_nothing_in_the_paper_folder_is_undeclared():
     on_disk = {str(path.relative_to(ROOT)) for path in (ROOT / "paper/sections").iterdir()}
     on_disk |= {str(path.relative_to(ROOT)) for path in (ROOT / "paper/templates").iterdir()}
     sections = {path for path in CONTENTS["sources"] if "/sections/" in path}
-    assert on_disk == sections | set(TEMPLATES.values()) | set(OF_REPORT.values()) | set(CONTENTS["parts"])
-    templates = "".join((ROOT / path).read_text() for path in TEMPLATES.values())
-    included = set(re.findall(r'include "(.+?)"', templates))
-    assert {f"paper/templates/{name}" for name in included} == set(CONTENTS["parts"])
+    assert on_disk == sections | set(TEMPLATES.values()) | set(CONTENTS["layouts"].values())
     for figure in [*CONTENTS["figures"].values(), *CONTENTS["report"]["figures"].values()]:
         assert (ROOT / figure["script"]).exists()
         assert figure["reads"] in ("summary", "observations")
+
+
+def test_every_figure_and_table_has_a_title_and_a_caption_and_every_table_is_known():
+    of_report = CONTENTS["report"]
+    tables = {*CONTENTS["tables"], *of_report["tables"]}
+    assert set(CAPTIONS["tables"]) == tables == set(TABLES)
+    assert set(CAPTIONS["figures"]) == {*CONTENTS["figures"], *CONTENTS["graphs"], *of_report["figures"]}
+    captions = study("tiny").all_captions
+    for name, caption in captions.items():
+        assert caption.title, name
+        assert escape(caption.text).endswith("."), name
+    floats = "".join((ROOT / path).read_text() for path in set(TEMPLATES.values()))
+    shown = re.findall(r"\\(?:includegraphics|input)(?:\[.*?\])?\{((?:figures|tables)/.+?)\}", floats)
+    assert sorted(re.findall(r'caption\("(.+?)"\)', floats)) == sorted(shown)
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_no_html_is_left_in_the_latex(name):
+    assert re.findall(r"</?[a-z]+[ >]", rendered(study("whole"), name)) == []
 
 
 def test_every_citation_has_an_entry_and_every_entry_a_citation():
     files = [*(ROOT / "paper").rglob("*.tex"), *(ROOT / "paper").rglob("*.j2"), ROOT / "paper/sources.yaml"]
     text = "\n".join(path.read_text() for path in files)
     cited = {key for keys in re.findall(r"\\cite[tp]\{([a-z0-9,]+)\}", text) for key in keys.split(",")}
+    cited |= set(re.findall(r"<cite>([a-z0-9]+)</cite>", text))
     cited |= {known["cite"] for known in SOURCES.values() if "cite" in known}
     assert cited == set(re.findall(r"^@\w+\{(.+),$", (ROOT / "paper/refs.bib").read_text(), flags=re.M))
 
@@ -142,27 +172,27 @@ def test_counts_and_lists_read_as_prose():
     assert [counted(n, "prompt") for n in (0, 1, 12)] == ["no prompts", "one prompt", "12 prompts"]
     assert [share(n, 9) for n in (0, 4, 9)] == ["none of 9", "4 of 9", "all 9"]
     assert [tally(n, "lies", "lie") for n in (0, 1, 2)] == ["none lies", "one lies", "2 lie"]
-    assert [listed(x) for x in (["a"], ["a", "b_c"], ["a", "b", "c"])] == ["a", r"a and b\_c", "a, b and c"]
+    assert [listed(x) for x in (["a"], ["a", "b<c"], ["a", "b", "c"])] == ["a", "a and b&lt;c", "a, b and c"]
 
 
 def test_a_missing_value_is_a_dash_whose_reason_stands_below():
     notes = Notes()
     missing = Cell("a", "speedup", note="no drafter: 5% of them")
-    assert notes.show(missing).startswith("---")
+    assert notes.show(missing) == "—<span><sup>a</sup></span>"
     assert notes.show(missing) == notes.show(Cell("b", "speedup", note="no drafter: 5% of them"))
     assert notes.show(Cell("c", "ppl", 2.0, note="one unit: no interval")) != "2.00"
     assert notes.lines() == [("a", "no drafter: 5% of them"), ("b", "one unit: no interval")]
 
 
 def test_sources_are_described_as_far_as_they_are_known():
-    known = described("target", synthetic.MODELS["target"], SOURCES)
+    known = escape(described("target", synthetic.MODELS["target"], SOURCES))
     assert "SmolLM2-135M-Instruct" in known
     assert "Apache-2.0" in known
     assert "135~million parameters" in known
-    random = described("a_b", {"source": {"kind": "random", "architecture": "gpt_neox"}}, SOURCES)
+    random = escape(described("a_b", {"source": {"kind": "random", "architecture": "gpt_neox"}}, SOURCES))
     assert random == r"\texttt{a\_b} is a gpt\_neox model of random weights, made on the spot."
     assert "unrecorded origin" in described("x", {}, SOURCES)
-    assert "CC~BY-SA" in described("wikipedia", synthetic.DATA["wikipedia"], SOURCES)
+    assert "CC~BY-SA" in escape(described("wikipedia", synthetic.DATA["wikipedia"], SOURCES))
     halves = {"train": {"documents": 48, "characters": 9}, "test": {"documents": 1, "characters": 9}}
     assert "split into 48 documents for training and one document for testing" in described("x", halves, {})
 
@@ -391,7 +421,7 @@ def test_the_evidence_for_up_to_is_the_setting_that_decides():
     claim = claim_of(results_of(metrics), "speculative")
     assert claim["verdict"] == HOLDS
     assert "of 2 settings of a draft model" in claim["evidence"]
-    assert r"\result{sure}{speedup}" in claim["evidence"]
+    assert '<data value="sure/speedup">' in claim["evidence"]
     assert "over 12 prompts" in claim["evidence"]
 
 
@@ -520,10 +550,10 @@ def test_notes_that_count_units_share_a_line():
 
 def test_ten_presses_by_five_ratios_stay_two_tables():
     results = study("whole")
-    main, everything = text_of(results, "tables/presses"), text_of(results, "tables/all-presses")
+    main, everything = text_of(results, "tables/presses"), html_of(results, "all-presses")
     for name in ("StreamingLLM", "Hybrid conservative", "Random"):
         assert main.count(f"{name} &") == 2  # two ratios; two texts and a long context stand side by side
-        assert everything.count(f"{name} &") == 4 + 4 + 2
+        assert everything.count(f">{name}</td>") == 4 + 4 + 2
     assert everything.count("Full cache") == 3
     measured = main.split("Reported by the original study")[0].split("70\\% removed")[1]
     assert measured.index("StreamingLLM &") < measured.index("Knorm &") < measured.index("Random &")
@@ -542,7 +572,7 @@ def test_the_tables_hold_measured_and_reported_rows_apart():
     measured, reported = table.split("Reported by the original study, not measured here")
     assert r"Draft model, $\gamma$ = 4" in measured
     assert r"Draft model, $\gamma$ = 8" not in measured  # neither the fastest nor the original study's length
-    assert r"Draft model, $\gamma$ = 8" in text_of(study("faster"), "tables/all-speeds")
+    assert "Draft model, γ = 8" in html_of(study("faster"), "all-speeds")
     assert "268.51" in reported
     assert "268.51" not in measured
     assert r"no drafter: nothing to predict" in table
@@ -607,10 +637,10 @@ def generate(results, directory):
     import matplotlib.pyplot as plt
 
     plt.switch_backend("agg")
-    for name, template in TEMPLATES.items():
+    for name in TEMPLATES:
         path = directory / f"{name}.tex"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(ROOT / template, **results.context()))
+        path.write_text(rendered(results, name))
     (directory / "figures").mkdir()
     for name in [*CONTENTS["figures"], *CONTENTS["graphs"]]:
         figure = plt.figure(figsize=(6.3, 2))
@@ -634,7 +664,8 @@ def test_the_renderer_and_the_figures_never_import_torch(tmp_path):
     (tmp_path / "environment.json").write_text('{"common": {}, "different": {}, "mixed": [], "models": {}, "data": {}}')
     render_arguments = ["--template", TEMPLATES["tables/speed"], "--summary", str(table)]
     render_arguments += ["--environment", str(tmp_path / "environment.json"), "--output", str(tmp_path / "t.tex")]
-    render_arguments += ["--original", "paper/original.yaml", "--sources", "paper/sources.yaml"]
+    render_arguments += ["--original", "paper/original.yaml", "--sources", "paper/sources.yaml", "--table", "speed"]
+    render_arguments += ["--captions", "paper/captions.yaml"]
     runs = [("scripts/render_template.py", render_arguments)]
     for name, figure in CONTENTS["figures"].items():
         arguments = [

@@ -1,52 +1,14 @@
 import jinja2
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from specpress.analysis.formatting import fixed, integer, number, percent, significant
-from specpress.paper.rendering import Tex, escape, render, template_environment
+from specpress.paper.latex import Tex
+from specpress.paper.rendering import render, template_environment
 
 DASH = "---"
 
 
 def rendered(source, tmp_path, **context):
     return template_environment(tmp_path).from_string(source).render(**context)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("50% of #1 & $2_x", r"50\% of \#1 \& \$2\_x"),
-        (r"\input{a}", r"\textbackslash{}input\{a\}"),
-        ("~^<>", r"\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"),
-        ("γ = 4 ×", r"$\gamma$ = 4 $\times$"),
-        ("naïve Łódź", "naïve Łódź"),
-        ("漢\x00\n", "???"),
-    ],
-)
-def test_what_latex_minds_is_escaped(text, expected):
-    assert escape(text) == expected
-
-
-def test_what_is_latex_already_is_left_alone():
-    assert escape(Tex(r"\emph{a}")) == r"\emph{a}"
-    assert escape(escape("a_b")) == r"a\_b"
-
-
-@given(st.text())
-def test_no_text_can_start_a_command_or_a_comment(text):
-    escaped = escape(text)
-    for char in "%#&_":
-        assert escaped.count(char) == escaped.count("\\" + char)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(number("kv_bytes", 23592960), "22.5~MiB"), (significant(-0.5, 2), "$-$0.50"), (percent(0.7), r"70\%"),
-     (integer(45_000_000), r"45\,000\,000"), (fixed(None), DASH)],
-)  # fmt: skip
-def test_numbers_are_set_by_latex(value, expected):
-    assert escape(value) == expected
 
 
 def test_templates_escape_values_and_keep_latex(tmp_path):

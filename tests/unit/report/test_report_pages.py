@@ -1,19 +1,18 @@
 import re
 
+from markupsafe import Markup
 from stored import write_study
 
+from specpress.paper.captions import Caption
 from specpress.provenance.archive import open_results
 from specpress.provenance.numbers import read_numbers
 from specpress.report.pages import environment_page, numbers_page, study_page, table_page
-from specpress.tex.html import printed_numbers
 
 
-def test_table_page_has_caption_and_values(tmp_path):
-    printed = printed_numbers(open_results(write_study(tmp_path)).text("numbers.tex"))
-    tex = r"\begin{tabular}{lr}\toprule A & B \\ \midrule x & \result{plain}{speedup} \\ \bottomrule\end{tabular}"
-    text = table_page("speed", tex, r"Up to \result{aimd}{speedup}.", printed)
-    assert "<p>Up to 1.500.</p>" in text
-    assert '<td class="right">1.250</td>' in text
+def test_table_page_has_title_caption_and_table():
+    text = table_page(Caption("Speed & more", Markup("Up to <em>1.500</em>.")), "<table></table>")
+    assert "<title>Speed &amp; more</title>" in text
+    assert "<p>Up to <em>1.500</em>.</p>\n<table></table>" in text
 
 
 def test_numbers_page_has_every_number_once(tmp_path):
@@ -22,7 +21,7 @@ def test_numbers_page_has_every_number_once(tmp_path):
     assert re.findall(r'data-name="(.*?)"', text) == list(numbers)
     assert "1.250 [1.125, 1.500]" in text
     assert "not measured: no drafter" in text
-    assert "metrics/aimd.json, metrics/plain.json: pairs[*] of both" in text
+    assert "metrics/aimd.json, metrics/plain.json: runs[*] and brackets of both" in text
 
 
 def test_environment_page_tells_what_is_shared_and_what_differs():
