@@ -67,6 +67,7 @@ def test_load_model():
         "path_or_repo": (POSITIONAL, REQUIRED),
         "dtype": (KEYWORD, "auto"),
         "device": (KEYWORD, "auto"),
+        "weights": (KEYWORD, None),
     }
 
 

@@ -51,8 +51,17 @@ def _reference_problems(config: dict) -> Iterator[str]:
             yield f"drafts.{name}: {name!r} is also a model; models and drafts share their names, rename one"
         draft = _items(drafts, name, dict)
         yield from _unknown(f"drafts.{name}.target", "model", draft.get("target"), models)
+        if _field(models.get(draft.get("target")), "weights") is not None:
+            yield (
+                f"drafts.{name}.target: {draft['target']!r} is held in fewer bits, and drafts start as layers of their "
+                "target in full: name the same model without `weights`"
+            )
         for index, source in enumerate(_items(draft, "data", list)):
             yield from _unknown(f"drafts.{name}.data[{index}]", "data set", source, data)
+    device = str(config.get("device", "auto"))
+    for name, entry in models.items():
+        if _field(entry, "weights") is not None and device.partition(":")[0] in ("cuda", "mps"):
+            yield f"models.{name}.weights: they run on a CPU only, and `device` is {device}; remove one of the two"
     for name in data:
         entry = _items(data, name, dict)
         if "document_characters" in entry and entry.get("reader") != "text":

@@ -50,15 +50,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class Model:
-    """A model by its shape and the bytes of one number."""
+    """A model by its shape and what its numbers are held in."""
 
     shape: Shape
     dtype: str
+    weights: str | None = None
 
     @property
     def size(self) -> dict[str, int]:
         """As in a model's manifest.json."""
-        return self.shape.size(self.dtype)
+        return self.shape.size(self.dtype, self.weights)
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,14 @@ def draft_config(study: Study, name: str) -> DraftConfig:
 
 
 def _model(entry: dict) -> Model | None:
-    source, dtype = entry["source"], entry.get("dtype", "bfloat16")
+    source, held = entry["source"], (entry.get("dtype", "bfloat16"), entry.get("weights"))
     if "shape" in entry:
-        return Model(stated_shape(entry["shape"]), dtype)
+        return Model(stated_shape(entry["shape"]), *held)
     if source["kind"] == "random":
-        return Model(stated_shape(source, vocabulary=257), dtype)  # bytes and the end of text
+        return Model(stated_shape(source, vocabulary=257), *held)  # bytes and the end of text
     config = Path(source.get("path", "")) / "config.json"
     if source["kind"] == "path" and config.is_file():
-        return Model(shape_of(json.loads(config.read_text(encoding="utf-8"))), dtype)
+        return Model(shape_of(json.loads(config.read_text(encoding="utf-8"))), *held)
     return None
 
 

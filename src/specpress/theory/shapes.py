@@ -6,6 +6,10 @@ No torch, no network: `make plan` and the check of memory before a model is load
 from dataclasses import dataclass
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+HELD_BYTES = {
+    "q4": 0.625,
+    "q8": 1.25,
+}  # of a number in four or eight bits, scales included (specpress.models.quantized)
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,19 @@ class Shape:
     tied: bool
 
     @property
+    def layer_weights(self) -> int:
+        """Numbers in the weights of the linear maps of one layer: attention and MLP."""
+        hidden, wide = self.hidden_size, self.intermediate_size
+        if self.architecture == "gpt_neox":
+            return 4 * hidden * hidden + 2 * hidden * wide
+        return 2 * hidden * (self.heads + self.kv_heads) * self.head_size + 3 * hidden * wide
+
+    @property
     def layer_parameters(self) -> int:
         """Parameters of one layer: attention, MLP, norms, and the biases of a GPT-NeoX."""
         hidden, wide = self.hidden_size, self.intermediate_size
-        if self.architecture == "gpt_neox":
-            return 4 * hidden * hidden + 4 * hidden + 2 * hidden * wide + wide + hidden + 4 * hidden
-        return 2 * hidden * (self.heads + self.kv_heads) * self.head_size + 3 * hidden * wide + 2 * hidden
+        vectors = 4 * hidden + wide + hidden + 4 * hidden if self.architecture == "gpt_neox" else 2 * hidden
+        return self.layer_weights + vectors
 
     @property
     def parameters(self) -> int:
@@ -48,19 +59,29 @@ class Shape:
         """Numbers in the keys and values of one token, over all layers."""
         return 2 * self.layers * self.kv_heads * self.head_size
 
-    def size(self, dtype: str) -> dict[str, int]:
-        """What a model's manifest.json says of memory and time.
+    def size(self, dtype: str, weights: str | None = None) -> dict[str, int]:
+        """What a model's manifest.json says of memory and time; `weights` "q4" or "q8" are those in fewer bits.
 
         weight_bytes: all parameters. step_weight_bytes: those a decoding step reads. flops_per_token: two operations
         for each of these. kv_bytes_per_token: one token's keys and values over all layers.
         """
+        whole, step = self.parameters * BYTES[dtype], self.read_parameters * BYTES[dtype]
+        if weights is not None:
+            whole, step = self._held_bytes(dtype, weights)
         return {
-            "weight_bytes": self.parameters * BYTES[dtype],
-            "step_weight_bytes": self.read_parameters * BYTES[dtype],
+            "weight_bytes": whole,
+            "step_weight_bytes": step,
             "flops_per_token": 2 * self.read_parameters,
             "kv_bytes_per_token": self.kv_elements_per_token * BYTES[dtype],
             "layers": self.layers,
         }
+
+    def _held_bytes(self, dtype: str, weights: str) -> tuple[int, int]:
+        """All bytes, and those a step reads: maps in fewer bits, the head in eight and apart from the embeddings."""
+        embeddings, head = self.hidden_size * self.vocabulary, self.hidden_size * self.head_rows
+        vectors = self.parameters - embeddings - (0 if self.tied else head) - self.layers * self.layer_weights
+        step = self.layers * self.layer_weights * HELD_BYTES[weights] + head * HELD_BYTES["q8"] + vectors * BYTES[dtype]
+        return int(step) + embeddings * BYTES[dtype], int(step)
 
 
 def shape_of(config: dict) -> Shape:

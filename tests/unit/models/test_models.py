@@ -293,6 +293,12 @@ def test_command_line_makes_a_model_and_reports_errors_in_one_line(tmp_path):
     manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
     assert manifest["architecture"] == "gpt_neox"
     assert manifest["dtype"] == "bfloat16"
+    source = json.dumps({**SOURCE, "architecture": "gpt_neox", "hidden_size": 32})
+    done = prepare_model("--source", source, "--weights", "q4", "--output", str(tmp_path / "q4"))
+    assert done.returncode == 0, done.stderr
+    held = json.loads((tmp_path / "q4" / "manifest.json").read_text())
+    assert held["weights"] == "q4"
+    assert held["step_weight_bytes"] < 0.7 * held["flops_per_token"]  # bfloat16 takes as many bytes as operations
     (tmp_path / "model" / "tokenizer.json").unlink()
     (tmp_path / "model" / "tokenizer_config.json").unlink()
     source = json.dumps({"kind": "path", "path": str(tmp_path / "model")})

@@ -10,6 +10,7 @@ from transformers import GPTNeoXConfig, LlamaConfig
 from specpress.experiments.preflight import check
 from specpress.experiments.run import run
 from specpress.models.build import build_model, random_model
+from specpress.models.quantized import quantize_model
 from specpress.models.save import model_size, save_model
 from specpress.study.memory import estimate, require
 from specpress.theory.shapes import shape_of, stated_shape
@@ -30,6 +31,15 @@ def test_a_shape_knows_the_parameters_of_its_model(family, tied):
     model = FAMILIES[family](3, tie_word_embeddings=tied)
     assert shape_of(model.config.to_dict()).parameters == model.num_parameters()
     assert shape_of(model.config.to_dict()).size("float32") == model_size(model)
+
+
+@pytest.mark.parametrize("weights", ["q4", "q8"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_shape_knows_the_bytes_of_a_model_in_fewer_bits(family, tied, weights):
+    model = FAMILIES[family](3, hidden_size=192, tie_word_embeddings=tied).bfloat16()
+    shape = shape_of(model.config.to_dict())
+    assert shape.size("bfloat16", weights) == model_size(quantize_model(model, weights))
 
 
 @pytest.mark.parametrize("config", [LlamaConfig, GPTNeoXConfig])

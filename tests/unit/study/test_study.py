@@ -185,6 +185,8 @@ REFUSED = [
     ("models.target.source.pth", "x", r"models.target.source.pth: unknown key; known: kind, path; did you mean 'path'"),
     ("models.target.source", {"kind": "path"}, r"models.target.source.path: missing"),
     ("models.target.dtype", "int3", r"models.target.dtype: unknown value 'int3'"),
+    ("models.target.weights", "q5", r"models.target.weights: unknown value 'q5'; known: q4, q8"),
+    ("models.target.weights", "q4", r"drafts.draft.target: 'target' is held in fewer bits.* without `weights`"),
     ("models.draft", {"source": {"kind": "path", "path": "x"}}, r"drafts.draft: 'draft' is also a model"),
     ("data.prose.test_fraction", 1, r"data.prose.test_fraction: must be below 1, found 1"),
     (
@@ -317,6 +319,14 @@ REFUSED = [
 def test_refuses(study, path, value, problem):
     found = problems_of(changed(study, path, value))
     assert any(re.match(problem, line) for line in found), found
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "mps"])
+def test_weights_in_fewer_bits_run_on_a_cpu_only(study, device):
+    study["models"]["q"], study["device"] = {**study["models"]["target"], "weights": "q4"}, device
+    assert problems_of(study) == [
+        f"models.q.weights: they run on a CPU only, and `device` is {device}; remove one of the two"
+    ]
 
 
 def test_steps_of_a_chain_can_be_told_apart(study):
