@@ -11,6 +11,7 @@ def main() -> None:
     parser.add_argument("--spec", required=True, type=json.loads, help="the record's id and model, as JSON")
     parser.add_argument("--model", required=True, metavar="DIR", help="the model whose shapes to benchmark")
     parser.add_argument("--device", default="auto", help="as the experiments will run (default: %(default)s)")
+    parser.add_argument("--eager", action="store_true", help="on CUDA, run decoding steps without CUDA graphs")
     parser.add_argument("--threads", type=int, default=1, help="threads torch may use (default: %(default)s)")
     parser.add_argument("--output", required=True, type=Path, help="the file to write")
     arguments = parser.parse_args()
@@ -18,11 +19,12 @@ def main() -> None:
     from transformers import AutoConfig  # after parsing: it takes seconds to import
 
     from specpress.experiments.machine import measure
-    from specpress.hardware.devices import resolve_device
+    from specpress.hardware.devices import claim, resolve_device
 
     config = AutoConfig.from_pretrained(arguments.model)
-    device = resolve_device(arguments.device)
-    record = measure(arguments.spec, config, dtype=config.dtype, device=device, threads=arguments.threads)
+    how = {"threads": arguments.threads, "cuda_graphs": not arguments.eager}
+    device = claim(resolve_device(arguments.device))
+    record = measure(arguments.spec, config, dtype=config.dtype, device=device, **how)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
 

@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--data", action="append", default=[], metavar="NAME=DIR", help="a data set; repeatable")
     parser.add_argument("--threads", type=int, default=1, help="threads torch may use (default: 1)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... or mps (default: %(default)s)")
-    parser.add_argument("--cuda-graphs", action="store_true", help="on CUDA, run decoding steps as CUDA graphs")
+    parser.add_argument("--eager", action="store_true", help="on CUDA, run decoding steps without CUDA graphs")
     parser.add_argument("--output", required=True, type=Path, help="the metrics file to write")
     args = parser.parse_args()
 
@@ -24,7 +24,7 @@ def main() -> int:
 
     try:
         places = {"models": _folders(args.model), "data": _folders(args.data)}
-        metrics = run(args.spec, **places, threads=args.threads, device=args.device, cuda_graphs=args.cuda_graphs)
+        metrics = run(args.spec, **places, threads=args.threads, device=args.device, cuda_graphs=not args.eager)
     except (ValueError, OSError) as error:
         print(f"{args.spec['id']}: {error}", file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ rule run_experiment:
         spec=lambda w: canonical(study.experiments[w.experiment]),
         models=lambda w: named("--model", models_of(study.experiments[w.experiment]), model_dir),
         data=lambda w: named("--data", [study.experiments[w.experiment]["data"]], data_dir),
-        device=options(device=study.device, cuda_graphs=study.cuda_graphs),
+        device=options(device=study.device, eager=study.eager),
     shell:
         "python scripts/run_experiment.py --spec {params.spec:q} {params.models} {params.data} "
         "--threads {threads} {params.device} --output {output} > {log} 2>&1"

@@ -16,7 +16,7 @@ rule measure_machine:
     params:
         spec=canonical({"id": "machine", "kind": "machine", "model": study.config["baseline"]}),
         model=lambda w: model_dir(study.config["baseline"]),
-        device=options(device=study.device),
+        device=options(device=study.device, eager=study.eager),
     # The progress bar goes to the log: the rates take seconds.
     shell:
         "python scripts/measure_machine.py --spec {params.spec:q} --model {params.model} --threads {threads} "

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from specpress.data.documents import Passage, load_documents, sample_passages
-from specpress.engine.graphs import use_graphs
+from specpress.engine.graphs import use_eager, use_graphs
 from specpress.models.load import load_model
 
 
@@ -18,7 +18,7 @@ class Assets:
     ----------
     models, data : dict of name -> directory
     device : where the models go
-    graphs : whether their decoding steps are to run as CUDA graphs
+    graphs : whether their decoding steps are to run as CUDA graphs on a GPU, all captured ahead
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Assets:
         data: dict[str, Path],
         device: str | torch.device = "auto",
         *,
-        graphs: bool = False,
+        graphs: bool = True,
     ):
         self._models = {name: _Loaded(path, device, graphs) for name, path in models.items()}
         self._data = data
@@ -55,8 +55,10 @@ class _Loaded:
     @cached_property
     def pair(self) -> tuple:
         model, tokenizer = load_model(self._path, device=self._device)
-        if self._graphs:
-            use_graphs(model)
+        if self._graphs and model.device.type == "cuda":
+            use_graphs(model, ahead=True)
+        else:
+            use_eager(model)
         return model, tokenizer
 
 

@@ -217,14 +217,17 @@ class Contest:
     def _warm_up(self) -> None:
         """Decode a few tokens with all; with CUDA graphs a whole prompt, so that the steps that come are captured.
 
-        Captures belong to a length: they should fall before the timing.
+        Captures belong to a length and to the caches in use at once: as in a duel, the baseline's is kept meanwhile.
         """
         prompt, new = self.prompts[0], self.spec["max_new_tokens"]
         if not has_graphs(self.model):
             cut = [Passage(p.document, p.offset, p.tokens[-_WARM_UP_PROMPT:]) for p in prompt.passages]
             prompt, new = Prompt(prompt.number, prompt.seed, cut), min(_WARM_UP_TOKENS, new)
-        for arm in (self.baseline, *(contender.arm for contender in self.contenders)):
-            self._make(arm, prompt, self.eos, new).run()
+        baseline = self._make(self.baseline, prompt, self.eos, new)
+        baseline.run()
+        for contender in self.contenders:
+            self._make(contender.arm, prompt, self.eos, new).run()
+        del baseline  # until now, with its cache
 
     def _check(self, contender: Contender) -> dict | None:
         """Whether whole rounds take what their parts do; a disagreement is measured again, then it is an error."""

@@ -16,9 +16,11 @@ from tqdm import tqdm
 from specpress.engine.attention import decode_attention, grouped_attention, grouped_mask
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.forward import forward_of
+from specpress.engine.graphs import use_eager, use_graphs
 from specpress.engine.linear import LinearMap
 from specpress.files.metrics import SCHEMA
 from specpress.hardware.clock import clock
+from specpress.hardware.devices import exact_kernels
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, peak_memory_bytes
 from specpress.models.build import build_model
@@ -27,19 +29,22 @@ ROWS = (1, 2, 4, 8, 16, 40, 80)  # token rows multiplied with the weights: batch
 QUERIES = (1, 2, 5, 9)  # query tokens a sequence: 1 decodes, gamma + 1 verify
 
 _COLD_BYTES = 256 * 2**20  # more than any cache holds, so that each pass reads memory
+_GPU_COPY_BYTES = 2**31  # beside which waiting for a GPU is nothing
 _BATCH, _SLOTS = 4, 2048
 _SECONDS = 0.6  # for each benchmark
 _LEAST_RUNS = 5
 
 
-def measure(spec: dict, config, *, dtype: torch.dtype, device: torch.device, threads: int) -> dict:
+def measure(
+    spec: dict, config, *, dtype: torch.dtype, device: torch.device, threads: int, cuda_graphs: bool = True
+) -> dict:
     """The machine's record.
 
     Parameters
     ----------
     spec : dict, with the record's "id"
     config : LlamaConfig or GPTNeoXConfig, whose shapes are benchmarked
-    dtype, device, threads : as the experiments will run
+    dtype, device, threads, cuda_graphs : as the experiments will run
 
     Returns
     -------
@@ -47,13 +52,13 @@ def measure(spec: dict, config, *, dtype: torch.dtype, device: torch.device, thr
     gflops, step_overhead_ms; with the spec and the environment.
     """
     torch.set_num_threads(threads)
-    started = time.perf_counter()
+    started, graphs = time.perf_counter(), cuda_graphs and device.type == "cuda"
     progress = tqdm(total=3 + len(ROWS) + len(QUERIES), desc=spec["id"], unit="rate", mininterval=1)
-    with watch() as watched, torch.inference_mode():
+    with watch() as watched, exact_kernels(), torch.inference_mode():
         rates = {
             "copy_gb_s": _copy_gb_s(device, progress),
             "gflops": _gflops(dtype, device, progress),
-            "step_overhead_ms": _step_overhead_ms(config, dtype, device, progress),
+            "step_overhead_ms": _step_overhead_ms(config, dtype, device, graphs, progress),
             "weight_gb_s_by_rows": _weight_gb_s(config, dtype, device, progress),
             "kv_gb_s_by_queries": _kv_gb_s(config, dtype, device, progress),
         }
@@ -63,7 +68,7 @@ def measure(spec: dict, config, *, dtype: torch.dtype, device: torch.device, thr
         "id": spec["id"],
         "kind": "machine",
         "spec": spec,
-        "environment": describe(threads=threads, device=str(device), dtype=str(dtype).removeprefix("torch.")),
+        "environment": describe(threads=threads, device=device, dtype=dtype, cuda_graphs=graphs),
         "disturbance": watched.record(),
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(str(device)),
@@ -85,11 +90,12 @@ def _median_seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _copy_gb_s(device: torch.device, progress: tqdm) -> float:
-    source = torch.ones(_COLD_BYTES // 4, device=device)
+    size = _GPU_COPY_BYTES if device.type == "cuda" else _COLD_BYTES
+    source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
     seconds = _median_seconds(lambda: target.copy_(source), device)
     progress.update()
-    return 2e-9 * _COLD_BYTES / seconds
+    return 2e-9 * size / seconds
 
 
 def _gflops(dtype: torch.dtype, device: torch.device, progress: tqdm) -> float:
@@ -145,7 +151,7 @@ def _kv_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -
     return rates
 
 
-def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -> float:
+def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, graphs: bool, progress: tqdm) -> float:
     """A step of a model as deep as this one and next to no width, less the time of its linear maps."""
     thin = copy.deepcopy(config)
     heads, kv_heads, _ = _heads(config)
@@ -154,6 +160,7 @@ def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, progress
     thin.hidden_size = thin.intermediate_size = 16 * groups
     thin.vocab_size, thin.pad_token_id, thin.head_token_ids = 16, None, None
     model = _random_model(thin, dtype, device, layers=config.num_hidden_layers)
+    use_graphs(model) if graphs else use_eager(model)
     token = torch.ones(1, 1, dtype=torch.long, device=device)
     with decode_attention(model):
         cached = CachedModel(model, capacity=64)

@@ -26,7 +26,7 @@ def run(
     data: dict[str, Path],
     threads: int,
     device: str = "auto",
-    cuda_graphs: bool = False,
+    cuda_graphs: bool = True,
 ) -> dict:
     """Run one experiment.
 
@@ -37,7 +37,7 @@ def run(
     data : directory of each data set the spec names
     threads : int, threads torch may use
     device : "auto", "cpu", "cuda", "cuda:1", ... or "mps"
-    cuda_graphs : run decoding steps as CUDA graphs where that can be; the environment's settings say whether it was
+    cuda_graphs : on a GPU, run decoding steps as graphs; the environment's settings say whether they were
 
     Returns
     -------
@@ -57,17 +57,15 @@ def run(
     with watch() as watched:
         measured = import_module(f"specpress.experiments.{spec['kind']}").measure(spec, assets)
     model = assets.model(spec["model"])
-    device, dtype = str(model.device), str(model.dtype).removeprefix("torch.")
-    environment = describe(threads=threads, device=device, dtype=dtype)
-    environment["settings"]["cuda_graphs"] = has_graphs(model)
+    graphs = has_graphs(model)
     return {
         "schema": SCHEMA,
         "id": spec["id"],
         "kind": spec["kind"],
         "spec": spec,
-        "environment": environment,
+        "environment": describe(threads=threads, device=model.device, dtype=model.dtype, cuda_graphs=graphs),
         "disturbance": watched.record(measured.pop("disturbed_steps", None)),
         "wall_seconds": time.perf_counter() - started,
-        "peak_memory_bytes": peak_memory_bytes(device),
+        "peak_memory_bytes": peak_memory_bytes(str(model.device)),
         **measured,
     }

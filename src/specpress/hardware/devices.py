@@ -3,15 +3,19 @@
 import fcntl
 import os
 import subprocess
+import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
+from typing import IO
 
 import torch
 
 KINDS = ("cuda", "mps", "cpu")
 
-_held = []  # locks of the GPUs this process has claimed
+_LOOK_AGAIN = 1.0  # seconds between two looks for a free GPU
+_held: dict[str, IO] = {}  # locks of the GPUs this process has claimed, by their UUID
 
 
 def resolve_device(device="auto") -> torch.device:
@@ -37,30 +41,41 @@ def resolve_device(device="auto") -> torch.device:
 
 
 def claim(device: torch.device, folder: str | None = None) -> torch.device:
-    """With several GPUs and none chosen, one that no other job of this machine holds; else the device itself.
+    """The device, locked until the process ends where it is a GPU; of several, if none is chosen, one that is free.
 
-    The lock on a file of `folder` (the system's temporary one) ends with the process. Where the system shows a job only
-    its own GPU, as SLURM does, there is nothing to choose.
-
-    Raises
-    ------
-    ValueError
-        If every GPU is taken.
+    Jobs that claim never compute on one GPU at the same time, so nothing of a study runs beside what is timed. Where
+    every GPU in question is taken, this waits until one is free, and says so. The lock is on a file of `folder` (the
+    system's temporary one), named after the card itself: a job that is shown one GPU only, as SLURM does, sees others'
+    locks on it.
     """
-    if device.type != "cuda" or device.index is not None or torch.cuda.device_count() < 2:
+    if device.type != "cuda":
         return device
-    for index in range(torch.cuda.device_count()):
-        file = open(Path(folder or gettempdir()) / f"specpress-{os.getuid()}-gpu{index}.lock", "w")  # noqa: SIM115
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            continue
-        _held.append(file)
-        return torch.device("cuda", index)
-    raise ValueError(
-        f"all {torch.cuda.device_count()} GPUs are taken by other jobs: give snakemake --resources gpu=N, their number"
-    )
+    chosen = range(torch.cuda.device_count()) if device.index is None else [device.index]
+    cards = {index: str(torch.cuda.get_device_properties(index).uuid) for index in chosen}
+    for index, card in cards.items():
+        if card in _held:
+            return torch.device("cuda", index)
+    waiting = False
+    while True:
+        for index, card in cards.items():
+            if lock := _locked(Path(folder or gettempdir()) / f"specpress-{os.getuid()}-gpu-{card}.lock"):
+                _held[card] = lock
+                return torch.device("cuda", index)
+        if not waiting:
+            print("every GPU is taken by another job: waiting for one", file=sys.stderr, flush=True)
+        waiting = True
+        time.sleep(_LOOK_AGAIN)
+
+
+def _locked(path: Path) -> IO | None:
+    """The file, locked; None if another process holds it."""
+    file = open(path, "w")  # noqa: SIM115 (open as long as the lock is held)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -110,15 +125,15 @@ def exact_kernels():
         torch.backends.cuda.enable_cudnn_sdp(cudnn)
 
 
-def settings() -> dict:
+def settings(cuda_graphs: bool = False) -> dict:
     """What decides whether two runs on one device give the same numbers, as a metrics file records it: while decoding.
 
-    `cuda_graphs` is the experiment's to set.
+    cuda_graphs : whether decoding steps ran as graphs
     """
     cuda = torch.backends.cuda
     with exact_kernels():
         return {
-            "cuda_graphs": False,
+            "cuda_graphs": cuda_graphs,
             "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "cudnn_deterministic": torch.backends.cudnn.deterministic,

@@ -11,8 +11,17 @@ from pathlib import Path
 _PACKAGES = ("specpress", "torch", "transformers", "kvpress", "numpy", "tokenizers", "safetensors")
 
 
-def describe(*, threads: int, device: str, dtype: str) -> dict:
-    """Hardware, versions and settings: plain JSON values, null where the machine does not tell."""
+def describe(*, threads: int, device, dtype, cuda_graphs: bool = False) -> dict:
+    """Hardware, versions and settings: plain JSON values, null where the machine does not tell.
+
+    Parameters
+    ----------
+    threads : int, torch's
+    device : torch.device or str; recorded is its kind, for a GPU beside its name: which of several equal ones does not
+        make another machine
+    dtype : torch.dtype or str
+    cuda_graphs : whether decoding steps ran as graphs
+    """
     import psutil
     import torch
 
@@ -25,10 +34,10 @@ def describe(*, threads: int, device: str, dtype: str) -> dict:
         "cores": os.cpu_count(),
         "threads": threads,
         "memory_bytes": psutil.virtual_memory().total,
-        "device": device,
-        "accelerator": torch.cuda.get_device_name() if device.startswith("cuda") else None,
-        "dtype": dtype,
-        "settings": settings(),
+        "device": torch.device(device).type,
+        "accelerator": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None,
+        "dtype": str(dtype).removeprefix("torch."),
+        "settings": settings(cuda_graphs),
         "packages": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
     }

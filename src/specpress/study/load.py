@@ -53,9 +53,9 @@ class Study:
         return self.config.get("device")
 
     @property
-    def cuda_graphs(self) -> bool | None:
-        """True if decoding steps are to run as CUDA graphs where they can; None where nothing is said."""
-        return self.config.get("cuda_graphs") or None
+    def eager(self) -> bool | None:
+        """True if decoding steps are to run without CUDA graphs, on a GPU too; None where they are left to run so."""
+        return True if self.config.get("cuda_graphs") is False else None
 
     @property
     def models(self) -> dict[str, dict]:

@@ -5,6 +5,8 @@ from math import inf
 
 from specpress.study.expansion import models_of
 
+GRAPHS_BYTES = 1_000_000_000  # of recorded steps, their results and the libraries' workspaces, on one GPU
+
 
 def largest(spec: dict) -> tuple[int, int]:
     """(batch, tokens of a sequence) at which an experiment's KV cache is largest."""
@@ -30,13 +32,13 @@ def estimate(spec: dict, sizes: Mapping[str, dict], device: str) -> dict[str, in
 
     Returns
     -------
-    dict, {"weights of target": bytes, ...}. The cache of the model that generates counts twice: presses work on a copy.
+    dict, {"weights of target": bytes, ...}. For how many caches count see `caches`.
     """
     batch, tokens = largest(spec)
     parts = {}
     for name in models_of(spec):
         size = sizes[name]
-        copies = 2 if name in (spec.get("model"), spec.get("baseline")) else 1
+        copies = caches(spec, name, device)
         parts[f"weights of {name}"] = size["weight_bytes"]
         if device == "cpu" and size.get("dtype") == "bfloat16":
             parts[f"packed weights of {name}"] = size["step_weight_bytes"]
@@ -45,7 +47,23 @@ def estimate(spec: dict, sizes: Mapping[str, dict], device: str) -> dict[str, in
     # a forward keeps a few times one layer's hidden states; a layer's keys and values measure them
     wide = max(sizes[name]["kv_bytes_per_token"] / sizes[name]["layers"] for name in models_of(spec))
     parts["activations of a prefill"] = int(12 * wide * batch * tokens)
+    if device.startswith("cuda"):
+        parts["CUDA graphs"] = GRAPHS_BYTES
     return parts
+
+
+def caches(spec: dict, name: str, device: str) -> int:
+    """KV caches of a model that are held at once.
+
+    The model that generates has two: presses work on a copy, and a duel has the baseline's and the method's. Where
+    steps are graphs, a new cache moves into buffers that the last one left: one more. Perplexity has the prompt read by
+    fused attention, again by one that gives weights, and a copy for every point of its curve.
+    """
+    if spec.get("kind") == "perplexity":
+        pruned = sum(ratio > 0 for ratio in spec["ratios"])
+        return 2 + len(spec["ratios"]) + ("decoding_interval" in spec) * pruned
+    generates = name in (spec.get("model"), spec.get("baseline"))
+    return (2 if generates else 1) + device.startswith("cuda")
 
 
 def require(spec: dict, sizes: Mapping[str, dict], free_bytes: int, device: str) -> None:

@@ -16,6 +16,7 @@ from transformers import AutoConfig
 
 from specpress.files.metrics import SCHEMA
 from specpress.files.publish import sha256
+from specpress.hardware.devices import claim, resolve_device
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, peak_memory_bytes
 from specpress.models.load import load_model
@@ -78,7 +79,7 @@ def train_draft(
     torch.set_num_threads(threads)
     shape = AutoConfig.from_pretrained(target)
     check_request(config, shape, data)
-    model, tokenizer = load_model(target, device=device)
+    model, tokenizer = load_model(target, device=claim(resolve_device(device)))
     text = read_text(config, data, tokenizer)
     token_ids = head_tokens(text.train, config.vocabulary, shape.vocab_size, special_tokens(tokenizer, shape))
     draft = cut_draft(model, layers=config.layers, token_ids=token_ids)
@@ -91,9 +92,7 @@ def train_draft(
         "id": config.name,
         "kind": "draft",
         "spec": asdict(config),
-        "environment": describe(
-            threads=threads, device=str(model.device), dtype=str(model.dtype).removeprefix("torch.")
-        ),
+        "environment": describe(threads=threads, device=model.device, dtype=model.dtype),
         "disturbance": watched.record(),
         "parameters": draft.num_parameters(),
         "head_tokens": len(token_ids),

@@ -1,6 +1,11 @@
+import os
+from types import SimpleNamespace
+
 import pytest
+import tiny
 import torch
 
+from specpress.engine.attention import decode_attention
 from specpress.hardware import devices
 from specpress.hardware.devices import claim, default_dtype, free_memory, resolve_device, settings
 from specpress.hardware.environment import describe, peak_memory_bytes
@@ -66,15 +71,54 @@ def test_a_cpu_has_free_memory():
     assert 0 < free_memory(torch.device("cpu")) < 2**50
 
 
-def test_every_job_gets_a_gpu_of_its_own(monkeypatch, tmp_path):
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Of a machine of four: what a job is shown as cuda:0 and cuda:1 are cards b and c."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("specpress.hardware.devices._held", [])
-    any_gpu = torch.device("cuda")
-    assert [claim(any_gpu, tmp_path).index for _ in range(2)] == [0, 1]
-    with pytest.raises(ValueError, match=r"all 2 GPUs are taken.*--resources gpu=N"):
-        claim(any_gpu, tmp_path)
-    assert claim(torch.device("cuda", 1), tmp_path).index == 1  # the study's choice
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid="bc"[index]))
+    monkeypatch.setattr(devices, "_held", {})
+
+
+def taken_elsewhere(folder, card):
+    return devices._locked(folder / f"specpress-{os.getuid()}-gpu-{card}.lock")
+
+
+def test_every_job_gets_a_gpu_of_its_own(two_gpus, tmp_path):
+    other = taken_elsewhere(tmp_path, "b")
+    assert claim(torch.device("cuda"), tmp_path) == torch.device("cuda", 1)
+    assert claim(torch.device("cuda"), tmp_path) == torch.device("cuda", 1)  # the job has one
+    assert taken_elsewhere(tmp_path, "c") is None
     assert claim(torch.device("cpu"), tmp_path).type == "cpu"
-    for file in devices._held:  # the other jobs end
-        file.close()
-    assert claim(any_gpu, tmp_path).index == 0
+    other.close()
+    assert claim(torch.device("cuda", 0), tmp_path) == torch.device("cuda", 0)  # the study's choice
+    assert taken_elsewhere(tmp_path, "b") is None
+
+
+def test_a_job_waits_for_a_gpu(two_gpus, tmp_path, monkeypatch, capsys):
+    others = [taken_elsewhere(tmp_path, card) for card in "bc"]
+    monkeypatch.setattr(devices.time, "sleep", lambda seconds: others.pop().close())
+    assert claim(torch.device("cuda"), tmp_path) == torch.device("cuda", 1)
+    assert "every GPU is taken by another job: waiting" in capsys.readouterr().err
+
+
+def test_kernels_are_exact_while_decoding_and_as_they_were_afterwards():
+    cuda = torch.backends.cuda
+    before = cuda.cudnn_sdp_enabled(), cuda.matmul.allow_fp16_reduced_precision_reduction
+    assert before == (True, True)
+    with decode_attention(tiny.llama()):
+        assert not cuda.cudnn_sdp_enabled()
+        assert not cuda.matmul.allow_fp16_reduced_precision_reduction
+        assert not cuda.matmul.allow_bf16_reduced_precision_reduction
+    assert (cuda.cudnn_sdp_enabled(), cuda.matmul.allow_bf16_reduced_precision_reduction) == before
+    recorded = settings(cuda_graphs=True)
+    assert recorded["cuda_graphs"] is True
+    assert recorded["cuda_attention"] == ["flash", "memory-efficient", "math"]
+    assert recorded["cuda_fp16_reduced_precision_reduction"] is False
+
+
+def test_a_gpu_is_recorded_by_its_kind_and_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {torch.device(device).index or 0}")
+    for device in ("cuda", "cuda:0", torch.device("cuda", 0)):
+        found = describe(threads=1, device=device, dtype=torch.float16)
+        assert (found["device"], found["accelerator"], found["dtype"]) == ("cuda", "card 0", "float16")
+    assert describe(threads=1, device="cpu", dtype="float32")["accelerator"] is None
