@@ -14,6 +14,7 @@ from specpress.engine.forward import Forward, forward_of
 from specpress.engine.graphs import spare_slots, steps_of
 from specpress.engine.observation import Observations, observed_attention
 from specpress.laws.law import head_tokens
+from specpress.models.vocabulary import without_padding
 
 
 class CachedModel:
@@ -57,7 +58,7 @@ class CachedModel:
         tokens = tokens.to(self.device)
         static, here = steps_of(self.model), (self.model, self.forward, self.cache, tokens)
         if static and self._padding is None and not self.observations and static.fit(*here):
-            return static.feed(*here)[:, -keep:].clone()
+            return without_padding(static.feed(*here)[:, -keep:], self.model).clone()
         positions, mask = self._positions(tokens)
         new, slots = tokens.shape[1], self.cache.get_seq_length()
         if self.model.config._attn_implementation == ATTENTION:
@@ -115,9 +116,10 @@ def run(
     For the others and the result see `Forward`.
     """
     if forward is not None and model.config._attn_implementation == ATTENTION:
-        return forward(tokens, positions, end, mask, cache, keep, observations.layers if observations else None)
+        logits = forward(tokens, positions, end, mask, cache, keep, observations.layers if observations else None)
+        return without_padding(logits, model)
     with torch.inference_mode(), observed_attention(model, observations) if observations else nullcontext():
-        return model(
+        logits = model(
             tokens,
             attention_mask=mask,
             position_ids=positions,
@@ -125,3 +127,4 @@ def run(
             use_cache=True,
             logits_to_keep=keep,
         ).logits
+    return without_padding(logits, model)

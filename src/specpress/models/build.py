@@ -10,7 +10,7 @@ from specpress.models.byte_level import byte_tokenizer, gguf_tokenizer
 from specpress.models.families import FAMILIES, family_of
 from specpress.models.gguf_blocks import gguf_blocks
 from specpress.models.quantized import quantize_model
-from specpress.models.quiet import no_progress_bars
+from specpress.models.quiet import transformers_quiet
 
 
 def build_model(config, *, dtype=None):
@@ -82,7 +82,7 @@ def from_gguf(path, *, dtype=torch.bfloat16, weights=None):
     """
     path = Path(path)
     tokenizer = gguf_tokenizer(path)
-    with no_progress_bars():
+    with transformers_quiet():
         model = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.bfloat16 if dtype == "auto" else dtype
         )

@@ -4,24 +4,24 @@ A draft's directory is an ordinary Hugging Face directory with one more key in c
 sorted ids of the full vocabulary that the rows of its output head stand for.
 """
 
-import json
 import re
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-)
+from transformers import AutoTokenizer
 
 from specpress.hardware.devices import resolve_device
 from specpress.models.build import build_model, mark_head, resolve_dtype
+from specpress.models.config import MERGE_ADAPTER, read_config
 from specpress.models.families import family_of
 from specpress.models.quantized import quantize_model, require_kernels, with_empty_codes
-from specpress.models.quiet import no_progress_bars
+from specpress.models.quiet import transformers_quiet
+from specpress.models.vocabulary import know_tokens
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _HUB_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -47,7 +47,8 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
     -------
     model : LlamaForCausalLM or GPTNeoXForCausalLM
         In eval mode. `model.head_token_ids` is None when the output head covers the whole vocabulary; otherwise a
-        LongTensor (k,): logit i of the k logits belongs to token `head_token_ids[i]`.
+        LongTensor (k,): logit i of the k logits belongs to token `head_token_ids[i]`. `model.vocabulary` are the
+        tokens of the tokenizer; logits beyond them, of a padded vocabulary, get no mass in decoding.
     tokenizer : PreTrainedTokenizerBase or None
         None, with a warning, only if the directory holds no tokenizer.
 
@@ -56,25 +57,28 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
     FileNotFoundError
         If there is no such directory, or it is not a model directory, or without weights as safetensors.
     ValueError
-        If the model belongs to another family, its weights are not those that config.json speaks of, or they cannot be
-        held as `weights` says, here or at all.
+        If the model belongs to another family, is quantised by others or an adapter, its weights are not those that
+        config.json speaks of, or they cannot be held as `weights` says, here or at all.
     """
     directory, device = _model_directory(path_or_repo), resolve_device(device)
-    config, dtype = _config(directory), resolve_dtype(dtype)
+    config, dtype = read_config(directory), resolve_dtype(dtype)
     held = getattr(config, "weights_format", None)
-    _check_weights(directory, held, weights, device)
-    if held is None and getattr(config, "head_token_ids", None) is None:
-        model = mark_head(_pretrained(directory, config, dtype))
-    else:
-        model = build_model(config, dtype=None if dtype == "auto" else dtype)
-        model = model if held is None else with_empty_codes(model, held)
-        model.load_state_dict(load_file(directory / "model.safetensors"))
+    _check_format(directory, held, weights, device)
+    if not any(directory.glob("*.safetensors")):
+        raise FileNotFoundError(
+            f"{directory} holds no weights as *.safetensors. Pickled weights (*.bin) can run code when they are "
+            "read, so they never are; convert them where you trust them: "
+            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+        )
+    of_our_own = held is not None or getattr(config, "head_token_ids", None) is not None
+    model = mark_head((_written_here if of_our_own else _pretrained)(directory, config, dtype))
     if weights != held and weights is not None:
         quantize_model(model, weights)
-    return model.to(device).eval(), _load_tokenizer(directory)
+    tokenizer = _load_tokenizer(directory)
+    return know_tokens(model.to(device).eval(), tokenizer), tokenizer
 
 
-def _check_weights(directory: Path, held: str | None, wanted: str | None, device) -> None:
+def _check_format(directory: Path, held: str | None, wanted: str | None, device) -> None:
     if held and wanted and held != wanted:
         raise ValueError(
             f"{directory} holds its weights in {held}, not {wanted}: leave `weights` out, or prepare it anew"
@@ -92,6 +96,8 @@ def _model_directory(path_or_repo) -> Path:
             f"{path} is not a directory; give the directory of a model (the one that holds config.json), "
             "or let the workflow make it: snakemake <that directory>/manifest.json"
         )
+    if (path / "adapter_config.json").is_file():
+        raise ValueError(f"{path} holds an adapter (LoRA), not a whole model: {MERGE_ADAPTER}")
     if not (path / "config.json").is_file():
         raise FileNotFoundError(
             f"{path} holds no config.json, so it is not a complete model directory; "
@@ -110,39 +116,65 @@ def _download(repo: str) -> Path:
         ) from error
 
 
-def _config(directory: Path):
-    """What config.json says; no code beside it is run."""
-    file = directory / "config.json"
-    try:
-        family_of(json.loads(file.read_text(encoding="utf-8")).get("model_type"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not JSON ({error}): get it again") from error
-    return AutoConfig.from_pretrained(directory)
-
-
 def _pretrained(directory: Path, config, dtype):
-    """The model of a directory. Weights that are not there would be drawn at random: they are refused."""
-    if not any(directory.glob("*.safetensors")):
-        raise FileNotFoundError(
-            f"{directory} holds no weights as *.safetensors. Pickled weights (*.bin) can run code when they are "
-            "read, so they never are; convert them where you trust them: "
-            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
-        )
+    """The model of a directory, whose weights are all those of the files and no others."""
     options = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    family = family_of(config.model_type)
+    with _readable(directory), transformers_quiet():
+        model, found = family.from_pretrained(directory, config=config, dtype=dtype, **options)
+    _check_weights(
+        directory, found["missing_keys"], found["unexpected_keys"], [k for k, *_ in found["mismatched_keys"]]
+    )
+    if model.get_output_embeddings().weight is not model.get_input_embeddings().weight:
+        model.config.tie_word_embeddings = False  # the files hold two that differ, whatever config.json says
+    return model
+
+
+def _written_here(directory: Path, config, dtype):
+    """The model of a directory that transformers alone cannot read: a head over part of the vocabulary, codes."""
+    with _readable(directory):
+        model = build_model(config, dtype=None if dtype == "auto" else dtype)
+        if (held := getattr(config, "weights_format", None)) is not None:
+            model = with_empty_codes(model, held)
+        weights = load_file(directory / "model.safetensors")
+    wanted = model.state_dict()
+    other = [name for name in wanted.keys() & weights.keys() if wanted[name].shape != weights[name].shape]
+    _check_weights(directory, wanted.keys() - weights.keys(), weights.keys() - wanted.keys(), other)
+    model.load_state_dict(weights)
+    return model
+
+
+@contextmanager
+def _readable(directory: Path) -> Iterator[None]:
+    """What goes wrong while a model is made and its weights are read, as a ValueError that says where.
+
+    transformers has no kinds of errors of its own for it: a config.json that contradicts itself ends in any.
+    """
     try:
-        with no_progress_bars():
-            model, found = family_of(config.model_type).from_pretrained(
-                directory, config=config, dtype=dtype, **options
-            )
+        yield
     except (SafetensorError, OSError) as error:
         raise ValueError(f"the weights of {directory} cannot be read ({error}): get them again") from error
-    wrong = [*sorted(found["missing_keys"]), *(key for key, *_ in found["mismatched_keys"])]
-    if wrong:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{directory}: no model can be made of its config.json and weights ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _check_weights(directory: Path, missing: Iterable[str], unknown: Iterable[str], mismatched: Iterable[str]) -> None:
+    """Refuse weights that config.json does not speak of, and a config.json that speaks of others.
+
+    Weights that are not there would be drawn at random, those that are not spoken of dropped: another model either way.
+    """
+    if wrong := [*sorted(missing), *sorted(mismatched)]:
         raise ValueError(
             f"{directory}: {len(wrong)} weights are missing or of another shape than config.json says, such as "
             f"{wrong[0]}; config.json and weights must be of one model"
         )
-    return model
+    if wrong := sorted(unknown):
+        raise ValueError(
+            f"{directory}: {len(wrong)} weights are not spoken of by config.json, such as {wrong[0]}, and would be "
+            "dropped; config.json (attention_bias, num_hidden_layers, ...) and weights must be of one model"
+        )
 
 
 def _load_tokenizer(directory: Path):
@@ -151,5 +183,5 @@ def _load_tokenizer(directory: Path):
         return None
     try:
         return AutoTokenizer.from_pretrained(directory)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # tokenizers raises plain ones
         raise ValueError(f"the tokenizer of {directory} cannot be read ({error}): get its files again") from error

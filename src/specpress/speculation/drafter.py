@@ -11,6 +11,7 @@ from specpress.engine.compression_settings import Compression
 from specpress.engine.observation import Observations
 from specpress.laws.law import Law
 from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.models.vocabulary import common_tokens
 
 
 class Proposal(NamedTuple):
@@ -127,10 +128,5 @@ class RowByRow:
 
 
 def check_same_vocabulary(target: nn.Module, draft: nn.Module) -> None:
-    """Raise ValueError unless both models number the same vocabulary."""
-    ours, theirs = target.config.vocab_size, draft.config.vocab_size
-    if ours != theirs:
-        raise ValueError(
-            f"the draft model has a vocabulary of {theirs} tokens, the target one of {ours}: speculative decoding "
-            "needs one tokenizer and vocabulary for both; take a draft of the target's family or train one from it"
-        )
+    """Raise ValueError unless both models number the same tokens; see `specpress.models.vocabulary.common_tokens`."""
+    common_tokens(target, draft)
