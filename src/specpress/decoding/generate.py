@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from specpress.decoding.batches import BatchLoop
 from specpress.decoding.generation import Decoding, Generation
-from specpress.decoding.inputs import check_context, check_family, check_prompt, left_padding, token_set
+from specpress.decoding.inputs import check_context, check_family, check_prompt, check_tokens, left_padding, token_set
 from specpress.decoding.loop import Loop
+from specpress.decoding.models import check_lengths, check_model
 from specpress.engine.compression_settings import Compression, check_even
 from specpress.laws.sampling import SamplingParams
 from specpress.schedules.base import Constant, Schedule
@@ -35,7 +36,9 @@ def generate(
 
     Parameters
     ----------
-    model : any transformers Llama or GPT-NeoX causal LM
+    model : any transformers causal LM of the families llama, gpt_neox, mistral, phi3, qwen2 and qwen3
+        Weights changed since the last call are noticed where autograd sees the change, as under `torch.no_grad()`. It
+        does not see what is written through `.data`: that may go unnoticed, and the text be that of the old weights.
     input_ids : LongTensor (batch, prompt_len), on any device; with a drafter each row accepts its own tokens
     max_new_tokens : int, never exceeded
     sampling : SamplingParams, shared by draft and target
@@ -61,7 +64,8 @@ def generate(
     ------
     ValueError
         For input that cannot be decoded: an empty prompt, one longer than the model's context, vocabularies that
-        differ, an unknown verification, a press or drafter that cannot do what is asked of it.
+        differ, an unknown verification, a press or drafter that cannot do what is asked of it, logits that are no
+        numbers.
     """
     decoding = prepare(
         model,
@@ -109,6 +113,8 @@ def prepare(
         )
     own_ways = drafter is not None and (len(input_ids) > 1 or padding is not None)
     prompts = _rows(input_ids, padding)
+    drafts = drafter.models() if drafter else ()
+    check_lengths(model, drafts, [len(prompt) for prompt in prompts], max_new_tokens, drafter is not None)
     _check_presses(model, compression, drafter, min(map(len, prompts)), own_ways)
     settings = {"sampling": sampling, "schedule": schedule or Constant(4), "verification": verification}
     if own_ways:
@@ -133,6 +139,7 @@ def _check(
     verification: str,
 ) -> None:
     """Refuse what cannot be decoded, before any work."""
+    check_model(model)
     check_prompt(model, input_ids, max_new_tokens)
     if not isinstance(drafter, Drafter | None):
         raise ValueError(f"drafter must be a Drafter, such as DraftModel(model), got {_named(drafter)}")
@@ -141,6 +148,8 @@ def _check(
     if verification not in METHODS:
         raise ValueError(f"unknown verification {verification!r}; known: {', '.join(METHODS)}")
     for draft in drafter.models() if drafter else ():
+        check_model(draft, "the draft model")
+        check_tokens(draft, input_ids, "the draft model's")
         check_context(draft, input_ids.shape[1], max_new_tokens, "the draft model's")
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from specpress.decoding.trace import Trace
 from specpress.engine.attention import decode_attention
 from specpress.hardware.clock import clock
+from specpress.models.vocabulary import one_vocabulary
 
 PREFILL, COMPRESSION, DRAFTING, VERIFICATION = "prefill", "compression", "drafting", "verification"
 
@@ -91,7 +92,7 @@ class Decoding:
 
     def run(self, on_tokens: Callable = lambda tokens: None) -> Generation:
         """All parts, one after the other."""
-        with decode_attention(*self.models):
+        with one_vocabulary(*self.models), decode_attention(*self.models):
             for _ in self.parts(on_tokens):
                 pass
         return self.generation()

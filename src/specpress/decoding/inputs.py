@@ -1,6 +1,7 @@
 """What can be decoded: refusals of bad input, before any work."""
 
 from collections.abc import Iterable
+from numbers import Integral
 from operator import index
 
 import torch
@@ -11,6 +12,18 @@ from specpress.models.families import FAMILIES
 
 def check_prompt(model: nn.Module, input_ids: Tensor, max_new_tokens: int) -> None:
     """Raise ValueError unless `model` can go on from `input_ids`, (batch, prompt_len), by `max_new_tokens` tokens."""
+    check_tokens(model, input_ids)
+    if not isinstance(max_new_tokens, Integral) or isinstance(max_new_tokens, bool):
+        raise ValueError(f"max_new_tokens must be a whole number, got {max_new_tokens!r}")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    check_context(model, input_ids.shape[1], max_new_tokens, "the model's")
+
+
+def check_tokens(model: nn.Module, input_ids: Tensor, whose: str = "the model's") -> None:
+    """Raise ValueError unless `input_ids` are tokens of `model`, LongTensor (batch, n)."""
+    if not isinstance(input_ids, Tensor):
+        raise ValueError(f"input_ids must be a LongTensor (batch, prompt_len), got {_described(input_ids)}")
     if input_ids.dim() != 2:
         raise ValueError(f"input_ids must be (batch, prompt_len), got shape {tuple(input_ids.shape)}")
     batch, prompt = input_ids.shape
@@ -19,21 +32,33 @@ def check_prompt(model: nn.Module, input_ids: Tensor, max_new_tokens: int) -> No
     whole = input_ids.dtype in (torch.int64, torch.int32)
     if not whole or not 0 <= int(input_ids.min()) <= int(input_ids.max()) < model.config.vocab_size:
         raise ValueError(
-            f"input_ids must be integers from 0 to {model.config.vocab_size - 1}, the model's vocabulary; "
+            f"input_ids must be integers from 0 to {model.config.vocab_size - 1}, {whose} vocabulary; "
             "was the prompt tokenized with another model's tokenizer?"
         )
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    check_context(model, prompt, max_new_tokens, "the model's")
+
+
+def _described(thing: object) -> str:
+    """What was given in place of token ids, and how to make token ids of it."""
+    if isinstance(thing, str):
+        return 'text; give its tokens: tokenizer(text, return_tensors="pt").input_ids'
+    if hasattr(thing, "keys"):
+        return f'a {type(thing).__name__}; give its tensor: tokenizer(text, return_tensors="pt").input_ids'
+    if isinstance(thing, list | tuple) and thing and isinstance(thing[0], str):
+        return 'a list of texts; give their tokens: tokenizer(texts, return_tensors="pt", padding=True)'
+    if isinstance(thing, list | tuple):
+        return f"a {type(thing).__name__}; give torch.tensor([...]), a row a prompt"
+    return f"an object of {type(thing).__name__}"
 
 
 def check_context(model: nn.Module, prompt: int, new: int, whose: str) -> None:
     """Raise ValueError unless `prompt` + `new` tokens fit the context that `model` was trained for."""
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and prompt + new > context:
+        ways = [f"shorten the prompt to {context - new} tokens"] if new < context else []
+        ways += [f"ask for at most {context - prompt} new ones"] if prompt < context else []
         raise ValueError(
             f"a prompt of {prompt} tokens and {new} new ones do not fit {whose} context of {context} "
-            f"tokens; shorten the prompt to {max(context - new, 0)} tokens or ask for fewer new ones"
+            f"tokens; {' or '.join(ways) or f'shorten the prompt, and ask for fewer than {context} new ones'}"
         )
 
 

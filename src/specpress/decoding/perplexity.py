@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from specpress.decoding.inputs import check_tokens
+from specpress.decoding.models import check_lengths, check_model
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression import compress
 from specpress.engine.compression_settings import Compression, needs_attention_weights
 from specpress.engine.observation import Observations
 from specpress.hardware.clock import clock
+from specpress.laws.law import NO_NUMBERS
 from specpress.speculation.prefill import keep_observing, read
 
 _CHUNK = 256  # tokens teacher-forced at once: bounds the memory of their logits
@@ -118,6 +121,8 @@ def perplexities(
     for reader, size, time in zip(readers, sizes, times, strict=True):
         compared = acceptance and reader.compresses
         overlap = reader.overlap / n_tokens if compared else None
+        if not math.isfinite(reader.nll):
+            raise ValueError(NO_NUMBERS)
         ppl = math.exp(reader.nll / n_tokens)
         yield Perplexity(ppl, reader.nll, n_tokens, **size, acceptance=overlap, **time)
 
@@ -214,8 +219,8 @@ def _step_seconds(cached: CachedModel, token: Tensor) -> float:
 
 
 def _check(model: nn.Module, input_ids: Tensor, context: int, settings: Sequence[Compression]) -> None:
-    if input_ids.dim() != 2:
-        raise ValueError(f"input_ids must be (batch, length), got shape {tuple(input_ids.shape)}")
+    check_model(model)
+    check_tokens(model, input_ids)
     length = input_ids.shape[1]
     if context < 1:
         raise ValueError(f"context must be at least 1 token, got {context}")
@@ -226,5 +231,6 @@ def _check(model: nn.Module, input_ids: Tensor, context: int, settings: Sequence
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is not None and length > limit:
         raise ValueError(f"{length} tokens do not fit the model's context of {limit} tokens")
+    check_lengths(model, (), [context], length - context, drafted=True)
     for setting in settings:
         setting.check_prompt(context)

@@ -8,7 +8,7 @@ tested against is `specpress.laws.sampling.probabilities`.
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from math import nextafter
+from math import isfinite, nextafter
 from typing import NamedTuple
 
 import numpy as np
@@ -139,9 +139,16 @@ def point(token: int) -> Law:
 
 
 def _most_likely(logits: Tensor) -> int:
+    """The first of the largest logits; ValueError if that is none, or infinite: NaN counts as the largest."""
     if logits.device.type == "cpu":
-        return int(logits.float().numpy().argmax())  # torch takes ten times as long
-    return int(logits.argmax())
+        row = logits.float().numpy()
+        token = int(row.argmax())  # torch takes ten times as long
+        largest = float(row[token])
+    else:
+        largest, token = torch.stack([part.double() for part in logits.max(-1)]).tolist()  # read in one go
+    if not isfinite(largest):
+        raise ValueError(NO_NUMBERS)
+    return int(token)
 
 
 def _sampled(logits: Tensor, sampling: SamplingParams) -> Law:

@@ -5,7 +5,7 @@ Vocabularies are padded to sizes that suit the hardware: the models of one token
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -107,12 +107,11 @@ _ONE_TOKENIZER = (
 
 
 @contextmanager
-def one_vocabulary(target: nn.Module, drafts: Iterable[nn.Module]) -> Iterator[int]:
+def one_vocabulary(target: nn.Module, *drafts: nn.Module) -> Iterator[int]:
     """Inside the block no model has mass beyond the tokens that all share; yields how many those are.
 
     Raises ValueError as `common_tokens` does.
     """
-    drafts = list(drafts)
     count = min([tokens_of(target), *(common_tokens(target, draft) for draft in drafts)])
     full = {id(m): m for m in (target, *drafts) if not has_part_head(m)}.values()
     before = [getattr(model, "token_count", None) for model in full]
