@@ -36,7 +36,7 @@ def generate(
 
     Parameters
     ----------
-    model : any transformers causal LM of the families llama, gpt_neox, mistral, phi3, qwen2 and qwen3
+    model : any transformers causal LM of the families llama, gpt_neox, gpt2, mistral, phi3, qwen2 and qwen3
         Weights changed since the last call are noticed where autograd sees the change, as under `torch.no_grad()`. It
         does not see what is written through `.data`: that may go unnoticed, and the text be that of the old weights.
     input_ids : LongTensor (batch, prompt_len), on any device; with a drafter each row accepts its own tokens
@@ -114,8 +114,8 @@ def prepare(
     own_ways = drafter is not None and (len(input_ids) > 1 or padding is not None)
     prompts = _rows(input_ids, padding)
     drafts = drafter.models() if drafter else ()
-    check_lengths(model, drafts, [len(prompt) for prompt in prompts], max_new_tokens, drafter is not None)
     _check_presses(model, compression, drafter, min(map(len, prompts)), own_ways)
+    check_lengths(model, drafts, [len(prompt) for prompt in prompts], max_new_tokens, drafter is not None)
     settings = {"sampling": sampling, "schedule": schedule or Constant(4), "verification": verification}
     if own_ways:
         rows = drafter.rows(len(prompts))

@@ -14,7 +14,7 @@ from specpress.engine.forward import follows_length
 from specpress.models.config import check_heads
 from specpress.models.families import FAMILIES
 
-BY_THEIR_MODULES = ("mistral", "phi3", "qwen2", "qwen3")  # decoded, but by transformers' own modules
+BY_THEIR_MODULES = ("gpt2", "mistral", "phi3", "qwen2", "qwen3")  # decoded, but by transformers' own modules
 
 
 def check_lengths(
@@ -30,6 +30,7 @@ def check_lengths(
     drafted : whether several tokens of a text go through one forward
     """
     for whose, model in (("the model", target), *(("the draft model", draft) for draft in drafts)):
+        _check_family(model.config, whose)
         _check_window(model.config, whose, max(lengths) + new)
     if drafted or len(set(lengths)) > 1:
         _check_rotary(target.config, lengths, new)
@@ -45,17 +46,20 @@ def check_model(model: nn.Module, whose: str = "the model") -> None:
     config = getattr(model, "config", None)
     if not isinstance(model, nn.Module) or not isinstance(config, PretrainedConfig):
         raise ValueError(f"{whose} must be a transformers causal LM, such as load_model returns, got {_kind(model)}")
-    known = sorted({*FAMILIES, *BY_THEIR_MODULES})
-    if config.model_type not in known:
-        raise ValueError(
-            f"{whose} is of the family {config.model_type!r}, which is not decoded here, only {', '.join(known)}"
-        )
     if model.get_output_embeddings() is None:
         raise ValueError(f"{whose} has no output head over tokens, got {_kind(model)}; load it as a causal LM")
     check_heads(config)
     dropped = [p for name in ("attention", "hidden", "resid", "embd") for p in _dropout(config, name)]
     if model.training and any(dropped):
         raise ValueError(f"{whose} is in training mode and would drop activations at random: call model.eval() first")
+
+
+def _check_family(config, whose: str) -> None:
+    known = sorted({*FAMILIES, *BY_THEIR_MODULES})
+    if config.model_type not in known:
+        raise ValueError(
+            f"{whose} is of the family {config.model_type!r}, which is not decoded here, only {', '.join(known)}"
+        )
 
 
 def _dropout(config, name: str) -> list[float]:

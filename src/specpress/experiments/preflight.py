@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from specpress.hardware.devices import free_memory
+from specpress.models.vocabulary import Vocabulary, may_be_padded
 from specpress.study.expansion import models_of
 from specpress.study.memory import require
 
@@ -42,25 +43,25 @@ def check_vocabulary(target: Path, draft: Path, *, target_name: str, draft_name:
         f"{draft_name} cannot draft for {target_name}: {{}}. Speculative decoding needs one tokenizer for both; take a "
         "draft of the target's family, or train one from the target (key `drafts` of the study)"
     )
-    ours, theirs = (json.loads((folder / "config.json").read_text())["vocab_size"] for folder in (target, draft))
-    if ours != theirs:
-        raise ValueError(wrong.format(f"it has a vocabulary of {theirs} tokens, {target_name} one of {ours}"))
+    sizes = [json.loads((folder / "config.json").read_text())["vocab_size"] for folder in (target, draft)]
     ours, theirs = _tokens(target), _tokens(draft)
-    for number in sorted(ours.keys() & theirs.keys()):
-        if ours[number] != theirs[number]:
-            difference = f"token {number} is {theirs[number]!r} there and {ours[number]!r} in {target_name}"
-            raise ValueError(wrong.format(difference))
+    if ours is not None and ours == theirs:
+        return  # the sizes may differ: padding
+    if not may_be_padded(*sizes):
+        raise ValueError(wrong.format(f"it has a vocabulary of {sizes[1]} tokens, {target_name} one of {sizes[0]}"))
+    if ours is not None and theirs is not None:
+        raise ValueError(wrong.format(ours.difference(theirs, "there", f"in {target_name}")))
 
 
-def _tokens(folder: Path) -> dict[int, str]:
-    """Token by number, as tokenizer.json has them; empty for a model without one."""
+def _tokens(folder: Path) -> Vocabulary | None:
+    """The tokens of tokenizer.json; None for a model without one."""
     file = folder / "tokenizer.json"
     if not file.is_file():
-        return {}
+        return None
     tokenizer = json.loads(file.read_text(encoding="utf-8"))
     vocabulary = tokenizer["model"]["vocab"]
     pairs = (
         vocabulary.items() if isinstance(vocabulary, dict) else ((piece[0], i) for i, piece in enumerate(vocabulary))
     )
-    added = {token["id"]: token["content"] for token in tokenizer.get("added_tokens", [])}
-    return {number: token for token, number in pairs} | added
+    added = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
+    return Vocabulary.of(dict(pairs) | added)

@@ -38,12 +38,12 @@ class Vocabulary:
     def __hash__(self) -> int:
         return hash(self.digest)
 
-    def difference(self, other: "Vocabulary") -> str:
-        """The first difference, in words: what it is "there", in `other`, and "here", in this one."""
+    def difference(self, other: "Vocabulary", there: str = "there", here: str = "here") -> str:
+        """The first difference, in words: what it is there, in `other`, and here, in this one."""
         for number, (ours, theirs) in enumerate(zip(self.tokens, other.tokens, strict=False)):
             if ours != theirs:
-                return f"token {number} is {theirs!r} there and {ours!r} here"
-        return f"it has {len(other)} tokens there and {len(self)} here"
+                return f"token {number} is {theirs!r} {there} and {ours!r} {here}"
+        return f"it has {len(other)} tokens {there} and {len(self)} {here}"
 
 
 def know_tokens(model: nn.Module, tokenizer) -> nn.Module:
@@ -92,12 +92,16 @@ def common_tokens(target: nn.Module, draft: nn.Module) -> int:
             f"here: the target). {_ONE_TOKENIZER}"
         )
     sizes = tokens_of(target), tokens_of(draft)
-    small, large = sorted(sizes)
-    if small != large and large % _PADDING:
+    if not may_be_padded(*sizes):
         raise ValueError(
             f"the draft model has a vocabulary of {sizes[1]} tokens, the target one of {sizes[0]}: {_ONE_TOKENIZER}"
         )
-    return small
+    return min(sizes)
+
+
+def may_be_padded(one: int, other: int) -> bool:
+    """Whether vocabularies of these sizes can be one, padded differently: equal, or the larger a multiple of 8."""
+    return one == other or max(one, other) % _PADDING == 0
 
 
 _ONE_TOKENIZER = (

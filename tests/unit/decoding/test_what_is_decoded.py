@@ -8,6 +8,8 @@ from transformers import (
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaForSequenceClassification,
     LlamaModel,
     MistralConfig,
@@ -36,6 +38,7 @@ BY_MODULES = {
     "qwen2": lambda **more: made(Qwen2ForCausalLM, Qwen2Config, **more),
     "qwen3": lambda **more: made(Qwen3ForCausalLM, Qwen3Config, **more),
     "phi3": lambda **more: made(Phi3ForCausalLM, Phi3Config, **more),
+    "gpt2": lambda **more: made(GPT2LMHeadModel, GPT2Config, **more),
 }
 PROMPT = tiny.prompt(20)
 
@@ -101,7 +104,7 @@ def test_a_window_that_is_not_used_is_none():
 )
 def test_families_whose_attention_is_another_are_refused(model, config):
     other = made(model, config)
-    message = r"family 'gemma\w+', which is not decoded here, only gpt_neox, llama"
+    message = r"family 'gemma\w+', which is not decoded here, only gpt2, gpt_neox, llama"
     for call in (
         lambda: generate(other, PROMPT, max_new_tokens=2),
         lambda: generate(tiny.llama(), PROMPT, max_new_tokens=2, drafter=DraftModel(other)),
