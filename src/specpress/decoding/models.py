@@ -31,6 +31,7 @@ def check_lengths(
     """
     for whose, model in (("the model", target), *(("the draft model", draft) for draft in drafts)):
         _check_family(model.config, whose)
+        _check_dropout(model, whose)
         _check_window(model.config, whose, max(lengths) + new)
     if drafted or len(set(lengths)) > 1:
         _check_rotary(target.config, lengths, new)
@@ -49,9 +50,6 @@ def check_model(model: nn.Module, whose: str = "the model") -> None:
     if model.get_output_embeddings() is None:
         raise ValueError(f"{whose} has no output head over tokens, got {_kind(model)}; load it as a causal LM")
     check_heads(config)
-    dropped = [p for name in ("attention", "hidden", "resid", "embd") for p in _dropout(config, name)]
-    if model.training and any(dropped):
-        raise ValueError(f"{whose} is in training mode and would drop activations at random: call model.eval() first")
 
 
 def _check_family(config, whose: str) -> None:
@@ -60,6 +58,13 @@ def _check_family(config, whose: str) -> None:
         raise ValueError(
             f"{whose} is of the family {config.model_type!r}, which is not decoded here, only {', '.join(known)}"
         )
+
+
+def _check_dropout(model: nn.Module, whose: str) -> None:
+    config = model.config
+    dropped = [p for name in ("attention", "hidden", "resid", "embd") for p in _dropout(config, name)]
+    if model.training and any(dropped):
+        raise ValueError(f"{whose} is in training mode and would drop activations at random: call model.eval() first")
 
 
 def _dropout(config, name: str) -> list[float]:

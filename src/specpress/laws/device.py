@@ -95,9 +95,9 @@ def _spread(mass: Tensor, head: Head) -> Tensor:
 def _laws(logits: Tensor, sampling: SamplingParams) -> tuple[Tensor, Tensor]:
     """See `specpress.laws.sampling.probabilities`; and whether each row is a law."""
     if sampling.greedy:
-        best = logits.float().argmax(-1, keepdim=True)
+        best = logits.float().argmax(-1, keepdim=True)  # NaN counts as the largest
         laws = torch.zeros(logits.shape, dtype=torch.float64, device=logits.device).scatter_(-1, best, 1.0)
-        return laws, torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+        return laws, logits.gather(-1, best)[:, 0].isfinite()
     laws = torch.softmax(logits.float() / sampling.temperature, -1)
     if 0 < sampling.top_k < laws.shape[-1]:
         mass, tokens = laws.topk(sampling.top_k, -1)

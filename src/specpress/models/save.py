@@ -68,13 +68,12 @@ def _difference(model, tokenizer, folder) -> str | None:
     for key in sorted(ours.keys() & theirs.keys() - _NOT_THE_MODEL):
         if ours[key] != theirs[key]:
             return f"{key} was {ours[key]!r} and is {theirs[key]!r}"
-    read_weights = dict(written.named_parameters())
-    for name, weight in model.named_parameters():
-        if name not in read_weights or not _same(weight, read_weights[name]):
-            return f"the weight {name} differs"
-    computed = dict(written.named_buffers())
-    for name, buffer in model.named_buffers():  # rotary frequencies
-        if name not in computed or not _same(buffer.float(), computed[name].float(), relative=_ROUNDED):
+    stored, computed = written.state_dict(), dict(written.named_buffers())
+    for name, held in model.state_dict().items():
+        if name not in stored or not _same(held, stored[name]):
+            return f"{name} differs"
+    for name, held in model.named_buffers():  # those that are not stored too: rotary frequencies
+        if name not in computed or not _same(held.float(), computed[name].float(), relative=_ROUNDED):
             return f"{name} differs"
     if wrong := _logits_difference(model, written):
         return wrong

@@ -25,6 +25,7 @@ from transformers import (
 from specpress import SamplingParams, generate, perplexity
 from specpress.decoding.uncached import generate_uncached
 from specpress.drafters import Cascade, DraftModel, PromptLookup
+from specpress.laws.device import DeviceLaws
 from specpress.laws.law import law_of
 
 GREEDY = SamplingParams(temperature=0)
@@ -38,7 +39,7 @@ BY_MODULES = {
     "qwen2": lambda **more: made(Qwen2ForCausalLM, Qwen2Config, **more),
     "qwen3": lambda **more: made(Qwen3ForCausalLM, Qwen3Config, **more),
     "phi3": lambda **more: made(Phi3ForCausalLM, Phi3Config, **more),
-    "gpt2": lambda **more: made(GPT2LMHeadModel, GPT2Config, **more),
+    "gpt2": lambda **more: made(GPT2LMHeadModel, GPT2Config, num_key_value_heads=6, **more),
 }
 PROMPT = tiny.prompt(20)
 
@@ -312,6 +313,7 @@ def test_one_logit_that_is_no_number_is_enough(worst, place):
     for sampling in (GREEDY, SamplingParams(), SamplingParams(top_k=5), SamplingParams(top_p=0.5)):
         with pytest.raises(ValueError, match="no numbers"):
             law_of(logits, sampling)
+        assert DeviceLaws(logits[None].repeat(2, 1), sampling).sound.tolist() == [False, False]
     with pytest.raises(ValueError, match="no numbers"):
         law_of(torch.full((48,), -float("inf")), GREEDY)
     logits[place] = -float("inf")  # a token that cannot come is no fault
