@@ -19,7 +19,7 @@ $(if $(STUDY),$(if $(wildcard $(STUDY)),,$(error there is no file $(STUDY): STUD
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
 
-.PHONY: help setup programs paper plan test test-slow test-slurm bench gpu-check lint dag report archive paper-from licences clean lock
+.PHONY: help setup programs paper plan test test-slow test-gpu test-slurm bench gpu-check lint dag report archive paper-from licences clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
@@ -55,6 +55,9 @@ test: setup  ## Run the tests on all cores, about five minutes
 
 test-slow: setup  ## Run the tests that take minutes each or need the downloaded model
 	$(BIN)/python -m pytest -m "slow and not slurm"
+
+test-gpu: setup  ## Run the tests that need a CUDA GPU
+	$(BIN)/python -m pytest -m gpu
 
 test-slurm: setup  ## Run a study on a real SLURM of one node, or say why that cannot be (root, Debian)
 	@tests/slurm/run.sh $(BIN)/python $(VENV)/slurm

@@ -16,7 +16,8 @@ def main() -> None:
     parser.add_argument("--gpu", default="a100-40gb", help=f"one of {', '.join(GPUS)} (default: %(default)s)")
     arguments = parser.parse_args()
     try:
-        print(report(read_study(arguments.study), machine(arguments.gpu)))
+        study = read_study(arguments.study)
+        print(report(study, machine(arguments.gpu, graphs=not study.eager)))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -49,7 +49,7 @@ captions = yaml.safe_load(Path("paper/captions.yaml").read_text(encoding="utf-8"
 
 
 known_sizes = estimates.models(study)
-cautious = estimates.machine("t4")
+cautious = estimates.machine("t4", graphs=False)
 
 
 def job_of(experiment):

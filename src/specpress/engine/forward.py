@@ -8,6 +8,7 @@ tests is transformers' own) in fewer, larger operations; autoregressive decoding
 import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,16 @@ from specpress.engine.linear import LinearMap
 from specpress.models.quantized import QuantizedLinear
 
 _TABLE_BLOCK = 1024  # positions by which the rotary table grows
-_passes: "weakref.WeakKeyDictionary[nn.Module, tuple[tuple, Tensor, Forward | None]]" = weakref.WeakKeyDictionary()
+_passes: "weakref.WeakKeyDictionary[nn.Module, _Pass]" = weakref.WeakKeyDictionary()
+
+
+class _Pass(NamedTuple):
+    """A forward pass, and what tells whether the weights are those it was made of."""
+
+    stamp: tuple
+    views: list[Tensor]  # of the first row of each weight; made once, as hundreds of slices take milliseconds
+    rows: Tensor  # what was in them
+    forward: "Forward | None"
 
 
 def forward_of(model: nn.Module) -> "Forward | None":
@@ -34,11 +44,15 @@ def forward_of(model: nn.Module) -> "Forward | None":
     kind = _KINDS.get(type(model))
     if kind is None or model.training or _is_watched(model):
         return None
-    stamp, rows = _stamp(model), torch.cat([p.detach()[:1].flatten() for p in model.parameters()])
-    known = _passes.get(model)
-    if known is None or known[0] != stamp or not torch.equal(known[1], rows):
-        known = _passes[model] = (stamp, rows, kind(model) if _is_plain(model) else None)
-    return known[2]
+    stamp, known = _stamp(model), _passes.get(model)
+    if known is None or known.stamp != stamp:
+        views = [p.detach()[:1].flatten() for p in model.parameters()]
+    else:
+        views = known.views
+    rows = torch.cat(views)
+    if known is None or known.stamp != stamp or not torch.equal(known.rows, rows):
+        known = _passes[model] = _Pass(stamp, views, rows, kind(model) if _is_plain(model) else None)
+    return known.forward
 
 
 def _stamp(model: nn.Module) -> tuple:

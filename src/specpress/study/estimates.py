@@ -19,7 +19,9 @@ from specpress.theory.shapes import Shape, shape_of, stated_shape
 
 ACCEPTANCE = 0.6  # of a drafted token: what a draft gets on another model's text, before it is measured
 BANDWIDTH_SHARE, COMPUTE_SHARE = 0.7, 0.5  # of the published peaks that plain PyTorch reaches
-LAYER_MS = 0.4  # launching the kernels of a layer one by one
+LAYER_MS = 0.05  # of a step as a CUDA graph beside what it reads and computes: kernels too small to fill a GPU
+EAGER_LAYER_MS = 0.2  # launching the kernels of a layer one by one
+GRAPHED_QUERIES = 17  # tokens a row at most of a step as a graph: `specpress.engine.graphs.MAX_QUERIES`
 START_SECONDS = 30  # of a job: Python, torch, the first kernels
 _BASELINE_BESIDE = 2  # times a generation of the baseline: its steps between the parts of a duel
 READ_GB_S = 1.0  # weights from disk to device
@@ -40,12 +42,13 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Machine:
-    """A GPU by its published peaks."""
+    """A GPU by its published peaks, and whether decoding steps run there as graphs."""
 
     name: str
     memory_bytes: float
     gb_s: float
     tflops: float
+    graphs: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ class Job:
     hours: float | None
 
 
-def machine(name: str) -> Machine:
-    """A GPU by its name.
+def machine(name: str, *, graphs: bool = True) -> Machine:
+    """A GPU by its name; `graphs` : whether decoding steps run there as graphs.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def machine(name: str) -> Machine:
     if name not in GPUS:
         raise ValueError(f"unknown GPU {name!r}; known: {', '.join(GPUS)}")
     memory, gb_s, tflops = GPUS[name]
-    return Machine(name, memory * 1e9, gb_s, tflops)
+    return Machine(name, memory * 1e9, gb_s, tflops, graphs)
 
 
 def models(study: Study) -> dict[str, Model | None]:
@@ -123,7 +126,8 @@ def _draft(target: Model | None, draft: DraftConfig) -> Model | None:
 def step_ms(model: Model, on: Machine, *, batch: int = 1, slots: float = 0, queries: int = 1) -> float:
     """Milliseconds of one forward of `queries` tokens a row on a cache of `slots` slots."""
     rate = {1: on.gb_s * BANDWIDTH_SHARE}
-    rates = MachineRates(rate, rate, on.tflops * COMPUTE_SHARE * 1e3, LAYER_MS * model.shape.layers)
+    layer_ms = LAYER_MS if on.graphs and queries <= GRAPHED_QUERIES else EAGER_LAYER_MS
+    rates = MachineRates(rate, rate, on.tflops * COMPUTE_SHARE * 1e3, layer_ms * model.shape.layers)
     return roofline_step_ms(ModelShape.from_manifest(model.size), rates, slots=slots, batch=batch, queries=queries)
 
 
@@ -158,7 +162,7 @@ def training(draft: DraftConfig, known: Mapping[str, Model | None], on: Machine)
     shape, tokens = model.shape, draft.batch * draft.sequence
     steps = math.ceil(draft.tokens / tokens)
     arithmetic = 6 * shape.read_parameters * steps * tokens / (on.tflops * COMPUTE_SHARE * 1e12)
-    launches = 3 * LAYER_MS / 1e3 * shape.layers * steps
+    launches = 3 * EAGER_LAYER_MS / 1e3 * shape.layers * steps
     windows = math.ceil(draft.evaluation / draft.sequence) * 2 * len(draft.data)  # validation and held-out text
     judged = sum(step_ms(each, on, queries=draft.sequence) for each in (target, model)) / 1e3 * windows
     start = START_SECONDS + target.size["weight_bytes"] / READ_GB_S / 1e9

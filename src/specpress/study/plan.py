@@ -70,7 +70,8 @@ def _totals(
         f"time: {_hours(planned)} for the experiments, one at a time; {_training_time(trained)}",
         f"fits: {'everything' if not outside else 'all but ' + ', '.join(outside)}",
         f"assumed: {estimates.BANDWIDTH_SHARE:.0%} of the bandwidth and {estimates.COMPUTE_SHARE:.0%} of the compute, "
-        f"{estimates.LAYER_MS} ms a layer, {estimates.ACCEPTANCE:.0%} of drafted tokens accepted; "
+        f"{estimates.LAYER_MS} ms a layer as a graph and {estimates.EAGER_LAYER_MS} launched one by one, "
+        f"{estimates.ACCEPTANCE:.0%} of drafted tokens accepted; "
         "training: 6 operations a trained parameter and token",
     ]
     return "\n".join(lines + ([f"unknown: {unknown} jobs, whose models state no shape"] if unknown else []))

@@ -5,15 +5,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+from specpress.engine.graphs import MAX_QUERIES
 from specpress.models.build import random_model
 from specpress.models.save import save_model
 from specpress.study.estimates import (
     BANDWIDTH_SHARE,
     COMPUTE_SHARE,
+    EAGER_LAYER_MS,
     GPUS,
+    GRAPHED_QUERIES,
     LAYER_MS,
     START_SECONDS,
     Machine,
+    Model,
     jobs,
     machine,
     models,
@@ -23,6 +27,7 @@ from specpress.study.estimates import (
 from specpress.study.expansion import models_of
 from specpress.study.load import load_study
 from specpress.study.plan import report
+from specpress.theory.shapes import stated_shape
 
 ROOT = Path(__file__).parents[3]
 PYTHIA = yaml.safe_load((ROOT / "config" / "pythia.yaml").read_text())
@@ -44,7 +49,9 @@ def test_a_step_at_batch_1_reads_the_weights_and_the_cache(pythia):
 def test_a_prefill_computes(pythia):
     target = models(pythia)["target"]
     operations = 2 * 4096 * target.shape.read_parameters
-    assert step_ms(target, ONE, queries=4096) == pytest.approx(operations / (1e11 * COMPUTE_SHARE) + 32 * LAYER_MS)
+    assert step_ms(target, ONE, queries=4096) == pytest.approx(
+        operations / (1e11 * COMPUTE_SHARE) + 32 * EAGER_LAYER_MS
+    )
 
 
 def test_a_better_gpu_is_never_slower(pythia):
@@ -83,7 +90,7 @@ def test_training_a_draft_takes_six_operations_a_trained_parameter_and_token(wit
 def test_short_steps_of_training_wait_for_their_kernels(with_draft):
     with_draft.drafts["trained"] |= {"tokens": 10**6, "sequence": 10, "batch": 1}
     (job,) = trainings(with_draft, ONE)
-    assert job.hours * 3600 > 10**5 * 3 * 3 * LAYER_MS / 1e3
+    assert job.hours * 3600 > 10**5 * 3 * 3 * EAGER_LAYER_MS / 1e3
 
 
 def test_the_report_counts_the_drafts(with_draft, pythia):
@@ -152,3 +159,13 @@ def test_every_gpu_has_plausible_numbers():
         assert 8 <= memory <= 200, name
         assert 200 <= gb_s <= 10_000, name
         assert 20 <= tflops <= 5000, name
+
+
+def test_few_tokens_are_a_graph_where_there_are_graphs():
+    assert GRAPHED_QUERIES == MAX_QUERIES
+    shape = {"architecture": "gpt_neox", "hidden_size": 64, "layers": 4, "heads": 4, "vocabulary": 99}
+    target = Model(stated_shape(shape), "float16")
+    graphed, eager = machine("h100"), machine("h100", graphs=False)
+    saved = 4 * (EAGER_LAYER_MS - LAYER_MS)
+    assert step_ms(target, eager, queries=17) - step_ms(target, graphed, queries=17) == pytest.approx(saved)
+    assert step_ms(target, eager, queries=18) == step_ms(target, graphed, queries=18)

@@ -1,0 +1,108 @@
+"""Laws and verification on a GPU against those on the host, and whole texts against the CPU's: nothing is lost."""
+
+import copy
+
+import pytest
+import tiny
+import torch
+
+from specpress import SamplingParams, generate, perplexity
+from specpress.decoding.uncached import generate_uncached
+from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
+from specpress.engine.graphs import use_eager, use_graphs
+from specpress.laws.device import DeviceLaws
+from specpress.laws.law import Laws
+from specpress.laws.sampling import Randomness
+from specpress.presses import get_press
+from specpress.schedules import AIMD, Confidence, Constant
+from specpress.speculation.device_verification import verify_on_device
+from specpress.speculation.verification import verify
+
+pytestmark = pytest.mark.gpu
+
+SAMPLINGS = {
+    "greedy": SamplingParams(temperature=0, seed=1),
+    "plain": SamplingParams(seed=1),
+    "nucleus": SamplingParams(temperature=0.85, top_p=0.9, seed=2),
+    "top k": SamplingParams(temperature=1.2, top_k=5, seed=3),
+}
+HALF = {"compression_ratio": 0.5}
+METHODS = {
+    "draft model": lambda small: {"drafter": DraftModel(small), "schedule": Constant(4)},
+    "dynamic gamma": lambda small: {"drafter": DraftModel(small), "schedule": AIMD()},
+    "block": lambda small: {"drafter": DraftModel(small), "verification": "block"},
+    "confidence": lambda small: {"drafter": DraftModel(small), "schedule": Confidence(0.3)},
+    "lookup": lambda small: {"drafter": PromptLookup(2)},
+    "compressed": lambda small: {"drafter": CompressedTarget(get_press("streaming_llm", **HALF), interval=16)},
+    "cascade": lambda small: {"drafter": Cascade(small, PromptLookup(2))},
+    "press": lambda small: {"press": get_press("knorm", **HALF)},
+    "budget": lambda small: {"press": get_press("knorm"), "cache_budget": 40, "compression_interval": 8},
+}
+
+
+@pytest.mark.parametrize("method", ["token", "block"])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_laws_draws_and_verdicts_are_the_hosts(sampling, method, gpu):
+    """The same logits, of a vocabulary of 50,304 tokens, in float16 on the GPU on both sides."""
+    sampling, generator = SAMPLINGS[sampling], torch.Generator().manual_seed(0)
+    for seed in range(20):
+        target = 4 * torch.randn(5, 50304, generator=generator)
+        near = (target[:4] + torch.randn(4, 50304, generator=generator)).to(gpu, torch.float16)
+        target = target.to(gpu, torch.float16)
+        ours, theirs = DeviceLaws(target, sampling), Laws(target, sampling)
+        dense = torch.tensor(theirs[0].dense(50304))
+        torch.testing.assert_close(ours.mass[0].cpu(), dense, rtol=1e-10, atol=1e-15)
+        one, other = Randomness(seed), Randomness(seed)
+        drafted = Laws(near, sampling).take(one)
+        assert torch.equal(DeviceLaws(near, sampling).draw(other).tokens.cpu(), drafted)
+        expected = verify(method, theirs, Laws(near, sampling), drafted.tolist(), one)
+        accepted, tokens = verify_on_device(method, ours, DeviceLaws(near, sampling), drafted, other)
+        assert (accepted, tokens[-1]) == (expected.accepted, expected.token)
+
+
+@pytest.mark.parametrize("sampling", ["greedy", "nucleus"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("graphs", [False, True])
+def test_texts_are_the_cpus(method, sampling, graphs, gpu):
+    """float32, whose rounding differs by 1e-6: no uniform of these seeds falls that close to where two tokens meet."""
+    here = tiny.llama(max_position_embeddings=512), tiny.llama(1, seed=5, max_position_embeddings=512)
+    settings = {"max_new_tokens": 40, "sampling": SAMPLINGS[sampling]}
+    expected = generate(here[0], tiny.prompt(60), **METHODS[method](here[1]), **settings).tokens
+    there = [copy.deepcopy(model).to(gpu) for model in here]
+    for model in there:
+        use_graphs(model) if graphs else use_eager(model)
+    assert torch.equal(generate(there[0], tiny.prompt(60), **METHODS[method](there[1]), **settings).tokens, expected)
+
+
+@pytest.mark.parametrize("drafting", ["model", "lookup"])
+def test_greedy_speculation_loses_nothing_in_half_precision(drafting, gpu):
+    """Until two tokens are closer than rounding, which a sharpened tiny model does not come to in 60 tokens."""
+    target, small = tiny.llama().half().to(gpu), tiny.llama(1, seed=5).half().to(gpu)
+    options = {"max_new_tokens": 60, "sampling": SamplingParams(temperature=0)}
+    expected = generate(target, tiny.prompt(40), **options).tokens
+    drafter = DraftModel(small) if drafting == "model" else PromptLookup()
+    assert torch.equal(generate(target, tiny.prompt(40).to(gpu), drafter=drafter, **options).tokens, expected)
+
+
+def test_batches_padding_the_uncached_protocol_and_perplexity(gpu):
+    here = [tiny.gpt_neox(), tiny.gpt_neox(1, seed=5)]
+    there = [copy.deepcopy(model).to(gpu) for model in here]
+    rows = tiny.prompt(12, batch=3)
+    mask = torch.ones_like(rows)
+    mask[1, :5] = 0
+    for run in (
+        lambda models: generate(models[0], rows, max_new_tokens=9, sampling=SAMPLINGS["nucleus"]).tokens,
+        lambda models: generate(models[0], rows, max_new_tokens=9, attention_mask=mask).tokens,
+        lambda models: (
+            generate(models[0], rows, max_new_tokens=9, attention_mask=mask, drafter=DraftModel(models[1])).tokens
+        ),
+        lambda models: (
+            generate_uncached(
+                models[0], rows[:1], max_new_tokens=9, drafter_model=models[1], normalise_prefix=True
+            ).tokens
+        ),
+    ):
+        assert torch.equal(run(there), run(here))
+    for options in ({}, {"press": get_press("knorm", **HALF)}, {"press": get_press("knorm"), "cache_budget": 20}):
+        figures = [perplexity(models[0], tiny.prompt(60), context=40, **options).ppl for models in (here, there)]
+        assert figures[1] == pytest.approx(figures[0], rel=1e-4)
