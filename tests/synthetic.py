@@ -209,12 +209,27 @@ def perplexity(
             "acceptance": np.clip(0.99 - effect + noise / 5, 0, 1).tolist() if steps and ratio else None,
             "full_step_ms": full.tolist() if steps and ratio else None,
             "step_ms": (full * np.exp(-gain * ratio + noise / 5)).tolist() if steps and ratio else None,
+            "brackets": None,
         })  # fmt: skip
+        if steps and ratio:
+            curve[-1]["brackets"] = bracketed({("pressed", 1): curve[-1]["step_ms"]}, curve[-1]["full_step_ms"])
     return {
         "schema": 2, "id": identifier, "kind": "perplexity", "spec": spec, "environment": ENVIRONMENT,
         "wall_seconds": 60.0, "peak_memory_bytes": 12 * 10**8,
         "passages": [{"document": f"Book {i}", "offset": 1280 * i} for i in range(passages)], "curve": curve,
     }  # fmt: skip
+
+
+def bracketed(parts: dict[tuple, list], steps: list) -> dict[str, list]:
+    """Brackets of parts, whose times are given with those of the steps next to them; each as often as makes a block."""
+    rows = [
+        (part, size, seconds, step, step)
+        for (part, size), times in parts.items()
+        for seconds, step in zip(times, steps, strict=True)
+        for _ in range(3)
+    ]
+    names = ("part", "size", "seconds", "before", "after")
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
 STEPS = (  # name, title, time per token in ms, draft tokens, acceptance
@@ -272,9 +287,14 @@ def regime(
                     "kv_bytes_full": nbytes[0], "kv_bytes_press": nbytes[1], "full_step_ms": full.tolist(),
                     "press_step_ms": press.tolist(), "self_token_ms": (0.5 * full + 0.6 * press).tolist(),
                     "self_tokens_per_iteration": [3.4] * repeats, "skipped": None}  # fmt: skip
+            verify = 3.4 * np.array(cell["self_token_ms"]) - 3 * press
+            cell["brackets"] = bracketed(
+                {("pressed", 1): press.tolist(), ("verification", 4): verify.tolist()}, full.tolist()
+            )
             if (batch, context) == skip:
                 nothing = dict.fromkeys(("full_step_ms", "press_step_ms", "self_token_ms", "self_tokens_per_iteration"))
-                cell |= nothing | {"skipped": "more memory than the machine has"}
+                columns = {name: [] for name in cell["brackets"]}
+                cell |= nothing | {"brackets": columns, "skipped": "more memory than the machine has"}
             cells.append(cell)
     return {
         "schema": 2, "id": identifier, "kind": "regime", "spec": spec, "environment": ENVIRONMENT,

@@ -45,6 +45,11 @@ def speedup_of(method: Mapping) -> tuple[Joint | None, str]:
     return speedup(texts, Brackets.from_columns(method["brackets"])), note
 
 
+def constant_speedup(part: str, size: int, brackets: Mapping, n: int) -> Joint:
+    """The speed-up of one part against the step it is set between, seen on `n` texts that leave it as it is."""
+    return speedup([Text(1, {(part, size): 1})] * n, Brackets.from_columns(brackets))
+
+
 def log_speedups_of(method: Mapping) -> dict[tuple, float]:
     """Log speed-up of each prompt, at the costs that all duels together found; prompts without one are left out."""
     texts = _texts(method)

@@ -6,8 +6,10 @@ cache, ratio 0, of the same passages.
 
 from collections.abc import Iterable, Mapping
 
-from specpress.analysis.rows import mean_row, number, paired_row, row, single
+from specpress.analysis.duels import constant_speedup, joint_row
+from specpress.analysis.rows import mean_row, number, row, single
 from specpress.analysis.statistics import perplexity_interval, perplexity_ratio_interval
+from specpress.theory.parts import PRESSED
 
 
 def observations(item: Mapping) -> Iterable[dict]:
@@ -55,7 +57,8 @@ def _point_rows(point: Mapping, reference: Mapping | None) -> Iterable[dict]:
     yield mean_row("acceptance", "", acceptance, why, f"{field}.acceptance", "passages")
     yield mean_row("step_ms", "ms", step, why, f"{field}.step_ms", "passages", on_log_scale=True)
     yield mean_row("full_step_ms", "ms", full, why, f"{field}.full_step_ms", "passages", on_log_scale=True)
-    yield paired_row("step_speedup", full, step, why, f"{field}: full_step_ms / step_ms", "passages")
+    found = constant_speedup(PRESSED, 1, point["brackets"], len(point["nll"])) if point.get("brackets") else None
+    yield joint_row("step_speedup", found, "" if found else why, f"{field}.brackets")
 
 
 def ratio_row(point: Mapping, reference: Mapping | None, field: str) -> dict:

@@ -1,14 +1,17 @@
 """Rows of a regime map: time of a step on the full and on the compressed cache, by batch and context.
 
-The repeats of a cell are paired: each times the full cache, the compressed one and self-speculation in turn, so the
-unit that is resampled is the repeat. Beside each measurement stands what the roofline predicts from the machine's rates
-and the model's shape, which know nothing of it.
+Steps on the compressed cache and verifications are set between steps on the full one; the tokens an iteration of self-
+speculation yields differ from text to text, a text a repeat. Beside each measurement stands what the roofline predicts
+from the machine's rates and the model's shape, which know nothing of it.
 """
 
 from collections.abc import Iterable, Mapping
 
+from specpress.analysis.duels import constant_speedup, joint_row
 from specpress.analysis.prediction import predict
-from specpress.analysis.rows import mean_row, number, paired_row, single
+from specpress.analysis.rows import mean_row, number, single
+from specpress.theory.duels import Brackets, Text, speedup
+from specpress.theory.parts import PRESSED, VERIFICATION
 
 TIMES = {"full_step_ms": "full_step_ms", "press_step_ms": "press_step_ms", "self_token_ms": "self_token_ms"}
 PREDICTIONS = {
@@ -40,9 +43,12 @@ def _cell_rows(spec: Mapping, cell: Mapping, field: str, shape, rates) -> Iterab
         yield mean_row(metric, "ms", cell.get(metric), why, f"{field}.{metric}", "repeats", on_log_scale=True)
     tokens = cell.get("self_tokens_per_iteration")
     yield mean_row("self_tokens_per_iteration", "tokens", tokens, why, f"{field}.self_tokens_per_iteration", "repeats")
-    full = cell.get("full_step_ms")
-    for metric, below in (("press_speedup", "press_step_ms"), ("self_speedup", "self_token_ms")):
-        yield paired_row(metric, full, cell.get(below), why, f"{field}: full_step_ms / {below}", "repeats")
+    brackets = cell["brackets"] if cell["brackets"]["part"] else None
+    press = constant_speedup(PRESSED, 1, brackets, len(tokens)) if brackets else None
+    yield joint_row("press_speedup", press, "" if press else why, f"{field}.brackets")
+    rounds = {(PRESSED, 1): spec["gamma"], (VERIFICATION, spec["gamma"] + 1): 1}
+    itself = speedup([Text(n, rounds) for n in tokens], Brackets.from_columns(brackets)) if brackets else None
+    yield joint_row("self_speedup", itself, "" if itself else why, f"{field}: self_tokens_per_iteration and brackets")
     for metric in ("slots_full", "slots_press"):
         yield single(metric, "slots", cell.get(metric), f"{field}.{metric}", why)
     for metric in ("kv_bytes_full", "kv_bytes_press"):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from specpress.analysis.statistics import Estimate, geometric_mean_interval, mean_interval, paired_ratio
+from specpress.analysis.statistics import Estimate, geometric_mean_interval, mean_interval
 
 # What a run yields: unit, and whether units are averaged on the log scale. Times and rates are, so that the ratio of
 # two means is the mean of the ratios.
@@ -56,14 +56,6 @@ def over_units(
         return None, why
     note = "" if len(values) == of else f"{of - len(values)} of {of} {unit} without a value: {why}"
     return interval(values), note
-
-
-def paired_row(metric: str, above: Iterable, below: Iterable, why: str, field: str, unit: str) -> dict:
-    """The geometric mean of above / below over the units (say repeats) that have both, with its interval."""
-    above, below = list(above or ()), list(below or ())
-    pairs = [(a, b) for a, b in zip(numbers(above), numbers(below), strict=False) if a and b and a > 0 and b > 0]
-    ratios = list(paired_ratio(*zip(*pairs, strict=True))) if pairs else []
-    return row(metric, "x", *over_units(ratios, geometric_mean_interval, max(len(above), len(pairs)), why, unit), field)
 
 
 def mean_row(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from specpress.decoding.generation import COMPRESSION, DRAFTING, PREFILL, VERIFICATION, Decoding, Part, Stopwatch
+from specpress.decoding.generation import Decoding, Part, Stopwatch
 from specpress.decoding.inputs import until_end
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
@@ -21,6 +21,7 @@ from specpress.schedules.iteration import Iteration
 from specpress.speculation.drafter import RowByRow
 from specpress.speculation.prefill import read_rows
 from specpress.speculation.rounds import speculate_rows
+from specpress.theory.parts import COMPRESSION, DRAFTING, PREFILL, VERIFICATION
 
 
 class BatchLoop(Decoding):

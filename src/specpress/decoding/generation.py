@@ -12,8 +12,6 @@ from specpress.engine.attention import decode_attention
 from specpress.hardware.clock import clock
 from specpress.models.vocabulary import one_vocabulary
 
-PREFILL, COMPRESSION, DRAFTING, VERIFICATION = "prefill", "compression", "drafting", "verification"
-
 
 @dataclass(frozen=True)
 class Generation:
@@ -35,8 +33,9 @@ class Generation:
 class Part(NamedTuple):
     """A part of a generation that is done, and the seconds it took, device included.
 
-    name : `PREFILL` once; then in each round `COMPRESSION` where it is due, `DRAFTING` where there is something to ask
-        the drafter for, and `VERIFICATION`, which ends the round: the target's forward, the laws, the commit
+    name : of `specpress.theory.parts`: prefill once; then in each round compression where it is due, drafting where
+        there is something to ask the drafter for, and verification, which ends the round: the target's forward, the
+        laws, the commit
     size : tokens read, slots before the compression, tokens drafted, rows of the forward: last token and drafted ones,
         each summed over the sequences of a batch
     """

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from specpress.decoding.generation import COMPRESSION, DRAFTING, PREFILL, VERIFICATION, Decoding, Part, Stopwatch
+from specpress.decoding.generation import Decoding, Part, Stopwatch
 from specpress.decoding.inputs import until_end
 from specpress.engine.cache import PreallocatedCache
 from specpress.engine.cached_model import CachedModel
@@ -17,6 +17,7 @@ from specpress.schedules.iteration import Iteration
 from specpress.speculation.drafter import Drafter, Proposal
 from specpress.speculation.prefill import prefill
 from specpress.speculation.rounds import speculate
+from specpress.theory.parts import COMPRESSION, DRAFTING, PREFILL, VERIFICATION
 
 
 class Loop(Decoding):

@@ -1,13 +1,13 @@
 """Perplexity on a compressed cache: prefill, compress, then teacher-force the rest at true positions."""
 
 import math
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from specpress.decoding.brackets import bracketed
 from specpress.decoding.inputs import check_tokens
 from specpress.decoding.models import check_lengths, check_model
 from specpress.engine.attention import decode_attention
@@ -18,6 +18,7 @@ from specpress.engine.observation import Observations
 from specpress.hardware.clock import clock
 from specpress.laws.law import NO_NUMBERS
 from specpress.speculation.prefill import keep_observing, read
+from specpress.theory.parts import PRESSED
 
 _CHUNK = 256  # tokens teacher-forced at once: bounds the memory of their logits
 
@@ -33,8 +34,8 @@ class Perplexity:
     acceptance : mean over the scored tokens of sum_x min(p(x), q(x)), p the uncompressed cache's law and q this one's,
         at temperature 1: the share of tokens drafted on this cache that the uncompressed model would accept. None where
         no press compresses, or it was not asked for.
-    step_ms, full_step_ms : median milliseconds of a one-token forward on this and on the uncompressed cache, run in
-        turn; None where it was not asked for
+    steps : one-token forwards on this cache, each between two on the uncompressed one, as the columns of
+        `specpress.decoding.brackets`; None where that was not asked for
     """
 
     ppl: float
@@ -43,8 +44,7 @@ class Perplexity:
     kv_bytes: int
     slots: int
     acceptance: float | None = None
-    step_ms: float | None = None
-    full_step_ms: float | None = None
+    steps: dict[str, list] | None = None
 
 
 def perplexity(
@@ -100,7 +100,7 @@ def perplexities(
 
     Parameters
     ----------
-    timed_steps : int, one-token forwards timed on each cache compressed once, and as many on the uncompressed one;
+    timed_steps : int, one-token forwards timed on each cache compressed once, between those on the uncompressed one;
         0: none. Under a budget a step reads the same slots.
     acceptance : bool, whether to compare each compressed cache's laws with the uncompressed one's
 
@@ -115,16 +115,16 @@ def perplexities(
         full, readers = _prefilled(model, input_ids[:, :context], length, settings)
         sizes = [{"kv_bytes": reader.cached.cache.nbytes, "slots": reader.cached.cache.slots} for reader in readers]
         token = input_ids[:, context : context + 1]
-        times = [_times(full, reader, token, timed_steps) for reader in readers]
+        steps = [_steps(full, reader, token, timed_steps) for reader in readers]
         _teacher_force(full if acceptance else None, readers, input_ids[:, context:])
     n_tokens = batch * (length - context - 1)
-    for reader, size, time in zip(readers, sizes, times, strict=True):
+    for reader, size, timed in zip(readers, sizes, steps, strict=True):
         compared = acceptance and reader.compresses
         overlap = reader.overlap / n_tokens if compared else None
         if not math.isfinite(reader.nll):
             raise ValueError(NO_NUMBERS)
         ppl = math.exp(reader.nll / n_tokens)
-        yield Perplexity(ppl, reader.nll, n_tokens, **size, acceptance=overlap, **time)
+        yield Perplexity(ppl, reader.nll, n_tokens, **size, acceptance=overlap, steps=timed)
 
 
 class _Reader:
@@ -195,19 +195,12 @@ def _teacher_force(full: CachedModel | None, readers: list[_Reader], tokens: Ten
                 reader.overlap += float(torch.minimum(law, logits.softmax(-1)).sum())
 
 
-def _times(full: CachedModel, reader: _Reader, token: Tensor, steps: int) -> dict[str, float | None]:
-    """Median milliseconds of feeding `token`, (batch, 1), to the reader's cache and to `full`; both stay as before."""
-    if not steps or not reader.compresses or reader.compression.cache_budget is not None:
-        return {"step_ms": None, "full_step_ms": None}
-    compressed, uncompressed = [], []
-    for _ in range(steps + 1):
-        compressed.append(_step_seconds(reader.cached, token))
-        uncompressed.append(_step_seconds(full, token))
-    # the first of each warms up
-    return {
-        "step_ms": 1e3 * statistics.median(compressed[1:]),
-        "full_step_ms": 1e3 * statistics.median(uncompressed[1:]),
-    }
+def _steps(full: CachedModel, reader: _Reader, token: Tensor, rounds: int) -> dict[str, list] | None:
+    """Feeding `token`, (batch, 1), to the reader's cache, between doing so to `full`; both stay as before."""
+    if not rounds or not reader.compresses or reader.compression.cache_budget is not None:
+        return None
+    parts = {(PRESSED, 1): lambda: _step_seconds(reader.cached, token)}
+    return bracketed(parts, lambda: _step_seconds(full, token), rounds)
 
 
 def _step_seconds(cached: CachedModel, token: Tensor) -> float:

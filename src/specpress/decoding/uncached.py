@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from specpress.decoding.generation import DRAFTING, PREFILL, VERIFICATION, Decoding, Generation, Part, Stopwatch
+from specpress.decoding.generation import Decoding, Generation, Part, Stopwatch
 from specpress.decoding.inputs import check_prompt, check_tokens, token_set, until_end
 from specpress.decoding.models import check_lengths, check_model
 from specpress.engine.cached_model import CachedModel
@@ -21,6 +21,7 @@ from specpress.laws.sampling import Randomness, SamplingParams, probabilities
 from specpress.schedules.iteration import Iteration
 from specpress.speculation.drafter import Proposal, check_same_vocabulary
 from specpress.speculation.rounds import judge
+from specpress.theory.parts import DRAFTING, PREFILL, VERIFICATION
 
 
 def generate_uncached(

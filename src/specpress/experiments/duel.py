@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from specpress.decoding.generation import PREFILL, VERIFICATION, Decoding, Part
+from specpress.decoding.generation import Decoding, Part
 from specpress.decoding.loop import Loop
 from specpress.hardware.clock import clock
+from specpress.theory.parts import PREFILL, VERIFICATION
 
 BRACKETS = ("prompt", "part", "size", "seconds", "before", "after")
 STRETCHES = ("prompt", "rounds", "seconds", "before", "after")

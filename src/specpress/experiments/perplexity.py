@@ -5,17 +5,19 @@ cache's.
 """
 
 import math
+import statistics
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from specpress.decoding.brackets import COLUMNS
 from specpress.decoding.perplexity import Perplexity, perplexities
 from specpress.experiments.assets import Assets, as_batch
 from specpress.hardware.clock import no_garbage_collection
 from specpress.presses import Compression, get_press
 
 ONCE, DECODING = "once", "decoding"
-_PER_PASSAGE = ("nll", "n_tokens", "acceptance", "step_ms", "full_step_ms")
+_PER_PASSAGE = ("nll", "n_tokens", "acceptance")
 
 
 @dataclass(frozen=True)
@@ -72,4 +74,16 @@ def _row(point: Point, found: tuple[Perplexity, ...]) -> dict:
         "slots": found[0].slots,
         "kv_bytes": found[0].kv_bytes,
         **{name: None if None in column else column for name, column in values.items()},
+        **_times([result.steps for result in found]),
+    }
+
+
+def _times(steps: list[dict[str, list] | None]) -> dict:
+    """The timed steps of all passages: their brackets, and the median milliseconds of a passage on either cache."""
+    if None in steps:
+        return {"brackets": None, "step_ms": None, "full_step_ms": None}
+    return {
+        "brackets": {name: [value for each in steps for value in each[name]] for name in COLUMNS},
+        "step_ms": [1e3 * statistics.median(each["seconds"]) for each in steps],
+        "full_step_ms": [1e3 * statistics.median([*each["before"], *each["after"]]) for each in steps],
     }

@@ -2,16 +2,17 @@
 
 A passage is prefilled once a context. Its cache is repeated over the rows of the batch: the time of a step depends on
 how much is read, not on what is written there. The lossless fusion, self-speculation (the target drafts on its own
-compressed cache), is put together for each cell from the measured times of drafting and verifying, and from the tokens
+compressed cache), is put together for each cell from the measured costs of drafting and verifying, and from the tokens
 an iteration yielded when text was really generated at that context.
 """
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from tqdm import tqdm
 
+from specpress.decoding.brackets import COLUMNS, bracketed
 from specpress.drafters import CompressedTarget
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
@@ -24,6 +25,7 @@ from specpress.presses import get_press
 from specpress.schedules.base import Constant
 from specpress.speculation.prefill import read
 from specpress.speculation.rounds import speculate
+from specpress.theory.parts import PRESSED, VERIFICATION
 
 _ROOM = 64  # slots beyond the context, for the tokens fed while timing
 
@@ -45,7 +47,8 @@ def measure(spec: dict, assets: Assets) -> dict:
 
 def _cell(batch: int, context: int) -> dict:
     per_repeat = ("full_step_ms", "press_step_ms", "verify_step_ms", "self_token_ms", "self_tokens_per_iteration")
-    return {"batch": batch, "context": context, "skipped": None, **{name: [] for name in per_repeat}}
+    brackets = {name: [] for name in COLUMNS}
+    return {"batch": batch, "context": context, "skipped": None, "brackets": brackets, **{n: [] for n in per_repeat}}
 
 
 def _measure_context(spec: dict, model, prompt: torch.Tensor, cells: dict, *, seed: int) -> None:
@@ -61,7 +64,10 @@ def _measure_context(spec: dict, model, prompt: torch.Tensor, cells: dict, *, se
         if limit and cell["kv_bytes_full"] > limit:
             cell["skipped"] = f"a cache of {cell['kv_bytes_full']} bytes exceeds max_kv_bytes, {limit}"
             continue
-        times = _step_times(spec, full.expanded(batch), pressed.expanded(batch), batch)
+        brackets = _step_times(spec, full.expanded(batch), pressed.expanded(batch), batch)
+        for name, values in brackets.items():
+            cell["brackets"][name] += values
+        times = _medians(brackets)
         for name, milliseconds in times.items():
             cell[name].append(milliseconds)
         iteration = spec["gamma"] * times["press_step_ms"] + times["verify_step_ms"]
@@ -97,35 +103,30 @@ def _tokens_per_iteration(spec: dict, full: CachedModel, context: torch.Tensor, 
     return (len(context) - start) / rounds
 
 
-def _step_times(spec: dict, full: CachedModel, pressed: CachedModel, batch: int) -> dict[str, float]:
-    """Median milliseconds of each kind of step, taken in turn."""
+def _step_times(spec: dict, full: CachedModel, pressed: CachedModel, batch: int) -> dict[str, list]:
+    """Steps on the compressed cache and verifications, each between two steps on the full one."""
     one = torch.ones(batch, 1, dtype=torch.long, device=full.model.device)
     block = one.expand(batch, spec["gamma"] + 1)
-    kinds = {
-        "full_step_ms": lambda: full.feed(one),
-        "press_step_ms": lambda: pressed.feed(one),
-        "verify_step_ms": lambda: full.feed(block, keep=block.shape[1]),
+    parts = {
+        (PRESSED, 1): lambda: _timed(lambda: pressed.feed(one), pressed),
+        (VERIFICATION, spec["gamma"] + 1): lambda: _timed(lambda: full.feed(block, keep=block.shape[1]), full),
     }
-    for step in kinds.values():  # warm-up
-        _timed(step, full, pressed)
-    taken = {name: [] for name in kinds}
     with no_garbage_collection():
-        for name, step in _in_turn(kinds, spec["steps"]):
-            taken[name].append(_timed(step, full, pressed))
-    return {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}
+        return bracketed(parts, lambda: _timed(lambda: full.feed(one), full), spec["steps"])
 
 
-def _in_turn(kinds: dict[str, Callable], rounds: int) -> Iterator[tuple[str, Callable]]:
-    for _ in range(rounds):
-        yield from kinds.items()
+def _medians(brackets: dict[str, list]) -> dict[str, float]:
+    """Median milliseconds of each kind of step."""
+    seconds = {"full_step_ms": brackets["before"] + brackets["after"]}
+    for name, part in (("press_step_ms", PRESSED), ("verify_step_ms", VERIFICATION)):
+        seconds[name] = [s for s, p in zip(brackets["seconds"], brackets["part"], strict=True) if p == part]
+    return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 
-def _timed(step: Callable, *models: CachedModel) -> float:
+def _timed(step: Callable, cached: CachedModel) -> float:
     """Seconds of a step, which is then taken back."""
-    lengths = [model.length for model in models]
-    started = clock(models[0].model.device)
+    length, started = cached.length, clock(cached.model.device)
     step()
-    seconds = clock(models[0].model.device) - started
-    for model, length in zip(models, lengths, strict=True):
-        model.rollback_to(length)
+    seconds = clock(cached.model.device) - started
+    cached.rollback_to(length)
     return seconds

@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
-from specpress.decoding.generation import DRAFTING, VERIFICATION
 from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
 from specpress.experiments.contest import Contender, Contest, Run
 from specpress.theory.duels import costs
 from specpress.theory.expected import expected_speedup
+from specpress.theory.parts import DRAFTING, VERIFICATION
 
 
 def measure(spec: dict, assets: Assets) -> dict:

@@ -15,6 +15,7 @@ from scipy import stats
 LEAST_UNITS = 3  # prompts below which there is no interval
 _LEAST_BRACKETS = 6  # of a class that stands for itself; the others lie on the line through those that do
 _BLOCK = 6  # consecutive brackets that are resampled together: what disturbs one often disturbs the next
+_LEAST_BLOCKS = 8
 _RESAMPLES = 200
 
 Kind = tuple[str, int]  # a part and its size
@@ -195,10 +196,16 @@ def speedup(texts: Sequence[Text], brackets: Brackets, seed: int = 0) -> Joint:
     return Joint(float(logs.mean()), machine, blocks - 1, text, n - 1, n)
 
 
+def _blocks(brackets: int) -> list[np.ndarray]:
+    """Consecutive brackets by index, in blocks that are resampled together; of few brackets in smaller ones."""
+    length = max(1, min(_BLOCK, brackets // _LEAST_BLOCKS))
+    return np.array_split(np.arange(brackets), max(1, brackets // length))
+
+
 def _machine_error(classes: _Classes, texts: Sequence[Text], seed: int) -> tuple[float, int]:
     """Standard error of the mean log speed-up that the costs leave, and the number of blocks it rests on."""
     of = classes.of
-    blocks = np.array_split(np.arange(len(of)), max(1, len(of) // _BLOCK))
+    blocks = _blocks(len(of))
     if len(blocks) == 1:
         return math.inf, 1
     rng = np.random.default_rng(seed)
@@ -249,11 +256,11 @@ def forgotten(brackets: Brackets, stretches: Stretches, *, tolerance: float, onc
     dict: `ratio`, `half_width` of its log at that level, `disagrees`, and the number of `stretches`; None where there
     are too few stretches, or a part of them was never measured by itself.
     """
-    if len(stretches) < LEAST_UNITS or len(brackets) < 2 * _BLOCK:
+    if len(stretches) < LEAST_UNITS or len(brackets) < _LEAST_BRACKETS:
         return None
     kinds = list(dict.fromkeys(kind for rounds in stretches.rounds for kind in rounds))
     classes, rng = _Classes(brackets, kinds), np.random.default_rng(0)
-    blocks = np.array_split(np.arange(len(brackets)), len(brackets) // _BLOCK)
+    blocks = _blocks(len(brackets))
 
     def log_ratio(found: Mapping[Kind, float], chosen: np.ndarray) -> float:
         parts = np.array([sum(n * found[kind] for kind, n in stretches.rounds[i].items()) for i in chosen])

@@ -156,10 +156,9 @@ def test_the_points_compressed_while_decoding_stand_beside_those_compressed_once
     point = next(point for point in result["curve"] if point["ratio"] == 0.7)
     gain = pick(table, metric="step_speedup", ratio=0.7, mode="once")
     logs = np.log(point["full_step_ms"]) - np.log(point["step_ms"])
-    assert gain.estimate == pytest.approx(np.exp(logs.mean()))
+    assert gain.estimate == pytest.approx(np.exp(np.median(logs)))
     assert gain.low < gain.estimate < gain.high
-    times = [pick(table, metric=name, ratio=0.7, mode="once").estimate for name in ("full_step_ms", "step_ms")]
-    assert times[0] / times[1] == pytest.approx(gain.estimate)
+    assert gain.machine_share == 1  # the text does not change what a step costs
     accepted = pick(table, metric="acceptance", ratio=0.7, mode="once")
     assert accepted.estimate == pytest.approx(np.mean(point["acceptance"]))
     assert accepted.low < accepted.estimate < accepted.high
@@ -171,14 +170,6 @@ def test_what_a_point_did_not_time_keeps_its_reason(tmp_path):
         row = pick(table, metric=metric, ratio=0.7)
         assert pd.isna(row.estimate)
         assert row.note == "not measured at this point"
-
-
-def test_passages_without_a_step_time_are_counted(tmp_path):
-    result = synthetic.perplexity("knorm", "bible", steps=True)
-    result["curve"][1]["step_ms"][2] = None
-    row = pick(summary(read_back([result], tmp_path)), metric="step_speedup", ratio=0.3)
-    assert row.n == 7
-    assert row.note.startswith("1 of 8 passages without a value")
 
 
 def test_a_chain_gives_one_factor_a_step_and_their_product(tmp_path):
@@ -204,15 +195,18 @@ def test_the_anchor_of_a_chain_is_no_link_of_it(tmp_path):
     assert pick(table, metric="factor_anchor", step="a").estimate == pytest.approx(0.25)
 
 
-def test_a_regime_cell_is_paired_over_its_repeats(tmp_path):
+def test_a_regime_cell_sets_steps_between_steps(tmp_path):
     result = synthetic.regime(repeats=4, skip=(4, 512))
     table = summary(read_back([result], tmp_path))
     cell = next(cell for cell in result["cells"] if (cell["batch"], cell["context"]) == (8, 2048))
     row = pick(table, metric="press_speedup", batch=8, context=2048)
     logs = np.log(cell["full_step_ms"]) - np.log(cell["press_step_ms"])
-    assert row.estimate == pytest.approx(np.exp(logs.mean()))
+    assert row.estimate == pytest.approx(np.exp(np.median(logs)))
     assert row.n == 4
-    assert pick(table, metric="self_speedup", batch=8, context=2048).estimate < row.estimate
+    assert row.low < row.estimate < row.high
+    own = pick(table, metric="self_speedup", batch=8, context=2048)
+    verify = np.median(3.4 * np.array(cell["self_token_ms"]) / cell["full_step_ms"] - 3 * np.exp(-logs))
+    assert own.estimate == pytest.approx(3.4 / (3 * np.exp(-np.median(logs)) + verify))
     skipped = pick(table, metric="press_speedup", batch=4, context=512)
     assert pd.isna(skipped.estimate)
     assert skipped.note == "more memory than the machine has"

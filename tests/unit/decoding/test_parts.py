@@ -8,12 +8,12 @@ import torch
 
 from specpress import SamplingParams, generate
 from specpress.decoding.generate import prepare
-from specpress.decoding.generation import COMPRESSION, DRAFTING, PREFILL, VERIFICATION
 from specpress.decoding.uncached import generate_uncached, prepare_uncached
 from specpress.drafters import DraftModel
 from specpress.engine.attention import decode_attention
 from specpress.presses import get_press
 from specpress.schedules.base import Constant
+from specpress.theory.parts import COMPRESSION, DRAFTING, PREFILL, VERIFICATION
 
 SAMPLED = SamplingParams(temperature=0.9, top_p=0.9, seed=3)
 CASES = {

@@ -130,6 +130,7 @@ def test_what_the_parts_leave_out_is_an_error_that_says_how_much(places, monkeyp
             time.sleep(0.05)
 
     monkeypatch.setattr(Loop, "_round", slow)
+    monkeypatch.setattr("specpress.experiments.contest._ONCE_IN", 20)  # few rounds on whatever machine tests run on
     with pytest.raises(ValueError, match=r"whole rounds take .* what their parts take by themselves"):
         run({"id": "slow", **SPEED, **DRAFTED, "least_prompts": 12, "most_prompts": 12}, **places)
 
@@ -258,6 +259,8 @@ def test_a_regime_experiment_times_every_cell(places):
     for cell in cells:
         assert cell["slots_full"] == cell["context"] == 2 * cell["slots_press"]
         assert cell["kv_bytes_full"] == 2 * cell["kv_bytes_press"] == cell["batch"] * cell["context"] * 2 * 16 * 4
+        kinds = Counter(zip(cell["brackets"]["part"], cell["brackets"]["size"], strict=True))
+        assert kinds == {("pressed", 1): 4, ("verification", 3): 4}
         for name in ("full_step_ms", "press_step_ms", "self_token_ms"):
             assert len(cell[name]) == 2
             assert min(cell[name]) > 0
