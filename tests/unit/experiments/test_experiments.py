@@ -90,7 +90,9 @@ def test_a_speed_experiment_duels_baseline_and_method(places):
         whole.update({(prompt, part, size): number for part, size, number in stretch})
     rounds = {(r["prompt"], part, size): n for r in metrics["runs"] for part, size, n in r["rounds"] if r["duelled"]}
     assert apart + whole == rounds  # every round of a duel is either taken apart or left whole
-    assert metrics["lossless"] == {"compared": 4, "equal": 4, "near_ties": 0, "different": 0}
+    duelled = sum(r["duelled"] for r in metrics["runs"])
+    assert duelled >= 3
+    assert metrics["lossless"] == {"compared": duelled, "equal": duelled, "near_ties": 0, "different": 0}
     assert metrics["peak_memory_bytes"] > 1e6
     assert metrics["disturbance"]["disturbed_steps"]["steps"] == len(metrics["brackets"]["before"]) > 10
     assert 0 < metrics["disturbance"]["seconds"] < metrics["wall_seconds"]
