@@ -77,7 +77,7 @@ class PreallocatedLayer(DynamicLayer):
         if self.slots > self.capacity:
             self._grow(start)
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, start : self.slots] = states
+            buffer.narrow(2, start, self.slots - start).copy_(states)
         keys = self.keys
         if self.hidden is not None:
             keys.hidden = self.hidden  # tells `specpress.engine.attention`

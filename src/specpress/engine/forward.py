@@ -106,7 +106,7 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Heads (batch, n, heads, head size) with those of their channels rotated, the first, that the table covers."""
     channels = cos.shape[-1]
     turned, rest = (x, None) if channels == x.shape[-1] else x.split([channels, x.shape[-1] - channels], -1)
-    turned = turned * cos + turned.roll(channels // 2, -1) * sin
+    turned = turned.roll(channels // 2, -1).mul_(sin).add_(turned * cos)
     return turned if rest is None else torch.cat([turned, rest], -1)
 
 
@@ -162,9 +162,9 @@ class LlamaLayer:
         self._qkv = LinearMap([attention.q_proj, attention.k_proj, attention.v_proj])
         self._out, self._down = LinearMap([attention.o_proj]), LinearMap([mlp.down_proj])
         self._gate_up, self._activation = LinearMap([mlp.gate_proj, mlp.up_proj]), mlp.act_fn
-        self._width = mlp.gate_proj.out_features
         self._head_size = attention.head_dim
-        self._kv_heads = attention.k_proj.out_features // self._head_size
+        heads, kv_heads = (x.out_features // self._head_size for x in (attention.q_proj, attention.k_proj))
+        self._qk_v, self._q_k = (heads + kv_heads, kv_heads), (heads, kv_heads)
 
     def __call__(self, hidden: Tensor, rotation, mask: Tensor | None, cache, seen) -> Tensor:
         """(batch, n, hidden size) -> the same; see `Forward`."""
@@ -172,11 +172,11 @@ class LlamaLayer:
         if seen is not None:
             seen.append(x, cache.seen)
         heads = self._qkv(x).unflatten(-1, (-1, self._head_size))
-        turned = rotated(heads[:, :, : -self._kv_heads], *rotation)
-        q, k, v = turned[:, :, : -self._kv_heads], turned[:, :, -self._kv_heads :], heads[:, :, -self._kv_heads :]
-        hidden = hidden + self._out(_attend(q, k, v, mask, cache))
-        gate_up = self._gate_up(self._mlp_norm(hidden))
-        return hidden + self._down(self._activation(gate_up[..., : self._width]) * gate_up[..., self._width :])
+        qk, v = heads.split(self._qk_v, 2)
+        q, k = rotated(qk, *rotation).split(self._q_k, 2)
+        hidden = self._out(_attend(q, k, v, mask, cache)).add_(hidden)
+        gate, up = self._gate_up(self._mlp_norm(hidden)).chunk(2, -1)
+        return self._down(self._activation(gate).mul_(up)).add_(hidden)
 
 
 class GPTNeoXForward(Forward):
@@ -202,12 +202,13 @@ class GPTNeoXLayer:
         x = self._attention_norm(hidden)
         if seen is not None:
             seen.append(x, cache.seen)
-        q, k, v = self._qkv(x).unflatten(-1, (-1, 3 * self._head_size)).chunk(3, -1)
-        attended = self._out(_attend(rotated(q, *rotation), rotated(k, *rotation), v, mask, cache))
+        qkv = self._qkv(x).unflatten(-1, (-1, 3, self._head_size)).transpose(2, 3)  # (batch, n, 3, heads, head size)
+        q, k = rotated(qkv[:, :, :2], *(part.unsqueeze(2) for part in rotation)).unbind(2)
+        attended = self._out(_attend(q, k, qkv[:, :, 2], mask, cache))
         if self._parallel:
-            return self._mlp(hidden) + attended + hidden
-        hidden = attended + hidden
-        return self._mlp(hidden) + hidden
+            return self._mlp(hidden).add_(attended).add_(hidden)
+        hidden = attended.add_(hidden)
+        return self._mlp(hidden).add_(hidden)
 
     def _mlp(self, hidden: Tensor) -> Tensor:
         return self._down(self._activation(self._up(self._mlp_norm(hidden))))
@@ -223,13 +224,18 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache) -> Tens
 
 
 def _norm(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A layer norm, or the root-mean-square norm of Llama: in float32, rounded before it is scaled."""
+    """A layer norm, or the root-mean-square norm of Llama, each in one kernel: in float32, rounded once."""
     if isinstance(module, nn.LayerNorm):
         names = ("normalized_shape", "weight", "bias", "eps")
         return partial(F.layer_norm, **{name: getattr(module, name) for name in names})
-    return partial(_rms_norm, module.weight, module.variance_epsilon)
+    if module.weight.device.type == "cpu":
+        return partial(_mirrored_norm, torch.cat([module.weight.detach()] * 2), module.variance_epsilon)
+    return partial(F.rms_norm, normalized_shape=module.weight.shape, weight=module.weight, eps=module.variance_epsilon)
 
 
-def _rms_norm(weight: Tensor, epsilon: float, x: Tensor) -> Tensor:
-    wide = x.float()
-    return weight * wide.mul(wide.square().mean(-1, keepdim=True).add_(epsilon).rsqrt_()).to(x.dtype)
+def _mirrored_norm(twice: Tensor, epsilon: float, x: Tensor) -> Tensor:
+    """The root-mean-square norm as a layer norm of [x, -x], whose mean is 0 and whose variance is the mean square.
+
+    torch's CPU has one kernel for a layer norm, and seven for the other. `twice` is the weight, repeated once.
+    """
+    return F.layer_norm(torch.cat([x, -x], -1), twice.shape, twice, None, epsilon)[..., : x.shape[-1]].contiguous()

@@ -84,7 +84,7 @@ class _Codes:
         self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(wide.to(torch.int32), 1)
 
     def __call__(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
+        rows = x.reshape(-1, x.shape[-1]).contiguous()
         if len(rows) >= _MANY_ROWS:
             output = torch.cat([F.linear(rows, linear.weight) for linear in self._linears], -1)
         else:
