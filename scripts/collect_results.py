@@ -5,9 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from specpress.analysis.loading import MetricsError, load_metrics
+from specpress.analysis.loading import load_metrics
 from specpress.analysis.provenance import environment
 from specpress.analysis.tables import observations, summary
+from specpress.files.program import run_program
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -37,10 +38,7 @@ def manifests(named: list[str]) -> dict[str, dict]:
 def main() -> None:
     """Read, compute, write."""
     arguments = parse_arguments()
-    try:
-        metrics = load_metrics(arguments.metrics)
-    except MetricsError as error:
-        sys.exit(f"error: {error}")
+    metrics = load_metrics(arguments.metrics)
     described = environment(
         metrics,
         models=manifests(arguments.model),
@@ -56,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -1,7 +1,10 @@
 """Write docs/presses.md: every press, what it did on a small model of each family, and why some cannot run."""
 
 import argparse
+import sys
 from pathlib import Path
+
+from specpress.files.program import run_program
 
 TEXT = """# Presses
 
@@ -34,4 +37,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from specpress.sources.errors import SourceError
+from specpress.files.program import run_program
 from specpress.sources.fetch import check_source, download_wheel
 
 
@@ -14,12 +14,9 @@ def main() -> None:
     parser.add_argument("--source", type=json.loads, required=True, metavar="JSON", help="a source of kind wheel")
     parser.add_argument("--output", required=True, metavar="FILE", help="where the wheel goes")
     arguments = parser.parse_args()
-    try:
-        check_source(arguments.source, kinds=("wheel",))
-        download_wheel(arguments.source, arguments.output)
-    except SourceError as error:
-        sys.exit(f"error: {error}")
+    check_source(arguments.source, kinds=("wheel",))
+    download_wheel(arguments.source, arguments.output)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

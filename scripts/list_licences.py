@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from specpress.files.program import run_program
 from specpress.provenance.licences import rows, table
 from specpress.study.load import read_study
 
@@ -17,12 +18,9 @@ def main() -> None:
     parser.add_argument("--study", type=Path, required=True, metavar="FILE")
     parser.add_argument("--sources", type=Path, default=Path("paper/sources.yaml"), metavar="FILE")
     arguments = parser.parse_args()
-    try:
-        sources = yaml.safe_load(arguments.sources.read_text(encoding="utf-8"))
-        print(table(rows(read_study(arguments.study), sources, distributions())))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sources = yaml.safe_load(arguments.sources.read_text(encoding="utf-8"))
+    print(table(rows(read_study(arguments.study), sources, distributions())))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+from specpress.files.program import run_program
 from specpress.paper.rendering import render
 from specpress.paper.results import Results
 from specpress.paper.tables import TABLES
@@ -44,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

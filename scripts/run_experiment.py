@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from specpress.files.program import run_program
+
 
 def main() -> int:
     """Parse the command line, run, write."""
@@ -22,12 +24,8 @@ def main() -> int:
 
     from specpress.experiments.run import run  # after parsing: torch takes seconds to import
 
-    try:
-        places = {"models": _folders(args.model), "data": _folders(args.data)}
-        metrics = run(args.spec, **places, threads=args.threads, device=args.device, cuda_graphs=not args.eager)
-    except (ValueError, OSError) as error:
-        print(f"{args.spec['id']}: {error}", file=sys.stderr)
-        return 2
+    places = {"models": _folders(args.model), "data": _folders(args.data)}
+    metrics = run(args.spec, **places, threads=args.threads, device=args.device, cuda_graphs=not args.eager)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     return 0
@@ -38,4 +36,4 @@ def _folders(pairs: list[str]) -> dict[str, Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

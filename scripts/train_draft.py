@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from specpress.files.program import run_program
 from specpress.study.draft_config import DraftConfig
 from specpress.training.train import train_draft
 
@@ -33,15 +34,12 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... or mps (default: %(default)s)")
     parser.add_argument("--output", required=True, metavar="DIR")
     arguments = parser.parse_args()
-    try:
-        config = DraftConfig.from_spec(arguments.spec)
-        places = (arguments.target, dict(arguments.data), arguments.output)
-        metrics = train_draft(config, *places, threads=arguments.threads, device=arguments.device)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    config = DraftConfig.from_spec(arguments.spec)
+    places = (arguments.target, dict(arguments.data), arguments.output)
+    metrics = train_draft(config, *places, threads=arguments.threads, device=arguments.device)
     for name, held_out in metrics["held_out"].items():
         print(f"{config.name}: acceptance {held_out['acceptance']:.3f} on held-out {name}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_program(main))

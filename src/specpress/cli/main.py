@@ -1,10 +1,11 @@
 """The command `specpress`: generate text and see what it cost; list what can be combined; look into results."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
+from specpress.files.program import run_program
 from specpress.provenance import archive, compare, explain
 from specpress.study.registry import DRAFTERS, PRESSES, SCHEDULES, resolve
 
@@ -13,20 +14,30 @@ RESULTS_COMMANDS = {"explain": explain, "compare": compare, "archive": archive}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line; returns the exit status: see `specpress.files.program`."""
+    return run_program(lambda: _run(arguments), "specpress")
+
+
+def _run(arguments: list[str] | None) -> int:
     args = _parser().parse_args(arguments)
-    try:
-        return args.run(args)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError) as error:
-        print(f"specpress: {error}", file=sys.stderr)
-        return 2
+    return args.run(args)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with an argument in one line, as everything else is said."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="specpress", description=__doc__)
+    parser = _Parser(prog="specpress", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     generate = commands.add_parser(
         "generate",
@@ -56,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--top-p", type=float, default=0.9, metavar="P", help="default: %(default)s")
     generate.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     generate.add_argument(
-        "--threads", type=int, metavar="N", help="threads torch may use (default: torch's own choice)"
+        "--threads", type=_at_least_one, metavar="N", help="threads torch may use (default: torch's own choice)"
     )
     listing = commands.add_parser("list", help="presses, drafters and schedules, a line each")
     listing.set_defaults(run=_list)
@@ -79,25 +90,42 @@ def _generate(args: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
+    prompt = _prompt(args.prompt)
     model, tokenizer = load_model(args.model)
     if tokenizer is None:
         raise ValueError(f"{args.model} has no tokenizer: the prompt cannot be read")
     for loaded in (model, *(drafter.models() if drafter else ())):
         forward_of(loaded)  # makes ready what the first forward would have to, before the clock starts
-    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
-    generation = generate(
-        model,
-        tokenizer(prompt, return_tensors="pt").input_ids.to(model.device),
-        max_new_tokens=args.max_new_tokens,
-        sampling=sampling,
-        drafter=drafter,
-        schedule=schedule,
-        verification=args.verification,
-        eos_token_id=tokenizer.eos_token_id,
-        on_tokens=_streamer(tokenizer),
-    )
+    try:
+        generation = generate(
+            model,
+            tokenizer(prompt, return_tensors="pt", verbose=False).input_ids.to(model.device),
+            max_new_tokens=args.max_new_tokens,
+            sampling=sampling,
+            drafter=drafter,
+            schedule=schedule,
+            verification=args.verification,
+            eos_token_id=tokenizer.eos_token_id,
+            on_tokens=_streamer(tokenizer),
+        )
+    except KeyboardInterrupt:
+        print(flush=True)  # the text's last line is open
+        raise
     print(f"\n\n{_figures(generation.metrics())}")
     return 0
+
+
+def _prompt(given: str) -> str:
+    """The text to continue, from the command line or from standard input."""
+    try:
+        if given != "-":
+            given.encode()
+            return given
+        if sys.stdin is None:
+            raise ValueError("standard input is closed: give the prompt with --prompt TEXT, or pipe it in")
+        return sys.stdin.read()
+    except UnicodeError as error:
+        raise ValueError(f"the prompt is not UTF-8 (at character {error.start}): convert it, as with iconv") from error
 
 
 def _drafter(args: argparse.Namespace):

@@ -5,6 +5,7 @@ survives a grey printer.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from specpress.files.program import run_program
 
 PALETTE = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 7, 1, 5)]  # the darker ones first
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -40,7 +43,7 @@ def looks(names: Iterable) -> dict[object, Look]:
 
 
 def figure_command(description: str, table: str, draw: Callable[[pd.DataFrame], Figure]) -> None:
-    """The command line of a figure: read one table, draw it in the paper's style, write a PDF and an SVG.
+    """The program of a figure: read one table, draw it in the paper's style, write a PDF and an SVG; ends the process.
 
     Parameters
     ----------
@@ -51,6 +54,10 @@ def figure_command(description: str, table: str, draw: Callable[[pd.DataFrame], 
     draw : callable
         From the table to the figure.
     """
+    sys.exit(run_program(lambda: _figure(description, table, draw)))
+
+
+def _figure(description: str, table: str, draw: Callable[[pd.DataFrame], Figure]) -> None:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(f"--{table}", dest="table", required=True, metavar="CSV", help=f"the {table} table")
     parser.add_argument("--style", required=True, metavar="MPLSTYLE", help="matplotlib style sheet")

@@ -1,5 +1,9 @@
 """`specpress generate` and `specpress list` as a user sees them."""
 
+import io
+import json
+import shutil
+
 import pytest
 import torch
 
@@ -56,6 +60,12 @@ def test_greedy_text_is_the_same_with_a_draft_without_and_for_every_schedule(fol
         (["--prompt", "a", "--max-new-tokens", "0"], "max_new_tokens must be at least 1"),
         (["--prompt", "a", "--model", "nowhere"], "nowhere is not a directory"),
         (["--prompt", "a", "--draft", "nowhere"], "nowhere is not a directory"),
+        (["--prompt", "a", "--threads", "0"], "argument --threads: must be a whole number from 1 on, got '0'; see"),
+        (["--prompt", "a", "--threads", "two"], "got 'two'"),
+        (["--prompt", "a", "--max-new-tokens", "100000"], "ask for at most 2047 new ones"),
+        (["--prompt", "a" * 3000], "shorten the prompt to 2036 tokens"),
+        (["--prompt", "a\udcff"], "the prompt is not UTF-8 (at character 1)"),
+        (["--prompt", "a", "--wrong"], "unrecognized arguments: --wrong; see specpress"),
     ],
 )
 def test_mistakes_are_one_line_and_no_traceback(folders, capsys, arguments, said):
@@ -65,6 +75,35 @@ def test_mistakes_are_one_line_and_no_traceback(folders, capsys, arguments, said
     assert error.startswith("specpress: ")
     assert error.count("\n") == 1
     assert said in error
+
+
+@pytest.mark.parametrize(("given", "said"), [(None, "standard input is closed"), (b"ab\xff", "not UTF-8")])
+def test_a_prompt_that_standard_input_does_not_hold(folders, capsys, monkeypatch, given, said):
+    stream = None if given is None else io.TextIOWrapper(io.BytesIO(given), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", stream)
+    status, _, error = run(folders, capsys, "--prompt", "-")
+    assert (status, error.count("\n")) == (2, 1)
+    assert said in error
+
+
+def test_a_draft_with_another_tokenizer_of_the_same_size_is_refused(folders, capsys, tmp_path):
+    other = shutil.copytree(folders / "draft", tmp_path / "other")
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"] |= {"a": 98, "b": 97}
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    status, out, error = run(folders, capsys, "--prompt", "a", "--draft", str(other), draft=False)
+    assert (status, out) == (2, "")
+    assert "another tokenizer than the target: token 97 is 'b' there and 'a' here" in error
+
+
+def test_ctrl_c_while_streaming_ends_the_text_with_one_line(folders, capsys, monkeypatch):
+    def interrupted(*_, on_tokens, **__):
+        on_tokens(torch.tensor([[65, 66]]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("specpress.generate", interrupted, raising=False)
+    status, out, error = run(folders, capsys, "--prompt", "a")
+    assert (status, out, error) == (130, "AB\n", "specpress: interrupted\n")
 
 
 def test_list_has_a_line_for_each_name(capsys):

@@ -355,7 +355,7 @@ def test_command_line_prepares_a_text_of_the_users_own(tmp_path):
     assert manifest["test_fraction"] == 0.4
     assert len(manifest["sha256"]) == 64
     failed = prepare_data(*common, "--reader", "jsonl")
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert re.match(r"error: .*book\.txt, line 1: not JSON", failed.stderr)
 
 

@@ -305,7 +305,7 @@ def test_command_line_makes_a_model_and_reports_errors_in_one_line(tmp_path):
     failed = prepare_model("--source", source, "--output", str(tmp_path / "x"))
     assert "error: a model without a tokenizer" in failed.stderr
     failed = prepare_model("--source", json.dumps({"kind": "path", "path": "nowhere"}), "--output", str(tmp_path / "x"))
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr.startswith("error: source path nowhere does not exist")
     assert not (tmp_path / "x").exists()
 

@@ -263,7 +263,7 @@ def test_command_line_fetches_or_says_why_in_one_message(offline, tmp_path):
     assert sha256(tmp_path / "wheel.whl") == source["sha256"]
     bad = {**source, "sha256": "0" * 64}
     done = subprocess.run([*command, json.dumps(bad)], capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "error: tiny-texts==1.2: wrong sha256" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "wheel.whl").exists()

@@ -1,0 +1,65 @@
+"""How every program of the project ends: the command `specpress` and each script, by one rule.
+
+Done: 0. Something the user can mend: one line that says what was wrong and what to do, 2. Ctrl-C: one line, 130.
+Anything else is a bug: its traceback, and a line that says so, 1.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def run_program(main: Callable[[], int | None], name: str = "error") -> int:
+    """Run `main`; returns the exit status. `name` leads the line of an error.
+
+    What the user can mend comes as an OSError, or as a ValueError that our own code has raised: one from inside another
+    library was not meant for the user.
+    """
+    try:
+        _refuse_another_checkout()
+        return main() or 0
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _end(f"{name}: interrupted", 130)
+    except Exception as error:
+        if isinstance(error, OSError) or (isinstance(error, ValueError) and _is_told(error)):
+            return _end(f"{name}: {error}", 2)
+        traceback.print_exc()
+        return _end(f"{name}: this is a bug of specpress: please report it, with the lines above", 1)
+
+
+def _end(line: str, status: int) -> int:
+    sys.stdout.flush()
+    print(line, file=sys.stderr, flush=True)
+    return status
+
+
+def _is_told(error: Exception) -> bool:
+    """Whether an error was raised by a file of this checkout, and so is a message to the user."""
+    frames = traceback.extract_tb(error.__traceback__)
+    raised = Path(frames[-1].filename).resolve()
+    return PACKAGE in raised.parents or raised.parent == _program().parent
+
+
+def _program() -> Path:
+    return Path(sys.argv[0]).resolve()
+
+
+def _refuse_another_checkout() -> None:
+    """Refuse to run a script of one checkout with the library of another: its results would name the wrong code.
+
+    It happens where a checkout was copied or moved with its virtual environment, which leads to the old place.
+    """
+    folder = _program().parent
+    own = folder.parent / "src" / PACKAGE.name
+    if folder.name == "scripts" and own.is_dir() and own != PACKAGE:
+        raise ValueError(
+            f"{_program()} would run with the library of another place, {PACKAGE}, for which the virtual environment "
+            f"was made. Run `make setup` in {folder.parent}, or set PYTHONPATH={own.parent}"
+        )
