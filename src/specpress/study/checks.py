@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
+from specpress.study import registry
 from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFUSED, Ability
 from specpress.study.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
 from specpress.study.source_code import ROOT, class_parameters
@@ -25,6 +27,14 @@ TYPES = {
     **{"integer": "a whole number", "number": "a number"},
 }
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+
+
+def _is_whole(checker, value: Any) -> bool:
+    """16.0 is no whole number: it would be one to some that read it, and not to others."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole))
 
 
 def problems(config: dict) -> Iterator[str]:
@@ -114,6 +124,36 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     for index, step in enumerate(steps):
         yield from _method_problems(step, f"{path}.steps[{index}]")
     yield from _chain_problems(steps, f"{path}.steps")
+    yield from _layer_problems(config, complete, path)
+
+
+def _layer_problems(config: dict, body: dict, path: str, model: str | None = None) -> Iterator[str]:
+    """Lists with a number for each layer, `compression_ratios`, of another length than the model has layers.
+
+    `model` : the one whose cache the presses of `body` compress, unless it names another; the experiment's baseline
+    """
+    model = next((body[key] for key in ("model", "intermediate_model") if isinstance(body.get(key), str)), model)
+    layers = _layers(config, model or body.get("baseline", config.get("baseline")))
+    for key, item in body.items():
+        where = f"{path}.{key}"
+        if key == "compression_ratios" and isinstance(item, list) and layers and len(item) != layers:
+            yield f"{where}: must have one ratio for each of the {layers} layers, found {len(item)}"
+        for index, part in enumerate(item if isinstance(item, list) else [item]):
+            if isinstance(part, dict):
+                yield from _layer_problems(
+                    config, part, f"{where}[{index}]" if isinstance(item, list) else where, model
+                )
+
+
+def _layers(config: dict, name: Any) -> int | None:
+    """The layers of a model or draft, where the study tells them."""
+    if not isinstance(name, str):
+        return None
+    model, draft = _items(config, "models", dict).get(name), _items(config, "drafts", dict).get(name)
+    stated = (
+        _field(draft, "layers") or _field(_field(model, "shape"), "layers") or _field(_field(model, "source"), "layers")
+    )
+    return stated if isinstance(stated, int) else None
 
 
 def _effort_problems(body: dict, path: str) -> Iterator[str]:
@@ -227,6 +267,20 @@ def _option_problems(part: dict, what: str, path: str, options: dict[str, bool])
         yield f"{path}.{key}: unknown option of the {what} {part['name']!r}" + _known(key, known)
     for key in needed - part.keys():
         yield f"{path}.{key}: missing; the {what} {part['name']!r} needs it"
+    if what == "schedule" and not (part.keys() - {"name"} - known or needed - part.keys()):
+        yield from _bound_problems(part, path)
+
+
+def _bound_problems(part: dict, path: str) -> Iterator[str]:
+    """Bounds of a schedule that depend on each other: it is made, which takes nothing, and says so itself."""
+    if any(_against_schema(part, _definition("schedule"))):
+        return
+    try:
+        registry.resolve(registry.SCHEDULES, part["name"], "schedule")(
+            **{key: value for key, value in part.items() if key != "name"}
+        )
+    except (TypeError, ValueError) as error:
+        yield f"{path}: {error}"
 
 
 def _unknown(path: str, what: str, name: Any, known: Collection) -> Iterator[str]:
@@ -251,7 +305,7 @@ def _definition(name: str) -> dict:
 
 
 def _against_schema(value: Any, schema: dict, path: str = "", hint: str = "") -> Iterator[str]:
-    errors = Draft202012Validator(schema).iter_errors(value)
+    errors = _Validator(schema).iter_errors(value)
     for error in sorted(errors, key=lambda error: [str(key) for key in error.absolute_path]):
         yield from (f"{line}{hint}" for line in _in_words(error, path))
 
@@ -290,7 +344,9 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _hint(value: Any, wanted: str | list[str]) -> str:
-    """What YAML does unasked: 3e-4 without a dot is text, 1.0 without quotes is a number."""
+    """What YAML does unasked: 3e-4 without a dot is text, 1.0 without quotes is a number; 16.0 is not 16."""
+    if isinstance(value, float) and value.is_integer() and wanted == "integer":
+        return f"; write {int(value)}"
     if isinstance(value, (int, float)) and wanted == "string":
         return "; write it in quotes"
     try:

@@ -6,10 +6,9 @@ The workflow calls this while it is parsed, so nothing here imports torch, panda
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from specpress.study.checks import problems
 from specpress.study.expansion import canonical, expand, is_timed, models_of, modules_of
+from specpress.study.reading import FileProblem, read_yaml, value_problems
 from specpress.study.source_code import sources
 
 __all__ = [
@@ -92,7 +91,7 @@ def load_study(config: dict) -> Study:
     """
     if not isinstance(config, dict):
         raise StudyError([f"the file holds no keys, but {type(config).__name__}; config/README.md explains a study"])
-    found = list(dict.fromkeys(problems(config)))
+    found = list(dict.fromkeys(value_problems(config))) or list(dict.fromkeys(problems(config)))
     if found:
         raise StudyError(found)
     return Study(config=config, experiments={spec["id"]: spec for spec in expand(config)})
@@ -104,12 +103,12 @@ def read_study(path: str | Path) -> Study:
     Raises
     ------
     StudyError
-        As `load_study`, or if the file is not YAML: with the line and column.
+        As `load_study`, or if the file is not YAML, or gives a key twice: with the line.
     OSError
         If it cannot be read.
     """
     try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError([f"{path} is not YAML: {error}"]) from error
+        config = read_yaml(path)
+    except FileProblem as error:
+        raise StudyError([str(error)]) from error
     return load_study(config)

@@ -1,5 +1,6 @@
 import runpy
 import sys
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
@@ -223,3 +224,13 @@ def test_sampling_and_presses_have_readable_names():
     assert sampling_prose({"temperature": 0.0}) == "with greedy decoding"
     assert sampling_name({"temperature": 1.0, "top_p": 1.0, "top_k": 50}) == "temperature 1, top-k 50"
     assert press_name("some_new_press") == "some new press"
+
+
+@pytest.mark.parametrize("title", ["Ba$$in", "$5 or $6", r"\frac", "a_b^c", "100 % & <more>", "$x$ {y"])
+def test_a_title_is_drawn_as_it_was_typed(whole, tmp_path, title):
+    table = whole[0].copy()
+    first = table[table.kind == "chain"].step_title.iloc[0]
+    table.loc[table.step_title == first, "step_title"] = title
+    with plt.rc_context({"svg.fonttype": "none"}):
+        save(draw("plot_waterfall.py", table), tmp_path / "a.pdf", tmp_path / "a.svg")
+    assert title in unescape((tmp_path / "a.svg").read_text())
