@@ -83,7 +83,7 @@ dag: setup  ## Write the rule graph and the job graph, dag/rules.svg and dag/job
 
 report: paper  ## Write report.html: figures, tables and run times in one file
 	$(SNAKEMAKE) report_pages
-	$(SNAKEMAKE) --report report.html --report-stylesheet workflow/report/style.css -- report_pages
+	$(SNAKEMAKE) --report report.html --report-stylesheet workflow/report/style.css --report-metadata workflow/report/landing.yaml -- report_pages
 
 archive: paper  ## Put everything the paper is made of into archives/<study>.tar
 	$(BIN)/specpress archive $(if $(STUDY),--study $(STUDY))

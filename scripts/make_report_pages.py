@@ -1,4 +1,4 @@
-"""Make the pages of the HTML report that are no figures, and the captions of those that are."""
+"""Make the pages of the HTML report that are no figures, its first one among them, and the captions of the figures."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from specpress.paper.results import Results
 from specpress.paper.tables import TABLES
 from specpress.provenance.archive import open_results
 from specpress.provenance.numbers import read_numbers
-from specpress.report.pages import environment_page, numbers_page, study_page, table_page
+from specpress.report.pages import Figure, environment_page, numbers_page, study_page, table_page
 
 
 def main() -> None:
@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("--sources", type=Path, required=True, metavar="YAML", help="what models and data are called")
     parser.add_argument("--captions", type=Path, required=True, metavar="YAML", help="captions of figures and tables")
     parser.add_argument("--layout", type=Path, required=True, metavar="J2", help="the template of every table")
+    parser.add_argument("--front", type=Path, required=True, metavar="J2", help="the template of the first page")
+    parser.add_argument("--figure", type=Path, required=True, metavar="SVG", help="the figure on the first page")
     parser.add_argument("--tables", nargs="*", default=[], metavar="NAME", help="tables of paper and report")
     parser.add_argument("--study", type=Path, required=True, metavar="YAML", help="the study file")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
@@ -30,7 +32,9 @@ def main() -> None:
     written = (arguments.original, arguments.sources, arguments.captions)
     results = Results.read(analysis / "summary.csv", analysis / "environment.json", *written)
     captions = results.all_captions
+    shown = Figure.read(arguments.figure, captions[f"figures/{arguments.figure.stem}"])
     pages = {
+        "front.html": render(arguments.front, **results.context(), figure=shown),
         "captions.json": json.dumps({name: caption.text for name, caption in captions.items()}, indent=1),
         "numbers.html": numbers_page(read_numbers(stored).values()),
         "environment.html": environment_page(results.environment),

@@ -48,8 +48,9 @@ def report(built: Tree):  # noqa: F811
     """The report's HTML."""
     built.snakemake("--cores", "1", *CONFIG, "--", "report_pages")
     built.snakemake(
-        *CONFIG, "--report", "report.html", "--report-stylesheet", "workflow/report/style.css", "--", "report_pages"
-    )
+        *CONFIG, "--report", "report.html", "--report-stylesheet", "workflow/report/style.css", "--report-metadata",
+        "workflow/report/landing.yaml", "--", "report_pages",
+    )  # fmt: skip
     return (built.path / "report.html").read_text(encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 # the target's cache compressed; `self`: only what drafts is compressed, the target verifies on its full cache.
 KINDS = ("baseline", "alone", "constant", "other", "dynamic", "block", "cascade", "press", "lossy", "self")
 LOSSLESS = ("constant", "other", "dynamic", "block", "cascade", "self")
+LOSSY = ("press", "lossy")
 
 
 def kind_of(row: Mapping) -> str:

@@ -1,5 +1,7 @@
 """What an interval says: above, below, undecided; never read off the estimate alone."""
 
+from collections.abc import Iterable
+
 from specpress.analysis.formatting import is_missing
 
 ABOVE, BELOW, UNDECIDED, UNDEFINED = "above", "below", "undecided", "undefined"
@@ -12,6 +14,13 @@ def side(low: float | None, high: float | None, of: float = 1.0) -> str:
     if low > of:
         return ABOVE
     return BELOW if high < of else UNDECIDED
+
+
+def side_counts(sides: Iterable[str]) -> dict[str, int]:
+    """How many lie `above`, `below`, or neither (`open`), of `all`."""
+    sides = list(sides)
+    counts = {name: sides.count(name) for name in (ABOVE, BELOW)}
+    return counts | {"open": len(sides) - sum(counts.values()), "all": len(sides)}
 
 
 def overlap(one, other) -> bool | None:

@@ -3,8 +3,11 @@
 They say what the paper says: the tables and captions are the same objects, the numbers those of numbers.tex.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 from specpress.paper.captions import Caption
 from specpress.provenance.explain import value_line
@@ -40,6 +43,19 @@ def page(title: str, body: str) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure inside a page: the image as a data URI, and its caption."""
+
+    uri: str
+    caption: Caption
+
+    @classmethod
+    def read(cls, svg: Path, caption: Caption) -> "Figure":
+        """The figure of an SVG file."""
+        return cls("data:image/svg+xml;base64," + b64encode(svg.read_bytes()).decode(), caption)
 
 
 def table_page(caption: Caption, table: str) -> str:

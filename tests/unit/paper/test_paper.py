@@ -103,7 +103,8 @@ def test_nothing_in_the_paper_folder_is_undeclared():
     on_disk = {str(path.relative_to(ROOT)) for path in (ROOT / "paper/sections").iterdir()}
     on_disk |= {str(path.relative_to(ROOT)) for path in (ROOT / "paper/templates").iterdir()}
     sections = {path for path in CONTENTS["sources"] if "/sections/" in path}
-    assert on_disk == sections | set(TEMPLATES.values()) | set(CONTENTS["layouts"].values())
+    of_report = {CONTENTS["report"]["front"]["template"]}
+    assert on_disk == sections | set(TEMPLATES.values()) | set(CONTENTS["layouts"].values()) | of_report
     for figure in [*CONTENTS["figures"].values(), *CONTENTS["report"]["figures"].values()]:
         assert (ROOT / figure["script"]).exists()
         assert figure["reads"] in ("summary", "observations")

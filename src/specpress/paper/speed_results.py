@@ -1,0 +1,66 @@
+"""What the text may ask about speed experiments."""
+
+from functools import cached_property
+
+import pandas as pd
+
+from specpress.analysis.formatting import is_missing
+from specpress.analysis.kinds import LOSSLESS, LOSSY
+from specpress.paper.cells import Cell
+from specpress.paper.speeds import Block, Speed, blocks_of, fastest
+
+
+class SpeedResults:
+    """The part of `Results` that speed experiments make."""
+
+    summary: pd.DataFrame
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Speed experiments by target, prompts, batch and sampling."""
+        return blocks_of(self.summary)
+
+    @property
+    def swept(self) -> list[Block]:
+        """The blocks with a draft model at a constant gamma."""
+        return [block for block in self.blocks if block.of_kind("constant")]
+
+    def speeds_of(self, *kinds: str) -> list[tuple[Block, Speed]]:
+        """The speed experiments of some kinds, each with its block."""
+        return [(block, speed) for block in self.blocks for speed in block.of_kind(*kinds)]
+
+    def best_of(self, *kinds: str) -> list[tuple[Block, Speed]]:
+        """The fastest experiment of these kinds in each block that has one."""
+        found = [(block, fastest(block.of_kind(*kinds))) for block in self.blocks]
+        return [(block, speed) for block, speed in found if speed is not None]
+
+    @cached_property
+    def best_lossless(self) -> list[tuple[Block, Speed]]:
+        """The fastest lossless method of single sequences with the shortest prompts, and with the longest."""
+        single = [(b, s) for b, s in self.best_of(*LOSSLESS) if is_missing(s.row["batch"])]
+        lengths = [s.row["prompt_tokens"] for _, s in single]
+        ends = dict.fromkeys([min(lengths), max(lengths)]) if single else ()
+        groups = [[(b, s) for b, s in single if s.row["prompt_tokens"] == length] for length in ends]
+        return [max(group, key=lambda found: found[1]["speedup"].value) for group in groups]
+
+    def fastest(self, *, lossless: bool) -> list[tuple[Block, Speed]]:
+        """The fastest experiment of each block among those that write what the target does, or among the others."""
+        return self.best_of(*(LOSSLESS if lossless else LOSSY))
+
+    def contrasts(self, metric: str) -> list[tuple[Block, Speed, Cell]]:
+        """The experiments with a contrast of this name, each with its block and the cell."""
+        return [(b, s, s[metric]) for b in self.blocks for s in b.speeds if s[metric].defined]
+
+    def speed_of(self, experiment: str) -> Speed | None:
+        """The speed experiment of this id."""
+        return next((s for b in self.blocks for s in b.speeds if s.experiment == experiment), None)
+
+    @cached_property
+    def compared(self) -> list[Speed]:
+        """Speed experiments whose tokens were compared with the baseline's, without the baseline itself."""
+        speeds = [speed for block in self.blocks for speed in block.speeds if speed.kind != "baseline"]
+        return [speed for speed in speeds if speed["lossless_compared"].defined]
+
+    def lossless_total(self, part: str) -> int:
+        """Sum over the compared experiments of lossless_<part>: compared, equal, near_ties or different."""
+        return int(sum(speed[f"lossless_{part}"].value or 0 for speed in self.compared))
