@@ -8,7 +8,12 @@ rule compile_paper:
         figures=expand(f"{RESULTS}/figures/{{figure}}.pdf", figure=[*contents["figures"], *contents["graphs"]]),
         fragments=expand(f"{RESULTS}/{{fragment}}.tex", fragment=fragments),
     output:
-        report(f"{RESULTS}/paper/main.pdf", caption="../report/paper.rst", category="Paper"),
+        report(
+            f"{RESULTS}/paper/main.pdf",
+            caption="../report/paper.rst",
+            category="Paper",
+            labels={"page": "the whole paper, as a PDF"},
+        ),
     log:
         f"{LOGS}/compile_paper.log",
     resources:

@@ -3,7 +3,7 @@
 They say what the paper says: the tables and captions are the same objects, the numbers those of numbers.tex.
 """
 
-from base64 import b64encode
+from base64 import encodebytes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -47,7 +47,7 @@ def page(title: str, body: str) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure inside a page: the image as a data URI, and its caption."""
+    """A figure inside a page: the image as a data URI in short lines, which is all that RST takes, and its caption."""
 
     uri: str
     caption: Caption
@@ -55,7 +55,7 @@ class Figure:
     @classmethod
     def read(cls, svg: Path, caption: Caption) -> "Figure":
         """The figure of an SVG file."""
-        return cls("data:image/svg+xml;base64," + b64encode(svg.read_bytes()).decode(), caption)
+        return cls("data:image/svg+xml;base64," + encodebytes(svg.read_bytes()).decode(), caption)
 
 
 def table_page(caption: Caption, table: str) -> str:

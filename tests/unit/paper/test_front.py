@@ -37,7 +37,7 @@ def test_control_machine_and_figure_are_shown(tmp_path):
     assert all(f"{control['speedup'].text} {control['speedup'].interval}" in page for _, control in controls)
     assert "does not contain one" not in page
     assert study("faster").setup.machine() in page
-    assert 'src="data:image/svg+xml;base64,PHN2Zy8+"' in page
+    assert 'src="data:image/svg+xml;base64,PHN2Zy8+\n"' in page
     assert "<figcaption>Speed-up over the cached baseline against" in page
 
 
