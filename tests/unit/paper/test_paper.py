@@ -17,6 +17,7 @@ import synthetic
 from specpress.analysis import statistics
 from specpress.analysis.provenance import environment
 from specpress.analysis.tables import summary
+from specpress.experiments import contest, duel
 from specpress.paper.cells import Cell, Notes
 from specpress.paper.claims import verdict_counts
 from specpress.paper.decisions import side, speed_phrase
@@ -26,6 +27,7 @@ from specpress.paper.rendering import render
 from specpress.paper.results import Results
 from specpress.paper.tables import TABLES
 from specpress.paper.verdicts import Verdict, adds_about, best_of_all, everywhere, reaches
+from specpress.theory import duels
 
 ROOT = Path(__file__).parents[3]
 CONTENTS = yaml.safe_load((ROOT / "paper/contents.yaml").read_text())
@@ -241,12 +243,21 @@ def draft_of(gamma):
     return {"drafter": drafter, "schedule": {"name": "constant", "gamma": gamma}, "acceptance": 0.5}
 
 
-def test_the_methods_name_the_bootstrap_that_is_run():
-    methods = (ROOT / "paper/sections/methods.tex").read_text()
-    for function in (statistics.mean_interval, statistics.perplexity_interval, statistics.perplexity_ratio_interval):
-        defaults = {name: found.default for name, found in inspect.signature(function).parameters.items()}
-        assert f"{100 * defaults['confidence']:g}\\% bootstrap intervals over prompts" in methods
-        assert f"with {defaults['resamples']} resamples and a fixed seed" in methods
+def test_the_methods_name_what_is_run():
+    methods = " ".join((ROOT / "paper/sections/methods.tex").read_text().split())
+    default = inspect.signature(statistics.mean_interval).parameters["confidence"].default
+    rounds = duel._APART + duel._WHOLE
+    for said in (
+        f"joined in one {100 * default:g}\\% interval",
+        f"A kind measured fewer than {duels._LEAST_BRACKETS} times lies on the straight line",
+        f"when blocks of {duels._BLOCK} consecutive parts are resampled",
+        f"Fewer than {duels.LEAST_UNITS} units give no interval",
+        f"as many on either side as the part is long, but at most {duel._LONGEST}",
+        f"Of every {rounds} rounds of a duel {duel._WHOLE} are left whole",
+        f"while the costs make up more than {100 * contest._MACHINE_SHARE:g}\\% of the variance",
+        f"the {100 * (1 - 1 / contest._ONCE_IN):g}\\% interval of the ratio",
+    ):
+        assert said in methods
 
 
 def test_a_biased_control_is_said_aloud():
