@@ -513,10 +513,13 @@ def test_the_map_counts_the_cells_in_which_a_method_pays(scale, says):
     for cell in regime["cells"]:
         factor = scale.get((cell["batch"], cell["context"]), 1.5)
         scatter = [factor] * 3 if factor else [0.5, 1.0, 2.0]
-        cell["self_token_ms"] = [full * by for full, by in zip(cell["full_step_ms"], scatter, strict=True)]
+        pressed, verification = ("pressed", 1), ("verification", 4)
+        cost = duels.costs(duels.Brackets.from_columns(cell["brackets"]), [pressed, verification])
+        round_ = regime["spec"]["gamma"] * cost[pressed] + cost[verification]
+        cell["self_tokens_per_iteration"] = [round_ / by for by in scatter]
     text = text_of(results_of([regime, synthetic.machine()]), "text/regime")
     assert says in text
-    assert "Of the intervals of 4 cells, 4 lie entirely above one and none entirely below" in text
+    assert "Of the intervals of 4 cells, 3 lie entirely above one and none entirely below" in text
 
 
 def test_presses_are_compared_as_drafters_at_one_ratio():
