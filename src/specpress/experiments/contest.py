@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from specpress.data.documents import Passage
 from specpress.decoding.generation import Generation
 from specpress.engine.attention import decode_attention
-from specpress.engine.graphs import has_graphs
+from specpress.engine.graphs import captures, has_graphs
 from specpress.experiments.arms import Arm, figures
 from specpress.experiments.assets import Assets, as_batch
 from specpress.experiments.duel import Baseline, Read, Record, as_rows, count, duel
@@ -138,11 +138,12 @@ class Contest:
         ValueError
             If twice what was measured part by part is not what whole rounds take.
         """
-        self._warm_up()
-        started = time.perf_counter()
+        models = self._warm_up()
+        started, captured = time.perf_counter(), captures(models)
         ended = self._measure(started)
         checks = [self._check(contender) for contender in self.contenders]
-        return {**ended, "seconds": time.perf_counter() - started, "checks": checks}
+        taken = {"seconds": time.perf_counter() - started, "captures": captures(models) - captured}
+        return {**ended, **taken, "checks": checks}
 
     def _measure(self, started: float) -> dict:
         spec, by = self.spec, "prompts"
@@ -214,10 +215,11 @@ class Contest:
             rounds = count(method)
         return Run(prompt, method.generation(), rounds)
 
-    def _warm_up(self) -> None:
+    def _warm_up(self) -> list[nn.Module]:
         """Decode a few tokens with all; with CUDA graphs a whole prompt, so that the steps that come are captured.
 
         Captures belong to a length and to the caches in use at once: as in a duel, the baseline's is kept meanwhile.
+        Returns the models that decode.
         """
         prompt, new = self.prompts[0], self.spec["max_new_tokens"]
         if not has_graphs(self.model):
@@ -225,9 +227,12 @@ class Contest:
             prompt, new = Prompt(prompt.number, prompt.seed, cut), min(_WARM_UP_TOKENS, new)
         baseline = self._make(self.baseline, prompt, self.eos, new)
         baseline.run()
+        models = set(baseline.models)
         for contender in self.contenders:
-            self._make(contender.arm, prompt, self.eos, new).run()
-        del baseline  # until now, with its cache
+            method = self._make(contender.arm, prompt, self.eos, new)
+            method.run()
+            models.update(method.models)
+        return list(models)
 
     def _check(self, contender: Contender) -> dict | None:
         """Whether whole rounds take what their parts do; a disagreement is measured again, then it is an error."""

@@ -89,3 +89,4 @@ def _residual(p: Tensor, q: Tensor, accepted: Tensor, weight: Tensor) -> Tensor:
 
 
 _RULES = {"token": _token, "block": _block}
+ON_DEVICE = frozenset(_RULES)  # other rules read the laws on the host

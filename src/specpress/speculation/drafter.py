@@ -17,7 +17,7 @@ from specpress.models.vocabulary import common_tokens
 class Proposal(NamedTuple):
     """Drafted tokens and the laws they were drawn from."""
 
-    tokens: Tensor  # LongTensor (n,)
+    tokens: Tensor  # LongTensor (n,), on the host or where a model drew them
     laws: Sequence[Law]  # n: of each token, given the context and the tokens before it
 
 

@@ -16,7 +16,7 @@ from specpress.laws.device import DeviceLaws
 from specpress.laws.engines import laws_of
 from specpress.laws.law import Law, Laws
 from specpress.laws.sampling import Randomness, SamplingParams
-from specpress.speculation.device_verification import verify_on_device
+from specpress.speculation.device_verification import ON_DEVICE, verify_on_device
 from specpress.speculation.drafter import Drafter, Proposal, RowByRow
 from specpress.speculation.verification import verify
 
@@ -87,7 +87,7 @@ def speculate_rows(
 
 def judge(laws: Laws | DeviceLaws, proposal: Proposal, randomness: Randomness, verification: str) -> Round:
     """What stands of a proposal under the verifier's laws of its tokens and of the one after."""
-    if not isinstance(laws, DeviceLaws):
+    if not isinstance(laws, DeviceLaws) or verification not in ON_DEVICE:
         drafted = proposal.tokens.tolist()
         accepted, token = verify(verification, laws, proposal.laws, drafted, randomness)
         tokens = [*drafted[:accepted], token]
