@@ -4,13 +4,13 @@ import json
 import math
 import statistics
 import time
-import warnings
 from collections import Counter
 
 import pytest
 import torch
 
 from specpress.data.documents import Document, save_split
+from specpress.engine.graphs import StaticSteps
 from specpress.experiments.assets import Assets
 from specpress.experiments.run import run
 from specpress.experiments.speed import _compare
@@ -138,10 +138,31 @@ def test_what_the_parts_leave_out_is_an_error_that_says_how_much(places, monkeyp
 
 
 def test_metrics_say_that_a_cpu_replays_no_graphs(places):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said once a process
-        metrics = run({"id": "plain", **SPEED}, **places, cuda_graphs=True)
+    metrics = run({"id": "plain", **SPEED}, **places, cuda_graphs=True)
     assert metrics["environment"]["settings"]["cuda_graphs"] is False
+    assert metrics["ended"]["captures"] == 0
+
+
+def test_every_step_is_captured_while_warming_up(places, monkeypatch):
+    """With a stand-in for CUDA graphs: a dynamic gamma, a compressed target and a press; no timed round waits."""
+    made = []
+
+    def graphs(model):
+        model.static_steps = StaticSteps(lambda step: step, ahead=True)
+        made.append(model.static_steps)
+
+    monkeypatch.setattr("specpress.experiments.assets.use_eager", graphs)
+    press = {"name": "streaming_llm", "compression_ratio": 0.5}
+    for method in (
+        {**DRAFTED, "schedule": {"name": "aimd"}},
+        {"drafter": {"name": "compressed_target", "press": press}, "schedule": {"name": "constant", "gamma": 3}},
+        {"press": press},
+    ):
+        made.clear()
+        metrics = run({"id": "captured", **SPEED, **method}, **places)
+        assert metrics["environment"]["settings"]["cuda_graphs"] is True
+        assert metrics["ended"]["captures"] == 0
+        assert sum(steps.captured for steps in made) > 0
 
 
 @pytest.mark.parametrize(
