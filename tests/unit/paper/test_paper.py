@@ -1,4 +1,3 @@
-import inspect
 import io
 import os
 import re
@@ -14,7 +13,6 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import synthetic
 
-from specpress.analysis import statistics
 from specpress.analysis.provenance import environment
 from specpress.analysis.tables import summary
 from specpress.experiments import contest, duel
@@ -245,13 +243,10 @@ def draft_of(gamma):
 
 def test_the_methods_name_what_is_run():
     methods = " ".join((ROOT / "paper/sections/methods.tex").read_text().split())
-    default = inspect.signature(statistics.mean_interval).parameters["confidence"].default
     rounds = duel._APART + duel._WHOLE
     for said in (
-        f"joined in one {100 * default:g}\\% interval",
         f"A kind measured fewer than {duels._LEAST_BRACKETS} times lies on the straight line",
         f"when blocks of {duels._BLOCK} consecutive parts are resampled",
-        f"Fewer than {duels.LEAST_UNITS} units give no interval",
         f"as many on either side as the part is long, but at most {duel._LONGEST}",
         f"Of every {rounds} rounds of a duel {duel._WHOLE} are left whole",
         f"while the costs make up more than {100 * contest._MACHINE_SHARE:g}\\% of the variance",
