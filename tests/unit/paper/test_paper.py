@@ -132,7 +132,7 @@ def test_no_html_is_left_in_the_latex(name):
 def test_every_citation_has_an_entry_and_every_entry_a_citation():
     files = [*(ROOT / "paper").rglob("*.tex"), *(ROOT / "paper").rglob("*.j2"), ROOT / "paper/sources.yaml"]
     text = "\n".join(path.read_text() for path in files)
-    cited = {key for keys in re.findall(r"\\cite[tp]\{([a-z0-9,]+)\}", text) for key in keys.split(",")}
+    cited = {key for keys in re.findall(r"\\cite[tp](?:\[.*?\])?\{([a-z0-9,]+)\}", text) for key in keys.split(",")}
     cited |= set(re.findall(r"<cite>([a-z0-9]+)</cite>", text))
     cited |= {known["cite"] for known in SOURCES.values() if "cite" in known}
     assert cited == set(re.findall(r"^@\w+\{(.+),$", (ROOT / "paper/refs.bib").read_text(), flags=re.M))
