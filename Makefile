@@ -14,12 +14,26 @@ ARCHIVE ?=
 # A GPU for `make plan`.
 GPU ?=
 
-$(if $(STUDY),$(if $(wildcard $(STUDY)),,$(error there is no file $(STUDY): STUDY is the path of a study, such as config/config.yaml)))
+$(if $(STUDY),$(if $(shell test -f "$(STUDY)" && echo yes),,$(error there is no file $(STUDY): STUDY is the path of a study, such as config/config.yaml)))
 
 BIN := $(VENV)/bin
-SNAKEMAKE := $(BIN)/snakemake $(if $(STUDY),--configfile $(STUDY)) --cores $(CORES)
+CONFIGFILE := $(if $(STUDY),--configfile "$(STUDY)")
+STUDYFILE := "$(or $(STUDY),config/config.yaml)"
+SNAKEMAKE := $(BIN)/python -m snakemake $(CONFIGFILE) --cores $(CORES)
 
-.PHONY: help setup programs paper plan test test-slow test-gpu test-slurm bench gpu-check lint dag report archive paper-from licences clean lock
+# The library is this checkout's, wherever the virtual environment was made.
+export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+# Where the home folder cannot be written to, caches go beside the results.
+ifeq ($(shell test -w "$$HOME" || echo no),no)
+export XDG_CACHE_HOME ?= $(CURDIR)/.snakemake/cache
+export MPLCONFIGDIR ?= $(CURDIR)/.snakemake/cache/matplotlib
+endif
+
+# Why a virtual environment is of no use: its scripts name the place it was made in, or its Python is gone.
+MISPLACED := $(shell workflow/misplaced.sh "$(VENV)")
+
+.PHONY: help misplaced check setup programs paper plan test test-slow test-gpu test-slurm bench gpu-check lint dag report archive paper-from licences clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
@@ -34,20 +48,27 @@ programs:
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"specpress needs Python 3.11 or later; $(PYTHON) is {v[0]}.{v[1]}. Name another with: make PYTHON=python3.11 ...")'
 	@PYTHON=$(PYTHON) workflow/ensure-programs.sh
 
+misplaced:
+	@echo "$(VENV) $(MISPLACED): it is made anew"
+	rm -rf $(VENV)
+
 # The lock is everything but torch, whatever depends on it: --no-deps, so that nothing comes in without a hash.
-$(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml | programs
+$(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml $(if $(MISPLACED),misplaced) | programs
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --requirement requirements-torch.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-paper: setup  ## Run the study and build paper/main.pdf
-	@$(BIN)/python workflow/recover.py $(if $(STUDY),--configfile $(STUDY))
+check: setup
+	@$(BIN)/python scripts/check_study.py --study $(STUDYFILE)
+
+paper: check  ## Run the study and build paper/main.pdf
+	@$(BIN)/python workflow/recover.py $(CONFIGFILE)
 	$(SNAKEMAKE) paper/main.pdf
 
 plan: setup  ## Say what a study takes: jobs, download, disk, memory, hours on a GPU (GPU=NAME)
-	@$(BIN)/python scripts/plan_study.py --study $(or $(STUDY),config/config.yaml) $(if $(GPU),--gpu $(GPU))
+	@$(BIN)/python scripts/plan_study.py --study $(STUDYFILE) $(if $(GPU),--gpu $(GPU))
 
 # One thread: the models of these tests are tiny, and threads that share their cores with anything else wait on each other.
 test: setup  ## Run the tests on all cores, about five minutes
@@ -73,9 +94,9 @@ lint: setup  ## Check the style of Python and Snakemake code, and that no wing i
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/snakemake --lint
+	$(BIN)/python -m snakemake --lint
 
-dag: setup  ## Write the rule graph and the job graph, dag/rules.svg and dag/jobs.svg
+dag: check  ## Write the rule graph and the job graph, dag/rules.svg and dag/jobs.svg
 	@mkdir -p dag
 	$(SNAKEMAKE) --quiet --forceall --rulegraph > dag/rules.dot
 	$(SNAKEMAKE) --quiet --forceall --dag > dag/jobs.dot
@@ -86,14 +107,14 @@ report: paper  ## Write report.html: figures, tables and run times in one file
 	$(SNAKEMAKE) --report report.html --report-stylesheet workflow/report/style.css --report-metadata workflow/report/landing.yaml -- report_pages
 
 archive: paper  ## Put everything the paper is made of into archives/<study>.tar
-	$(BIN)/specpress archive $(if $(STUDY),--study $(STUDY))
+	$(BIN)/python -m specpress.cli.main archive $(if $(STUDY),--study $(STUDYFILE))
 
 paper-from: setup  ## Rebuild the paper of an archive without running an experiment: ARCHIVE=FILE
 	@$(if $(ARCHIVE),,echo "error: name the archive: make paper-from ARCHIVE=archives/<study>.tar" >&2; exit 2)
-	$(BIN)/python workflow/paper_from.py $(ARCHIVE) --cores $(CORES)
+	$(BIN)/python workflow/paper_from.py "$(ARCHIVE)" --cores $(CORES)
 
 licences: setup  ## List the licences of a study's models and data, and of the packages
-	@$(BIN)/python scripts/list_licences.py --study $(or $(STUDY),config/config.yaml)
+	@$(BIN)/python scripts/list_licences.py --study $(STUDYFILE)
 
 clean:  ## Remove everything measured or built; downloads, models and data stay
 	rm -rf results logs dag report.html paper/main.pdf

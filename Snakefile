@@ -4,6 +4,12 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+include: "workflow/rules/start.smk"
+
+
+check_study_files(*(workflow.overwrite_configfiles or ["config/config.yaml"]))
+
+
 # A study given with --configfile stands alone: merged into the embedded one, it would run that one's experiments too.
 if not workflow.overwrite_configfiles:
 

@@ -15,9 +15,13 @@ from specpress.study.load import StudyError, load_study
 from specpress.study.expansion import canonical, is_timed, models_of, modules_of
 from specpress.study.source_code import sources
 
-# `python` in a job is the one that runs snakemake, whether or not its environment is activated. SPECPRESS_RUN marks the
-# jobs of this run, so that workflow/recover.py can tell those that a killed run has left behind.
-shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH" SPECPRESS_RUN={os.getpid()}; ')
+# `python` in a job is the one that runs snakemake, whether or not its environment is activated, and its library that of
+# this checkout. SPECPRESS_RUN marks the jobs of this run, so that workflow/recover.py can tell those that a killed run
+# has left behind.
+own = {"PATH": Path(sys.executable).parent, "PYTHONPATH": checkout / "src"}
+before = {name: f"{place}{os.pathsep}{os.environ.get(name, '')}".rstrip(os.pathsep) for name, place in own.items()}
+exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in before.items())
+shell.prefix(f"export {exports} SPECPRESS_RUN={os.getpid()}; ".replace("{", "{{").replace("}", "}}"))
 
 try:
     study = load_study(config)

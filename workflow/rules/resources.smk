@@ -1,13 +1,19 @@
 # Models and data: fetched once, checked, and laid out in one form whatever their source. They come before everything
 # else, data (small) before models, so that a source that is not to be had is known before anything long has begun.
 
-# A text or model of the user's that is not there: without this, snakemake would be content with what an earlier run left.
+# A text or model of the user's that is not there, or a folder in place of a text: without this, snakemake would be content
+# with what an earlier run left.
 missing = [
     f"{kind}.{name}.source.path: {path} does not exist (a relative path starts at {os.getcwd()})"
     for kind, entries in (("models", study.models), ("data", study.data))
     for name, entry in entries.items()
     for path in resources.input_files(entry["source"])
     if not os.path.exists(path)
+] + [
+    f"data.{name}.source.path: {path} is a folder; a data set is read from one file"
+    for name, entry in study.data.items()
+    for path in resources.input_files(entry["source"])
+    if os.path.isdir(path)
 ]
 if missing:
     raise WorkflowError(str(StudyError(missing)))

@@ -69,13 +69,22 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with "+changes" when the tree differs from it; None outside a checkout."""
-    here = Path(__file__).parent
+    """The commit of the code that runs, with "+changes" when it differs; None where git does not know this file.
+
+    A file may lie inside a checkout that does not hold it, as an installed copy in a virtual environment does.
+    """
+    package = Path(__file__).resolve().parents[1]
+    commands = (
+        ["rev-parse", "--short", "HEAD"],
+        ["ls-files", "--error-unmatch", __file__],
+        ["status", "--porcelain", "-uno"],
+        ["ls-files", "--others", "--exclude-standard", str(package)],
+    )
     try:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
-        status = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True)
+        asked = [subprocess.run(["git", *c], cwd=package, capture_output=True, text=True) for c in commands]
     except OSError:
         return None
-    if commit.returncode:
+    if any(answer.returncode for answer in asked):
         return None
-    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+    commit, _, changed, new = (answer.stdout.strip() for answer in asked)
+    return commit + ("+changes" if changed or new else "")
