@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -61,7 +62,6 @@ STEP_MS = {"2.8B": ((3.0, 3.8), (5.0, 6.5)), "410M": ((1.4, 1.7), (4.0, 5.0)), "
 class Row:
     """A line of the table; `right` is None for what is a cost and not a question of right or wrong."""
 
-    section: str
     name: str
     expected: str
     measured: str
@@ -238,7 +238,7 @@ def tiny(check: Check) -> Iterator[Row]:
     count = len(methods(*here)) * len(samplings)
     for how, failed in wrong.items():
         measured = f"{count - len(failed)} of {count}" + "".join(f"; {why}" for why in failed)
-        yield Row("tiny", f"texts as on the CPU, {how}", f"{count} of {count}", measured, len(failed), not failed)
+        yield Row(f"texts as on the CPU, {how}", f"{count} of {count}", measured, len(failed), not failed)
     yield from tiny_others(check, here, there, prompt)
 
 
@@ -278,7 +278,7 @@ def tiny_others(check: Check, here: list[nn.Module], there: list[nn.Module], pro
     }
     for name, run in runs.items():
         same = torch.equal(run(there).cpu(), run(here))
-        yield Row("tiny", f"texts as on the CPU, {name}", "equal", "equal" if same else "different", None, same)
+        yield Row(f"texts as on the CPU, {name}", "equal", "equal" if same else "different", None, same)
     text = check.prompt(160, seed=5, vocabulary=97)
     for name, options in {
         "no press": {},
@@ -287,14 +287,15 @@ def tiny_others(check: Check, here: list[nn.Module], there: list[nn.Module], pro
     }.items():
         ppl = [perplexity(models[0], text, context=100, **options).ppl for models in (here, there)]
         off = abs(ppl[1] / ppl[0] - 1)
-        yield Row("tiny", f"perplexity over the CPU's, {name}", "1 to 1e-4", f"1 to {off:.1e}", off, off < 1e-4)
+        yield Row(f"perplexity over the CPU's, {name}", "1 to 1e-4", f"1 to {off:.1e}", off, off < 1e-4)
 
 
 def laws(check: Check) -> Iterator[Row]:
     """The laws of one and the same logits, on the host and on the device, and verification under both."""
     generator = torch.Generator().manual_seed(0)
     gamma, rounds = GAMMA, 4 if check.tiny else 60
-    for name, sampling in {"temperature 0.85, top-p 0.9": SAMPLED, "top-k 50": SamplingParams(top_k=50), "plain": SamplingParams()}.items():  # fmt: skip  # noqa: E501
+    samplings = {"temperature 0.85, top-p 0.9": SAMPLED, "top-k 50": SamplingParams(top_k=50)}
+    for name, sampling in {**samplings, "plain": SamplingParams()}.items():
         off, different, verdicts = 0.0, 0, 0
         for seed in range(rounds):
             check.time_left()
@@ -312,9 +313,9 @@ def laws(check: Check) -> Iterator[Row]:
             expected = verify(method, theirs, draft, drafted.tolist(), one)
             found = verify_on_device(method, ours, draft_there, drafted, other)
             verdicts += found != (expected.accepted, [*drafted[: expected.accepted].tolist(), expected.token])
-        yield Row("laws", f"largest difference of a mass, {name}", "<= 1e-12", f"{off:.1e}", off, off <= 1e-12)
-        yield Row("laws", f"rounds that draft other tokens, {name}", f"0 of {rounds}", f"{different}", different, not different)  # fmt: skip  # noqa: E501
-        yield Row("laws", f"rounds decided otherwise, {name}", f"0 of {rounds}", f"{verdicts}", verdicts, not verdicts)
+        yield Row(f"largest difference of a mass, {name}", "<= 1e-12", f"{off:.1e}", off, off <= 1e-12)
+        yield Row(f"rounds drafted otherwise, {name}", f"0 of {rounds}", f"{different}", different, not different)
+        yield Row(f"rounds decided otherwise, {name}", f"0 of {rounds}", f"{verdicts}", verdicts, not verdicts)
 
 
 def ulps(a: Tensor, b: Tensor, dtype: torch.dtype) -> float:
@@ -376,9 +377,9 @@ def logits(check: Check) -> Iterator[Row]:
     limit = max(limit, 2 * noise)
     for size, off in worst.items():
         name = f"graph against eager, {size} queries, {len(starts)} contexts, ulp"
-        yield Row("logits", name, "<= 4, or twice the noise", f"{off:.1f}", off, off <= limit)
-    yield Row("logits", "noise: five at once against one by one, eager, ulp", "about 1 to 3", f"{noise:.1f}", noise)
-    yield Row("logits", "steps with another likeliest token", "near ties only", f"{flips} of {steps}", flips)
+        yield Row(name, "<= 4, or twice the noise", f"{off:.1f}", off, off <= limit)
+    yield Row("noise: five at once against one by one, eager, ulp", "about 1 to 3", f"{noise:.1f}", noise)
+    yield Row("steps with another likeliest token", "near ties only", f"{flips} of {steps}", flips)
 
 
 # ---------------------------------------------------------------------------------------------------------------- costs
@@ -387,9 +388,9 @@ def logits(check: Check) -> Iterator[Row]:
 def versions(check: Check) -> Iterator[Row]:
     found = environment(check)
     for name in ("accelerator", "cpu", "platform"):
-        yield Row("versions", name, "", str(found.get(name)))
+        yield Row(name, "", str(found.get(name)))
     for name, value in {**found.get("packages", {}), **found.get("settings", {})}.items():
-        yield Row("versions", name, "", str(value))
+        yield Row(name, "", str(value))
 
 
 def steps(check: Check) -> Iterator[Row]:
@@ -410,12 +411,13 @@ def steps(check: Check) -> Iterator[Row]:
                 waited = check.streamed_ms(lambda cached=cached: one_step(cached, 1))
             first = check.slots[1]
             low, high = expected
-            yield Row("steps", f"{name}, {how}, 1 query, {first} slots, ms", f"{low} to {high}", f"{took[1, first]:.3f}", took[1, first])  # fmt: skip  # noqa: E501
-            yield Row("steps", f"{name}, {how}, the same when nobody waits, ms", "", f"{waited:.3f}", waited)
+            one = took[1, first]
+            yield Row(f"{name}, {how}, 1 query, {first} slots, ms", f"{low} to {high}", f"{one:.3f}", one)
+            yield Row(f"{name}, {how}, the same when nobody waits, ms", "", f"{waited:.3f}", waited)
             others = "; ".join(f"{n} x {s}: {ms:.3f}" for (n, s), ms in took.items())
-            yield Row("steps", f"{name}, {how}, queries x slots, ms", "", others)
-            share = took[5, first] / took[1, first]
-            yield Row("steps", f"{name}, {how}, five queries over one", "<= 1.10", f"{share:.2f}", share)
+            yield Row(f"{name}, {how}, queries x slots, ms", "", others)
+            share = took[5, first] / one
+            yield Row(f"{name}, {how}, five queries over one", "<= 1.10", f"{share:.2f}", share)
             del cached
         use_eager(model)
 
@@ -451,13 +453,14 @@ def rounds(check: Check) -> Iterator[Row]:
                     trace = generate(target, prompt, **options(), **settings).trace
                     grown = captures([target, draft]) - before
                     yield from described(f"{name}, {method}, laws on the {where}", trace, plain, name, method)
-                    yield Row("rounds", f"{name}, {method}: captures in the timed run", "0", str(grown), grown, not grown)  # fmt: skip  # noqa: E501
+                    said = f"{name}, {method}: captures in the timed run"
+                    yield Row(said, "0", str(grown), grown, not grown)
     cold = time.perf_counter()
     check.graphs(target)
     generate(target, prompt, **settings)
     count = captures([target])
     each = (time.perf_counter() - cold) / max(1, count)
-    yield Row("rounds", "2.8B, a capture, s", "0.10 to 0.15", f"{each:.3f} ({count} in all)", each)
+    yield Row("2.8B, a capture, s", "0.10 to 0.15", f"{each:.3f} ({count} in all)", each)
 
 
 def described(name: str, trace, plain: dict[str, float], draft: str, method: str) -> Iterator[Row]:
@@ -470,8 +473,8 @@ def described(name: str, trace, plain: dict[str, float], draft: str, method: str
     outside = 1 - steps_ms / whole
     accepted = sum(i.accepted for i in trace.iterations) / max(1, sum(i.proposed for i in trace.iterations))
     parts = f"{whole:.3f} = {drafting:.3f} + {whole - drafting:.3f}; {proposed:.1f} drafted, {accepted:.0%} accepted"
-    yield Row("rounds", f"{name}: drafting + verifying, ms", "", parts, whole)
-    yield Row("rounds", f"{name}: share outside the steps", "<= 5%", f"{outside:.1%}", outside)
+    yield Row(f"{name}: drafting + verifying, ms", "", parts, whole)
+    yield Row(f"{name}: share outside the steps", "<= 5%", f"{outside:.1%}", outside)
 
 
 def graph_ms(check: Check, name: str, slots: int) -> float:
@@ -504,15 +507,15 @@ def law_costs(check: Check) -> Iterator[Row]:
                 )
             took = {name: check.streamed_ms(run, 3 if check.tiny else 50) for name, run in parts.items()}
             text = ", ".join(f"{name} {ms:.3f}" for name, ms in took.items())
-            yield Row("law", f"on the device, {n} rows, ms", "0.05 to 0.15 a law", text, took["law"])
+            yield Row(f"on the device, {n} rows, ms", "0.05 to 0.15 a law", text, took["law"])
             host = check.ms(lambda row=row: Laws(row, sampling).draw(randomness))
-            yield Row("law", f"on the host, {n} rows, ms", "0.15 to 0.45 a law", f"{host:.3f}", host)
+            yield Row(f"on the host, {n} rows, ms", "0.15 to 0.45 a law", f"{host:.3f}", host)
 
 
 def kernels(check: Check) -> Iterator[Row]:
     """Kernels a layer, and the share of a step and of a round in which the GPU computes."""
     if not check.cuda:
-        yield Row("kernels", "kernels a layer", "18 to 24", "only on CUDA")
+        yield Row("kernels a layer", "18 to 24", "only on CUDA")
         return
     for name in ("2.8B", "70M"):
         model = check.model(name)
@@ -526,8 +529,9 @@ def kernels(check: Check) -> Iterator[Row]:
                 count, busy = profiled(lambda cached=cached: one_step(cached, 1))
             layers = check.shapes[name][0]
             expected = "18 to 24" if how == "eager" else "20 to 26"
-            yield Row("kernels", f"{name}, {how}: kernels a layer", expected, f"{count / layers:.1f}", count / layers)
-            yield Row("kernels", f"{name}, {how}: the GPU computes", "", f"{busy:.3f} of {wall:.3f} ms ({busy / wall:.0%})", busy / wall)  # fmt: skip  # noqa: E501
+            yield Row(f"{name}, {how}: kernels a layer", expected, f"{count / layers:.1f}", count / layers)
+            said = f"{busy:.3f} of {wall:.3f} ms ({busy / wall:.0%})"
+            yield Row(f"{name}, {how}: the GPU computes", "", said, busy / wall)
     target, draft, prompt = check.model("2.8B"), check.model("70M"), check.prompt(512)
     check.graphs(target, draft)
 
@@ -540,7 +544,8 @@ def kernels(check: Check) -> Iterator[Row]:
     wall = 1e3 * (before.prefill_seconds + sum(i.seconds for i in before.iterations))
     count, busy = profiled(lambda: run(48))
     share = busy / wall
-    yield Row("kernels", "gamma 4, 70M draft: the GPU computes", ">= 90%", f"{busy:.1f} of {wall:.1f} ms ({share:.0%})", share)  # fmt: skip  # noqa: E501
+    said = f"{busy:.1f} of {wall:.1f} ms ({share:.0%})"
+    yield Row("gamma 4, 70M draft: the GPU computes", ">= 90%", said, share)
 
 
 def profiled(run: Callable[[], object]) -> tuple[int, float]:
@@ -563,12 +568,12 @@ def rates(check: Check) -> Iterator[Row]:
     source = torch.ones(size // 4, device=check.device)
     target = torch.empty_like(source)
     copied = 2e-9 * size / (1e-3 * check.streamed_ms(lambda source=source, target=target: target.copy_(source)))
-    yield Row("rates", "copy of 2 GiB, read and written, GB/s", "2600 to 3000", f"{copied:.0f}", copied)
+    yield Row("copy of 2 GiB, read and written, GB/s", "2600 to 3000", f"{copied:.0f}", copied)
     del source, target
     n = 64 if check.tiny else 8192
     a, b = (torch.randn(n, n, device=check.device).to(check.dtype) for _ in range(2))
     product = 2e-12 * n**3 / (1e-3 * check.streamed_ms(lambda: a @ b))
-    yield Row("rates", "product of 8192 x 8192, TFLOP/s", "500 to 800", f"{product:.2f}", product)
+    yield Row("product of 8192 x 8192, TFLOP/s", "500 to 800", f"{product:.2f}", product)
 
 
 def memory(check: Check) -> Iterator[Row]:
@@ -584,7 +589,7 @@ def memory(check: Check) -> Iterator[Row]:
     spec |= {"prompt_tokens": length, "max_new_tokens": new, "batch": 1}
     expected = sum(estimate(spec, sizes, check.device.type).values())
     if not check.cuda:
-        yield Row("memory", "peak over the estimate", "0.6 to 1", "only on CUDA")
+        yield Row("peak over the estimate", "0.6 to 1", "only on CUDA")
         return
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -596,11 +601,11 @@ def memory(check: Check) -> Iterator[Row]:
     kept, count = free - torch.cuda.mem_get_info()[0], captures([target, draft])
     held = sum(b.nbytes for m in (target, draft) for a in m.static_steps.arenas for layer in a.buffers for b in layer)
     each = (kept - held) / 1e6 / max(1, count)
-    yield Row("memory", "of a captured step beside the caches, MB", "1 to 10", f"{each:.1f} ({count} of them)", each)
+    yield Row("of a captured step beside the caches, MB", "1 to 10", f"{each:.1f} ({count} of them)", each)
     peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
     share = peak / expected
     measured = f"{share:.2f} ({peak / 1e9:.2f} GB, reserved {reserved / 1e9:.2f}, estimate {expected / 1e9:.2f})"
-    yield Row("memory", "peak over the estimate", "0.6 to 1", measured, share, share <= 1)
+    yield Row("peak over the estimate", "0.6 to 1", measured, share, share <= 1)
 
 
 def attention(check: Check) -> Iterator[Row]:
@@ -621,8 +626,7 @@ def attention(check: Check) -> Iterator[Row]:
                 q = torch.randn(1, heads, queries, size, device=check.device).to(check.dtype)
                 k, v = (torch.randn(shape, device=check.device).to(check.dtype) for _ in range(2))
                 mask = torch.zeros(1, 1, queries, slots + extra, device=check.device, dtype=check.dtype)
-                causal = {"attn_mask": mask if masked else None}
-                run = lambda q=q, k=k, v=v, causal=causal: nn.functional.scaled_dot_product_attention(q, k, v, **causal)  # noqa: E731
+                run = partial(nn.functional.scaled_dot_product_attention, q, k, v, attn_mask=mask if masked else None)
                 try:
                     with sdpa_kernel(backend):
                         started = clock(check.device)
@@ -630,18 +634,18 @@ def attention(check: Check) -> Iterator[Row]:
                         fresh.append(1e3 * (clock(check.device) - started))
                         again = check.streamed_ms(run, 20)
                 except RuntimeError as error:
-                    yield Row("attention", f"{name}, {queries} x {slots}", "", f"refused: {str(error)[:60]}")
+                    yield Row(f"{name}, {queries} x {slots}", "", f"refused: {str(error)[:60]}")
                     break
             else:
                 expected = "fresh 20 to 40 ms" if name == "cudnn" else "0.01 to 0.03 again"
                 measured = f"{max(fresh[1:]):.3f} fresh, {again:.4f} again"
-                yield Row("attention", f"{name}, {queries} x {slots}, ms", expected, measured, again)
+                yield Row(f"{name}, {queries} x {slots}, ms", expected, measured, again)
 
 
 def real(check: Check) -> Iterator[Row]:
     """A real model, greedy: gamma 4 and graphs against eager autoregressive decoding, in both 16-bit types."""
     if check.real is None:
-        yield Row("real", "a real model", "", "none: name one with --model")
+        yield Row("a real model", "", "none: name one with --model")
         return
     for dtype in (torch.float16, torch.bfloat16) if check.cuda else (torch.float32,):
         check.time_left()
@@ -661,7 +665,7 @@ def real(check: Check) -> Iterator[Row]:
             text = f"{dtype}".removeprefix("torch.")
             said, right = compared(check, model, prompt.input_ids, expected, found.tokens[0])
             rate = 1e3 / found.metrics()["tpot_ms"]
-            yield Row("real", f"{text}, {name}", "equal or a near tie", f"{said}; {rate:.0f} tokens/s", rate, right)
+            yield Row(f"{text}, {name}", "equal or a near tie", f"{said}; {rate:.0f} tokens/s", rate, right)
 
 
 def load(folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[nn.Module, object]:
@@ -710,8 +714,8 @@ def run(check: Check, names: list[str], publish: Callable[[dict], None]) -> bool
             check.time_left()
             with exact_kernels():
                 for row in SECTIONS[name](check):
-                    record["rows"].append(asdict(row))
-                    print_row(row)
+                    record["rows"].append({"section": name, **asdict(row)})
+                    print_row(name, row)
         except OutOfTime:
             record["failed"][name] = "out of time"
         except Exception:
@@ -725,13 +729,14 @@ def run(check: Check, names: list[str], publish: Callable[[dict], None]) -> bool
         print(f"section {name} did not finish: {why.strip().splitlines()[-1]}; again: --only {name}")
     for name in wrong:
         print(f"WRONG: {name}")
-    print(f"{sum(row['right'] is True for row in record['rows'])} right, {len(wrong)} wrong, {len(record['failed'])} unfinished")  # fmt: skip  # noqa: E501
+    right = sum(row["right"] is True for row in record["rows"])
+    print(f"{right} right, {len(wrong)} wrong, {len(record['failed'])} unfinished")
     return not wrong and not record["failed"]
 
 
-def print_row(row: Row) -> None:
+def print_row(section: str, row: Row) -> None:
     verdict = {True: "right", False: "WRONG", None: ""}[row.right]
-    print(f"{row.section:9} {row.name:66} {row.expected:24} {row.measured:44} {verdict}", flush=True)
+    print(f"{section:9} {row.name:66} {row.expected:24} {row.measured:44} {verdict}", flush=True)
 
 
 def main() -> int:

@@ -80,13 +80,14 @@ class Rotary:
     def __init__(self, rotary: nn.Module, like: Tensor):
         self._rotary, self._like = rotary, like
         self._tabled = not follows_length(rotary.rope_type)
-        self._table = None
+        self._table, self._outgrown = None, []
 
     def at(self, positions: Tensor, end: int) -> tuple[Tensor, Tensor]:
         """(cos, signed sin), each (batch or 1, n, 1, rotated channels); positions (batch or 1, n), all under `end`."""
         if not self._tabled:
             return self._compute(positions)
         if self._table is None or end > self._table[0].shape[1]:
+            self._outgrown.append(self._table)  # steps that were captured may still read it
             places = -(-end // _TABLE_BLOCK) * _TABLE_BLOCK
             self._table = self._compute(torch.arange(places, device=positions.device)[None])
         return tuple(part[0, positions] for part in self._table)
