@@ -33,7 +33,7 @@ endif
 # Why a virtual environment is of no use: its scripts name the place it was made in, or its Python is gone.
 MISPLACED := $(shell workflow/misplaced.sh "$(VENV)")
 
-.PHONY: help misplaced check setup programs paper plan test test-slow test-gpu test-slurm bench gpu-check lint dag report archive paper-from licences clean lock
+.PHONY: help misplaced check setup programs paper plan test test-slow test-gpu test-slurm bench control gpu-check lint dag report archive paper-from licences clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
@@ -85,6 +85,11 @@ test-slurm: setup  ## Run a study on a real SLURM of one node, or say why that c
 
 bench: setup  ## Time the engine beside transformers (after make paper): results/benchmarks/engine.json
 	$(BIN)/python benchmarks/engine.py
+
+# An hour; fewer with: make control REPEATS=10
+REPEATS ?= 100
+control: setup  ## Time the baseline against itself, with and without a load (after make paper): results/benchmarks/control.json
+	$(BIN)/python benchmarks/control.py --repeats $(REPEATS)
 
 gpu-check: setup  ## Check the library on this machine's GPU, six minutes: results/benchmarks/gpu_check.json
 	$(BIN)/python benchmarks/gpu_check.py

@@ -1,8 +1,9 @@
-"""The decoding engine beside transformers' own, in one process: ratios, interleaved, medians over runs.
+"""The decoding engine beside transformers' own, in duels in one process: ratios with intervals.
 
-Both sides get the same prompts, model, draft, dtype and threads. transformers runs as a user would run it (`sdpa`
-attention, DynamicCache), assisted generation with a constant number of drafted tokens and no confidence threshold.
-Tokens/s are those after the first token: the prompt is read once on both sides.
+transformers runs as a user would run it (`sdpa` attention, DynamicCache), assisted generation with a constant number of
+drafted tokens and no confidence threshold. It hands its tokens to a streamer after each step or round; ours takes a
+step of autoregressive decoding there, so that each of theirs lies between two of ours. Both sides get the same prompts,
+model, draft, dtype and threads; tokens are those after the first: the prompt is read once on both sides.
 
 The draft trained by the workflow has an output head over part of the vocabulary, which assisted generation does not
 know: there its logits are scattered into rows of -inf over the whole vocabulary (some 30 microseconds a token).
@@ -10,8 +11,10 @@ know: there its logits are scattered into rows of -inf over the whole vocabulary
 
 import argparse
 import json
+import math
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,33 +24,55 @@ from transformers.utils import logging
 
 from specpress import SamplingParams, generate, load_model
 from specpress.data.documents import load_documents, sample_passages
+from specpress.decoding.generate import prepare
 from specpress.drafters import DraftModel
+from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
+from specpress.experiments import duel, speed
+from specpress.experiments.assets import Assets
+from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.environment import describe
-from specpress.schedules import Constant
-from specpress.theory.expected import expected_speedup
+from specpress.schedules.base import Constant
+from specpress.theory.duels import Brackets, Joint, Text, speedup
+from specpress.theory.parts import VERIFICATION
 
 GREEDY, SAMPLED = SamplingParams(temperature=0), SamplingParams(temperature=0.85, top_p=0.9)
 GAMMA = 4
 SHORT, LONG = 64, 4096
+ROUND = "round"  # a round of assisted generation
 
 
-class Stopwatch(BaseStreamer):
-    """Notes when transformers hands out tokens."""
+class Between(BaseStreamer):
+    """Takes a step of ours wherever transformers hands out tokens; notes what theirs took in between."""
 
-    def __init__(self):
-        self.times, self.counts = [], []
+    def __init__(self, baseline: duel.Baseline, size: int, columns: dict[str, list]):
+        self.baseline, self.size, self.columns = baseline, size, columns
+        self.calls = self.tokens = self.rounds = 0
 
     def put(self, value):
-        self.times.append(time.perf_counter())
-        self.counts.append(value.numel())
+        seconds = time.perf_counter() - self.resumed if self.calls > 1 else None
+        self.calls += 1
+        if self.calls > 1:  # the prompt is handed out first, then what followed it
+            self.tokens += value.numel()
+            step = self.baseline.step(self.tokens)
+            if seconds is not None:
+                self.rounds += 1
+                row = (ROUND, self.size, seconds, self.before, step)
+                for name, cell in zip(("part", "size", "seconds", "before", "after"), row, strict=True):
+                    self.columns[name].append(cell)
+            self.before = step
+        self.resumed = time.perf_counter()
 
     def end(self):
         pass
 
-    def tokens_per_second(self) -> float:
-        """Tokens after the first batch of new ones, over their time; the prompt is put first."""
-        return sum(self.counts[2:]) / (self.times[-1] - self.times[1])
+
+class OurAttention(duel.Baseline):
+    """A baseline that sets its model up for each step, and as it was afterwards."""
+
+    def step(self, near: int) -> float:
+        with decode_attention(*self.loop.models):
+            return super().step(near)
 
 
 class FullVocabulary(nn.Module):
@@ -93,18 +118,24 @@ def assistant(path: Path) -> nn.Module:
     return draft
 
 
-def run_ours(model, prompt, new, sampling, draft=None):
-    options = {"drafter": DraftModel(draft), "schedule": Constant(GAMMA)} if draft is not None else {}
-    return generate(model, prompt, max_new_tokens=new, sampling=sampling, **options)
+def theirs(model, prompts, new, sampling, assistant_model=None) -> Joint:
+    """transformers' speed-up over our autoregressive decoding; the first prompt warms up."""
+    texts = []
+    for number, prompt in enumerate(prompts):
+        if number < 2:  # the first warms up
+            columns: dict[str, list] = {name: [] for name in ("part", "size", "seconds", "before", "after")}
+        baseline = OurAttention(prepare(model, prompt, max_new_tokens=new, sampling=sampling))
+        with decode_attention(model):
+            baseline.read()
+        watch = Between(baseline, GAMMA + 1 if assistant_model is not None else 1, columns)
+        with no_garbage_collection():
+            _generate(model, prompt, new, sampling, assistant_model, watch)
+        texts.append(Text(watch.tokens - 1, {(ROUND, watch.size): watch.rounds}))
+    return speedup(texts[1:], Brackets.from_columns(columns))
 
 
-def rate(generation) -> float:
-    return 1e3 / generation.metrics()["tpot_ms"]
-
-
-def run_theirs(model, prompt, new, sampling, assistant_model=None) -> float:
-    """Tokens/s of transformers' generate."""
-    watch, options = Stopwatch(), {"do_sample": False}
+def _generate(model, prompt, new, sampling, assistant_model, streamer) -> None:
+    options = {"do_sample": False}
     if not sampling.greedy:
         torch.manual_seed(sampling.seed)
         options = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
@@ -115,134 +146,152 @@ def run_theirs(model, prompt, new, sampling, assistant_model=None) -> float:
         max_new_tokens=new,
         eos_token_id=None,
         pad_token_id=0,
-        streamer=watch,
+        streamer=streamer,
         assistant_model=assistant_model,
         **options,
     )
-    return watch.tokens_per_second()
 
 
-def alternate(first, second, prompts) -> tuple[list, list]:
-    """Both on every prompt, taking turns in going first; the first prompt is a warm-up and not counted."""
-    results = ([], [])
+def ours(model, draft, prompts, new, sampling) -> tuple[Joint, list[float]]:
+    """The speed-up of our speculative decoding, and by prompt the share of a step that the harness took a round."""
+    record, texts, beside = duel.Record(), [], []
     for number, prompt in enumerate(prompts):
-        for which in (0, 1) if number % 2 else (1, 0):
-            results[which].append((first, second)[which](prompt))
-    return results[0][1:], results[1][1:]
+        if number == 1:
+            record = duel.Record()
+        method = prepare(
+            model, prompt, max_new_tokens=new, sampling=sampling, drafter=DraftModel(draft), schedule=Constant(GAMMA)
+        )
+        baseline = duel.Baseline(prepare(model, prompt, max_new_tokens=new, sampling=sampling))
+        with no_garbage_collection(), decode_attention(*method.models):
+            started = time.perf_counter()
+            read, counted = duel.duel(baseline, method, record, number, number)
+            seconds = time.perf_counter() - started
+        texts.append(Text(method.new - 1, counted))
+        rounds = sum(n for (part, _), n in counted.items() if part == VERIFICATION)
+        timed = read.baseline + read.method + sum(baseline.seconds) + sum(i.seconds for i in method.trace.iterations)
+        beside.append((seconds - timed) / rounds / statistics.median(baseline.seconds))
+    return speedup(texts[1:], Brackets.from_columns(record.brackets)), beside[1:]
 
 
-def row(name: str, ratios: list[float], goal: float, better=">=", **more) -> dict:
-    return {"name": name, "median": statistics.median(ratios), "goal": f"{better} {goal}", "runs": ratios, **more}
+def ratio(name: str, value: Joint, goal: float, better=">=") -> dict:
+    """A row for exp of a log ratio, with its interval."""
+    width = value.half_width()
+    ends = [] if width is None else [math.exp(value.value - width), math.exp(value.value + width)]
+    return {"name": name, "ratio": math.exp(value.value), "ends": ends, "goal": f"{better} {goal}", "prompts": value.n}
+
+
+def shares(name: str, values: Sequence[float], goal: float) -> dict:
+    """A row for shares of a step: the median over prompts, and the lowest and highest."""
+    ends = [min(values), max(values)]
+    return {"name": name, "ratio": statistics.median(values), "ends": ends, "goal": f"< {goal}", "prompts": len(values)}
 
 
 def compare_autoregressive(model, prompts, new, goal) -> dict:
-    ours, theirs = alternate(
-        lambda prompt: rate(run_ours(model, prompt, new, GREEDY)),
-        lambda prompt: run_theirs(model, prompt, new, GREEDY),
-        prompts,
-    )
-    name = f"autoregressive over generate, context {prompts[0].shape[1]}"
-    return row(name, ratios(ours, theirs), goal, tokens_per_s=[ours, theirs])
+    """Ours over `generate`: the other way round than the duel, in which ours is the baseline."""
+    found = theirs(model, prompts, new, GREEDY)
+    over = Joint(-found.value, found.machine, found.machine_freedom, found.text, found.text_freedom, found.n)
+    return ratio(f"autoregressive over generate, context {prompts[0].shape[1]}", over, goal)
 
 
-def compare_speculative(model, draft, assistant_model, prompts, new, sampling, goal) -> dict:
-    ours, theirs = alternate(
-        lambda prompt: rate(run_ours(model, prompt, new, sampling, draft)),
-        lambda prompt: run_theirs(model, prompt, new, sampling, assistant_model),
-        prompts,
-    )
-    name = f"speculative over assisted generation, {'greedy' if sampling.greedy else 'sampled'}"
-    return row(name, ratios(ours, theirs), goal, tokens_per_s=[ours, theirs])
+def compare_speculative(model, draft, assistant_model, prompts, new, sampling, goal) -> list[dict]:
+    """Ours over assisted generation, both against our autoregressive decoding; and what the harness took."""
+    own, beside = ours(model, draft, prompts, new, sampling)
+    other = theirs(model, prompts, new, sampling, assistant_model)
+    text = math.hypot(own.text, other.text)  # other texts when sampled: nothing is paired
+    machine = math.hypot(own.machine, other.machine)
+    freedom = min(own.machine_freedom, other.machine_freedom)
+    difference = Joint(own.value - other.value, machine, freedom, text, own.text_freedom, own.n)
+    how = "greedy" if sampling.greedy else "sampled"
+    return [
+        ratio(f"speculative over assisted generation, {how}", difference, goal),
+        shares(f"the harness a round, over a target step, {how}", beside, 0.01),
+    ]
 
 
-def compare_with_theory(model, draft, prompts, new, goal) -> tuple[dict, dict]:
-    """Measured speed-up, and measured over predicted from acceptance and costs of the same runs."""
-    plain, drafted = alternate(
-        lambda prompt: run_ours(model, prompt, new, SAMPLED),
-        lambda prompt: run_ours(model, prompt, new, SAMPLED, draft),
-        prompts,
-    )
-    speedups = [rate(b) / rate(a) for a, b in zip(plain, drafted, strict=True)]
-    predicted = [predict(a.trace, b.trace) for a, b in zip(plain, drafted, strict=True)]
-    return (
-        row("speculative over autoregressive, sampled", speedups, 1.0),
-        row("measured over predicted speed-up", ratios(speedups, predicted), goal, predicted=predicted),
-    )
-
-
-def predict(plain, drafted) -> float:
-    """Leviathan et al. (2023), section 3, with the acceptance and the mean costs of these very runs."""
-    full = [i for i in drafted.iterations if i.proposed == GAMMA]
-    step = statistics.fmean(i.seconds for i in plain.iterations)
-    accepted, tested = drafted.tested()
-    draft_cost = statistics.fmean(i.draft_seconds / i.proposed for i in full) / step
-    return expected_speedup(
-        accepted / tested, GAMMA, draft_cost, statistics.fmean(i.verify_seconds for i in full) / step
-    )
+def compare_with_theory(spec: dict, assets: Assets, goal: float) -> list[dict]:
+    """A speed experiment's speed-up, and that over the one predicted from its own acceptance and costs."""
+    found = speed.measure(spec, assets)
+    texts = [
+        Text(run["tokens"], {(part, size): n for part, size, n in run["rounds"]})
+        for run in found["runs"]
+        if run["tokens"]
+    ]
+    gain = speedup(texts, Brackets.from_columns(found["brackets"]))
+    predicted = math.log(found["theory"]["predicted_speedup"])
+    over = Joint(gain.value - predicted, gain.machine, gain.machine_freedom, gain.text, gain.text_freedom, gain.n)
+    return [
+        ratio("speculative over autoregressive, sampled", gain, 1.0),
+        ratio("measured over predicted speed-up", over, goal),
+    ]
 
 
 def measure_overhead(model, draft, prompts, new, goal) -> list[dict]:
     """Time of an iteration outside the models' forwards, over a target step."""
     rows = []
     for name, drafter in (("autoregressive", None), ("speculative", draft)):
-        shares = []
+        found = []
         for prompt in prompts:
-            step = statistics.median(i.seconds for i in run_ours(model, prompt, new, SAMPLED).trace.iterations)
+            options = {"drafter": DraftModel(drafter), "schedule": Constant(GAMMA)} if drafter is not None else {}
+            plain = generate(model, prompt, max_new_tokens=new, sampling=SAMPLED)
+            step = statistics.median(i.seconds for i in plain.trace.iterations)
             with ForwardTimer() as timer:
-                trace = run_ours(model, prompt, new, SAMPLED, drafter).trace
+                trace = generate(model, prompt, max_new_tokens=new, sampling=SAMPLED, **options).trace
             outside = trace.prefill_seconds + sum(i.seconds for i in trace.iterations) - timer.seconds
-            shares.append(outside / len(trace.iterations) / step)
-        rows.append(row(f"outside forwards over a target step, {name}", shares[1:], goal, better="<"))
+            found.append(outside / len(trace.iterations) / step)
+        rows.append(shares(f"outside forwards over a target step, {name}", found[1:], goal))
     return rows
 
 
-def ratios(ours: list[float], theirs: list[float]) -> list[float]:
-    return [a / b for a, b in zip(ours, theirs, strict=True)]
-
-
 def main() -> None:
+    """Parse the command line, compare, print and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("resources/embedded/models/target"))
     parser.add_argument("--draft", type=Path, default=Path("results/embedded/drafts/draft"))
     parser.add_argument("--data", type=Path, default=Path("resources/embedded/data/wikipedia"))
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=7, help="counted runs of each side (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=7, help="counted prompts of each side (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/engine.json"))
     args = parser.parse_args()
     for path in (args.model, args.draft, args.data):
         if not path.is_dir():
             parser.error(f"{path} is missing: `make paper` makes it, or name another")
+    if args.runs < 3:
+        parser.error("fewer than three runs give no interval")
 
     logging.set_verbosity_error()  # a warning a round would count against assisted generation
     torch.set_num_threads(args.threads)
-    (model, tokenizer), (draft, _) = load_model(args.model), load_model(args.draft)
+    assets = Assets({"target": args.model, "draft": args.draft}, {"text": args.data})
+    model, tokenizer, draft = assets.model("target"), assets.tokenizer("target"), assets.model("draft")
     documents = load_documents(args.data / "test.jsonl")
 
     def prompts(length, runs):
         passages = sample_passages(documents, tokenizer, count=runs + 1, length=length, seed=0)
         return [torch.tensor([passage.tokens], device=model.device) for passage in passages]
 
-    short = prompts(SHORT, args.runs)
-    other = assistant(args.draft)
+    spec = {
+        **{"id": "theory", "baseline": "target", "model": "target", "data": "text", "seed": 0, "verification": "token"},
+        **{"prompt_tokens": SHORT, "max_new_tokens": 96, "sampling": {"temperature": 0.85, "top_p": 0.9}},
+        **{"precision": 0.03, "budget_seconds": 60, "least_prompts": args.runs, "most_prompts": 200},
+        **{"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": GAMMA}},
+    }
+    short, other = prompts(SHORT, args.runs), assistant(args.draft)
     groups = [
         lambda: [compare_autoregressive(model, short, 64, 1.0)],
-        lambda: [compare_speculative(model, draft, other, short, 64, GREEDY, 1.25)],
-        lambda: [compare_speculative(model, draft, other, short, 64, SAMPLED, 1.25)],
-        lambda: compare_with_theory(model, draft, short, 96, 0.92),
+        lambda: compare_speculative(model, draft, other, short, 64, GREEDY, 1.25),
+        lambda: compare_speculative(model, draft, other, short, 64, SAMPLED, 1.25),
+        lambda: compare_with_theory(spec, assets, 0.92),
         lambda: measure_overhead(model, draft, short, 64, 0.03),
         lambda: [compare_autoregressive(model, prompts(LONG, max(3, args.runs // 2)), 24, 1.8)],
     ]
-    print(f"{'ratio':54} {'median':>7} {'goal':>8}   lowest to highest run")
+    print(f"{'ratio':54} {'value':>7} {'goal':>8}   95% interval; of shares, lowest to highest prompt")
     rows = []
     for measure in groups:
         for found in measure():
             rows.append(found)
-            lowest, highest = min(found["runs"]), max(found["runs"])
-            figures = f"{found['median']:7.3f} {found['goal']:>8}   {lowest:.3f} to {highest:.3f}"
-            print(f"{found['name']:54} {figures}", flush=True)
-    environment = describe(
-        threads=args.threads, device=str(model.device), dtype=str(model.dtype).removeprefix("torch.")
-    )
+            ends = " to ".join(f"{end:.3f}" for end in found["ends"]) or "-"
+            print(f"{found['name']:54} {found['ratio']:7.3f} {found['goal']:>8}   {ends}", flush=True)
+    dtype = str(model.dtype).removeprefix("torch.")
+    environment = describe(threads=args.threads, device=str(model.device), dtype=dtype)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1))
 

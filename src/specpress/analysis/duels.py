@@ -65,10 +65,8 @@ def ratio_row(metric: str, ours: Mapping, theirs: Mapping, field: str) -> dict:
     if not shared:
         return row(metric, "x", None, "no prompt was decoded by both", field)
     differences = np.array([first[where] - second[where] for where in shared])
-    n = len(differences)
-    text = float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
     one, other = speedup_of(ours)[0], speedup_of(theirs)[0]
-    return joint_row(metric, one.minus(other, float(differences.mean()), text, n), "", field)
+    return joint_row(metric, one.minus(other, differences), "", field)
 
 
 def quality_rows(method: Mapping, ended: Mapping, check: Mapping | None) -> Iterable[dict]:

@@ -22,10 +22,10 @@ from specpress.experiments.duel import Baseline, Read, Record, as_rows, count, d
 from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.disturbance import disturbed_steps
 from specpress.laws.sampling import SamplingParams
-from specpress.theory.duels import Brackets, Joint, Stretches, Text, forgotten, looks, speedup
+from specpress.theory.duels import Brackets, Joint, Stretches, Text, forgotten, is_precise, looks, speedup
 
 _WARM_UP_PROMPT, _WARM_UP_TOKENS = 512, 8  # enough for a first forward of each kind; a long prompt takes seconds
-_MACHINE_SHARE = 0.25  # of the variance: above it the next prompt is duelled, below it only counted
+_MACHINE_SHARE = 0.25  # of the variance: above it the next prompts are duelled, below it only counted
 _ONCE_IN = 1000  # checks of parts against the whole, one that fails by chance
 
 
@@ -81,9 +81,14 @@ class Run:
 
 @dataclass
 class Contender:
-    """A method, and everything measured of it so far."""
+    """A method, and everything measured of it so far.
+
+    needs_costs : whether the next prompt is better duelled than counted: the fewest prompts are, and later ones while
+        the costs leave the speed-up uncertain
+    """
 
     arm: Arm
+    needs_costs: bool = True
     record: Record = field(default_factory=Record)
     runs: list[Run] = field(default_factory=list)
 
@@ -113,7 +118,6 @@ class Contest:
     spec : baseline (or model), data, prompt_tokens, max_new_tokens, sampling, seed, precision, budget_seconds,
         least_prompts, most_prompts, and batch
     baseline, arms : the baseline and the methods, as `specpress.experiments.arms.build` makes them
-    models : every model that decodes, to be set up for it
     texts : whether the baseline's own text is wanted of every prompt that is duelled
     """
 
@@ -148,11 +152,11 @@ class Contest:
     def _measure(self, started: float) -> dict:
         spec, by = self.spec, "prompts"
         sizes = set(looks(spec["least_prompts"], spec["most_prompts"]))
-        progress = tqdm(self.prompts, desc=spec["id"], unit="prompt", mininterval=5)
+        progress = tqdm(self.prompts, desc=spec["id"], unit="prompt", mininterval=5, leave=False)
         for prompt in progress:
             self._decode(prompt)
             done = prompt.number + 1
-            if done in sizes and (width := self.half_width()) is not None and width <= spec["precision"]:
+            if done in sizes and self._look():
                 by = "precision"
                 break
             if done >= spec["least_prompts"] and time.perf_counter() - started >= spec["budget_seconds"]:
@@ -160,6 +164,13 @@ class Contest:
                 break
         progress.close()
         return {"by": by, "precision": spec["precision"], "half_width": self.half_width(), "prompts": done}
+
+    def _look(self) -> bool:
+        """Whether every method is known well enough; says of each what the next prompts are better used for."""
+        joints = [contender.speedup() for contender in self.contenders]
+        for contender, joint in zip(self.contenders, joints, strict=True):
+            contender.needs_costs = joint is None or not joint.error or joint.machine_share > _MACHINE_SHARE
+        return all(joint is not None and is_precise(joint, self.spec["precision"]) for joint in joints)
 
     def sample(self, names: Sequence[str]) -> dict:
         """The text of the first prompt, and what each method, by its name, made of it."""
@@ -181,15 +192,10 @@ class Contest:
         """Every method on one prompt; which goes first moves on with every prompt."""
         for turn in range(len(self.contenders)):
             contender = self.contenders[(prompt.number + turn) % len(self.contenders)]
-            if prompt.number < self.spec["least_prompts"] or self._needs_costs(contender):
+            if contender.needs_costs:
                 contender.runs.append(self._duel(contender, prompt))
             else:
                 contender.runs.append(self._count(contender, prompt))
-
-    def _needs_costs(self, contender: Contender) -> bool:
-        """Whether the costs leave the speed-up so uncertain that the next prompt is better duelled than counted."""
-        joint = contender.speedup()
-        return joint is None or not joint.error or joint.machine_share > _MACHINE_SHARE
 
     def _make(self, arm: Arm, prompt: Prompt, eos: int | None, new: int | None = None):
         settings = {key: value for key, value in self.spec["sampling"].items() if key != "name"}

@@ -17,6 +17,9 @@ _LEAST_BRACKETS = 6  # of a class that stands for itself; the others lie on the 
 _BLOCK = 6  # consecutive brackets that are resampled together: what disturbs one often disturbs the next
 _LEAST_BLOCKS = 8
 _RESAMPLES = 200
+# Who stops when an interval has become narrow stops where the prompts happen to agree: it misses more often than it
+# says. Simulated (docs/measuring.md), a look at 8 prompts at the earliest and errors a bit larger make up for it.
+_FIRST_LOOK, _LOOKING = 8, 1.1
 
 Kind = tuple[str, int]  # a part and its size
 
@@ -88,11 +91,12 @@ class Joint:
             return None
         return float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.error
 
-    def minus(self, other: "Joint", value: float, text: float, n: int) -> "Joint":
-        """The difference from an estimate of other brackets; over the `n` prompts of both, its mean and text error."""
+    def minus(self, other: "Joint", differences: np.ndarray) -> "Joint":
+        """The mean difference from an estimate of other brackets, over the prompts of both."""
         machine = math.hypot(self.machine, other.machine)
         freedom = welch_satterthwaite([(e.machine, e.machine_freedom) for e in (self, other)])
-        return Joint(value, machine, freedom, text, n - 1, n)
+        n = len(differences)
+        return Joint(float(differences.mean()), machine, freedom, text_error(differences), n - 1, n)
 
 
 def welch_satterthwaite(errors: Sequence[tuple[float, float]]) -> float:
@@ -192,8 +196,12 @@ def speedup(texts: Sequence[Text], brackets: Brackets, seed: int = 0) -> Joint:
     logs = log_speedups(texts, found)
     machine, blocks = _machine_error(classes, texts, seed)
     n = len(logs)
-    text = float(logs.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    return Joint(float(logs.mean()), machine, blocks - 1, text, n - 1, n)
+    return Joint(float(logs.mean()), machine, blocks - 1, text_error(logs), n - 1, n)
+
+
+def text_error(logs: np.ndarray) -> float:
+    """Standard error of a mean over prompts whose number was chosen by looking at them."""
+    return _LOOKING * float(logs.std(ddof=1)) / math.sqrt(len(logs)) if len(logs) > 1 else math.inf
 
 
 def _blocks(brackets: int) -> list[np.ndarray]:
@@ -279,6 +287,12 @@ def forgotten(brackets: Brackets, stretches: Stretches, *, tolerance: float, onc
     width = float(stats.t.ppf(1 - 0.5 / once_in, min(len(blocks), len(stretches)) - 1)) * float(np.std(drawn, ddof=1))
     disagrees = bool(abs(value) > max(width, tolerance))
     return {"ratio": math.exp(value), "half_width": width, "disagrees": disagrees, "stretches": len(stretches)}
+
+
+def is_precise(joint: Joint, precision: float) -> bool:
+    """Whether a speed-up is known to a half-width of its log; not before eight prompts where the text matters."""
+    width = joint.half_width()
+    return width is not None and width <= precision and (joint.n >= _FIRST_LOOK or not joint.text)
 
 
 def looks(least: int, most: int) -> list[int]:
