@@ -39,6 +39,7 @@ def write_study(root: Path, rows=ROWS, name: str = "small") -> Path:
     table = pd.DataFrame(rows, columns=COLUMNS)
     table = table.assign(kind="speed", unit="x", file=[f"results/{name}/metrics/{e}.json" for e in table.experiment])
     metrics = {"environment": ENVIRONMENT, "schema": 2, "kind": "speed"}
+    metrics |= {"started": "2026-11-24T10:00:00+00:00", "wall_seconds": 90.0}
     files = {
         "analysis/summary.csv": table.to_csv(index=False),
         "analysis/environment.json": json.dumps({"common": ENVIRONMENT}),
@@ -61,6 +62,9 @@ def write_study(root: Path, rows=ROWS, name: str = "small") -> Path:
         write(root / f"resources/{name}/{kind}/model.safetensors", "large")
     write(root / "paper/sections/introduction.tex", "Text.")
     write(root / "paper/main.pdf", "%PDF")
+    for path in ("Snakefile", "workflow/rules/common.smk", "README.md", "LICENSE"):
+        write(root / path, path)
+    write(root / "CITATION.cff", "authors: [{name: The authors}, {family-names: Noether, given-names: Emmy}]")
     write(root / "study.yaml", STUDY.replace("small", name, 1))
     return results
 

@@ -13,6 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = [
     "Snakefile",
     "Makefile",
+    "README.md",
+    "LICENSE",
+    "CITATION.cff",
     "workflow",
     "profiles",
     "config",

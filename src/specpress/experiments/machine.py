@@ -22,7 +22,7 @@ from specpress.files.metrics import SCHEMA
 from specpress.hardware.clock import clock
 from specpress.hardware.devices import exact_kernels
 from specpress.hardware.disturbance import watch
-from specpress.hardware.environment import describe, peak_memory_bytes
+from specpress.hardware.environment import describe, now, peak_memory_bytes
 from specpress.models.build import build_model
 
 ROWS = (1, 2, 4, 8, 16, 40, 80)  # token rows multiplied with the weights: batch size times queries
@@ -52,7 +52,8 @@ def measure(
     gflops, step_overhead_ms; with the spec and the environment.
     """
     torch.set_num_threads(threads)
-    started, graphs = time.perf_counter(), cuda_graphs and device.type == "cuda"
+    began, started = now(), time.perf_counter()
+    graphs = cuda_graphs and device.type == "cuda"
     progress = tqdm(total=3 + len(ROWS) + len(QUERIES), desc=spec["id"], unit="rate", mininterval=1)
     with watch() as watched, exact_kernels(), torch.inference_mode():
         rates = {
@@ -70,6 +71,7 @@ def measure(
         "spec": spec,
         "environment": describe(threads=threads, device=device, dtype=dtype, cuda_graphs=graphs),
         "disturbance": watched.record(),
+        "started": began,
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(str(device)),
         "weight_gb_s": rates["weight_gb_s_by_rows"]["1"],

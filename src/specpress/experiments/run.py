@@ -16,7 +16,7 @@ from specpress.experiments.assets import Assets
 from specpress.files.metrics import SCHEMA
 from specpress.hardware.devices import claim, resolve_device
 from specpress.hardware.disturbance import watch
-from specpress.hardware.environment import describe, peak_memory_bytes
+from specpress.hardware.environment import describe, now, peak_memory_bytes
 
 
 def run(
@@ -50,7 +50,7 @@ def run(
         vocabulary than its target.
     """
     torch.set_num_threads(threads)
-    started = time.perf_counter()
+    began, started = now(), time.perf_counter()
     where = claim(resolve_device(device))
     preflight.check(spec, models, where)
     assets = Assets(models, data, where, graphs=cuda_graphs)
@@ -65,6 +65,7 @@ def run(
         "spec": spec,
         "environment": describe(threads=threads, device=model.device, dtype=model.dtype, cuda_graphs=graphs),
         "disturbance": watched.record(measured.pop("disturbed_steps", None)),
+        "started": began,
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(str(model.device)),
         **measured,

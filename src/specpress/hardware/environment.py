@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -41,6 +42,11 @@ def describe(*, threads: int, device, dtype, cuda_graphs: bool = False) -> dict:
         "packages": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
     }
+
+
+def now() -> str:
+    """The time by the machine's clock, in UTC, ISO 8601: when something began, never how long it took."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def peak_memory_bytes(device: str = "cpu") -> int:

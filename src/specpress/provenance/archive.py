@@ -5,6 +5,8 @@
     specpress-<study>/results/<study>/...              metrics, analysis, figures, tables, texts, numbers, the paper
     specpress-<study>/resources/<study>/.../manifest.json   what models and data were, not they themselves
     specpress-<study>/paper/...                        the sources of the paper
+    specpress-<study>/Snakefile, workflow/, README.md, LICENSE, CITATION.cff    the workflow that ran
+    specpress-<study>/ro-crate-metadata.json           all of this for other programs: see crate.py
     specpress-<study>/report.html                      if there is one
 
 The same files give the same bytes: members are sorted and carry neither dates nor users.
@@ -21,9 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from specpress.files.metrics import SCHEMA
+from specpress.provenance import crate
 from specpress.study.load import Study, read_study
 
 INDEX = "archive.json"
+WORKFLOW = ("Snakefile", "README.md", "LICENSE", "CITATION.cff")  # and the folder workflow/
 
 
 class ArchiveError(ValueError):
@@ -77,7 +81,7 @@ def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[s
     Raises
     ------
     ArchiveError
-        If the study has results that are missing.
+        If the study has results that are missing, or a metrics file is none of this version.
     """
     root, output = Path(root), Path(output)
     study, text = read_study(root / study_file), (root / study_file).read_bytes()
@@ -88,6 +92,10 @@ def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[s
             "Run make paper, then make archive"
         )
     files = {"study.yaml": text} | {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+    try:
+        files[crate.NAME] = crate.metadata(study, files)
+    except ValueError as error:
+        raise ArchiveError(f"{error}. Remove it, run make paper, then make archive") from None
     index = {"schema": SCHEMA, "study": study.name, "files": {name: _digest(files[name]) for name in files}}
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
@@ -144,7 +152,7 @@ def _commit(content: dict[str, bytes]) -> str:
 def unpack(archive: str | Path, folder: str | Path) -> str:
     """Lay out what a paper is rebuilt from: study, metrics, manifests, sources and the graph of the rules.
 
-    Nothing that is computed from them is laid out.
+    Nothing that is computed from them is laid out, and no rules: those are the checkout's.
 
     Returns
     -------
@@ -165,7 +173,8 @@ def unpack(archive: str | Path, folder: str | Path) -> str:
             raise ArchiveError(f"{archive} names a file outside its folder, {name}: nothing of it is to be trusted")
         if name.startswith(computed) and not name.startswith(graph):
             continue
-        if name in (f"results/{study}/numbers.tex", "report.html"):
+        of_checkout = name in WORKFLOW or name.startswith("workflow/")
+        if of_checkout or name in (f"results/{study}/numbers.tex", "report.html", crate.NAME):
             continue
         path = Path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,8 +223,8 @@ def _members(root: Path, study: Study) -> Iterator[Path]:
         paths = (root / "resources" / study.name / kind / name / "manifest.json" for name in names)
         yield from (path for path in paths if path.is_file())
     yield from (path for path in _files(root / "paper") if path != root / "paper" / "main.pdf")
-    if (root / "report.html").is_file():
-        yield root / "report.html"
+    yield from (path for path in _files(root / "workflow") if "__pycache__" not in path.parts)
+    yield from (root / name for name in ("report.html", *WORKFLOW) if (root / name).is_file())
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -232,6 +241,7 @@ def _required(study: Study) -> set[str]:
         *(f"{resources}/models/{name}/manifest.json" for name in study.models),
         *(f"{resources}/data/{name}/manifest.json" for name in study.data),
         *(f"{results}/{name}" for name in ("analysis/summary.csv", "numbers.tex", "paper/main.pdf")),
+        *WORKFLOW,
     }
 
 

@@ -18,7 +18,7 @@ from specpress.files.metrics import SCHEMA
 from specpress.files.publish import sha256
 from specpress.hardware.devices import claim, resolve_device
 from specpress.hardware.disturbance import watch
-from specpress.hardware.environment import describe, peak_memory_bytes
+from specpress.hardware.environment import describe, now, peak_memory_bytes
 from specpress.models.load import load_model
 from specpress.models.save import save_model
 from specpress.study.draft_config import DraftConfig, DraftError
@@ -75,7 +75,7 @@ def train_draft(
     DraftError
         Before any training, if the target or the text cannot give such a draft.
     """
-    started = time.perf_counter()
+    began, started = now(), time.perf_counter()
     torch.set_num_threads(threads)
     shape = AutoConfig.from_pretrained(target)
     check_request(config, shape, data)
@@ -100,6 +100,7 @@ def train_draft(
         "loss": loss,
         "validation": {name: judge(draft, model, rows) for name, rows in text.validation.items()},
         "held_out": {name: judge(draft, model, rows) for name, rows in text.held_out.items()},
+        "started": began,
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(str(model.device)),
     }
