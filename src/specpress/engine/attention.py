@@ -12,12 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from specpress.engine.kernels import attend
 from specpress.hardware.devices import exact_kernels
 
 ATTENTION = "specpress"
-
-# Up to this many slots (summed over the batch) torch's fused kernel is the faster of the two on a CPU.
-_FUSED_SLOTS = 1024
 
 
 def grouped_attention(
@@ -58,10 +56,10 @@ def grouped_attention(
     if getattr(key, "hidden", None) is not None:
         attention_mask = _hiding(key.hidden, key, attention_mask)
     stacked = query.reshape(batch, key.shape[1], groups * queries, size)
-    if query.device.type != "cpu" or batch * key.shape[2] <= _FUSED_SLOTS:
-        output = F.scaled_dot_product_attention(stacked, key, value, attn_mask=attention_mask, scale=scaling)
+    if query.device.type == "cpu":
+        output = attend(stacked, key, value, attention_mask, scaling)
     else:
-        output = _matmul_attention(stacked, key, value, attention_mask, scaling)
+        output = F.scaled_dot_product_attention(stacked, key, value, attn_mask=attention_mask, scale=scaling)
     return output.reshape(batch, heads, queries, size).transpose(1, 2), None
 
 
@@ -75,35 +73,6 @@ def _hiding(hidden: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
     visible = key.new_zeros(*key.shape[:2], 1, key.shape[2])
     visible[..., 0, : hidden.shape[2]].masked_fill_(hidden, torch.finfo(key.dtype).min)
     return visible if mask is None else visible + mask
-
-
-def _matmul_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
-    """Attention as two matrix products; query: (batch, KV heads, rows, head size).
-
-    Softmax of low-precision scores is computed in float32 and rounded once.
-    """
-    scores = _scores(query * scaling, key)
-    if mask is not None:
-        scores = scores + mask
-    return torch.matmul(torch.softmax(scores, dim=-1), value)
-
-
-def _scores(query: Tensor, key: Tensor) -> Tensor:
-    """Queries times keys: (batch, KV heads, rows, slots).
-
-    torch copies the transpose of a slice of a buffer, but not that of the whole buffer: where most of it is in use, the
-    unused slots are multiplied too and cut off. Otherwise keys times queries, which copies nothing but is slower.
-    """
-    slots, capacity = key.shape[2], key.stride(1) // key.shape[3]
-    if 2 * capacity <= 3 * slots and key.stride() == _contiguous_strides(key, capacity):
-        whole = key.as_strided((*key.shape[:2], capacity, key.shape[3]), key.stride())
-        return torch.matmul(query, whole.transpose(2, 3))[..., :slots]
-    return torch.matmul(key, query.transpose(2, 3)).transpose(2, 3)
-
-
-def _contiguous_strides(key: Tensor, capacity: int) -> tuple[int, ...]:
-    heads, size = key.shape[1], key.shape[3]
-    return heads * capacity * size, capacity * size, size, 1
 
 
 def grouped_mask(

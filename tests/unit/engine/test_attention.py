@@ -7,17 +7,18 @@ import tiny
 import torch
 from transformers import DynamicCache
 
-from specpress.engine import attention
+from specpress.engine import attention, kernels
 from specpress.engine.attention import ATTENTION, decode_attention
 from specpress.engine.cached_model import CachedModel
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 
 
-@pytest.fixture(params=["fused", "matmul"])
+@pytest.fixture(params=kernels.KERNELS)
 def kernel(request, monkeypatch):
-    """Both ways to compute the attention of a decoding step."""
-    monkeypatch.setattr(attention, "_FUSED_SLOTS", 10**9 if request.param == "fused" else 0)
+    """Every way to compute the attention of a decoding step, however few the slots."""
+    monkeypatch.setattr(kernels, "_BLOCK", 0)
+    monkeypatch.setenv(kernels.VARIABLE, request.param)
 
 
 def plain_logits(model, tokens, attention_mask=None, position_ids=None):
@@ -93,17 +94,6 @@ def test_a_model_is_left_as_it_was():
     with pytest.raises(RuntimeError, match="inside"):
         fail()
     assert model.config._attn_implementation == before
-
-
-@pytest.mark.parametrize("capacity", [20, 25, 400])
-def test_scores_ignore_what_the_unused_slots_hold(capacity):
-    generator = torch.Generator().manual_seed(0)
-    buffer = torch.randn(2, 3, capacity, 4, generator=generator)
-    buffer[:, :, 20:] = torch.nan
-    key, query = buffer[:, :, :20], torch.randn(2, 3, 6, 4, generator=generator)
-    expected = torch.einsum("bhrd,bhsd->bhrs", query, key)
-    torch.testing.assert_close(attention._scores(query, key), expected)
-    torch.testing.assert_close(attention._scores(query[1:], key[1:]), expected[1:])
 
 
 def hidden(mask):
