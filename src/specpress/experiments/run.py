@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from specpress.engine.graphs import has_graphs
+from specpress.engine.kernels import chosen
 from specpress.experiments import preflight
 from specpress.experiments.assets import Assets
 from specpress.files.metrics import SCHEMA
@@ -68,5 +69,6 @@ def run(
         "started": began,
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(str(model.device)),
+        "attention": chosen(),
         **measured,
     }
