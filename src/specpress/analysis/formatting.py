@@ -83,18 +83,18 @@ def is_missing(value: object) -> bool:
 # How a metric is written, in the tables and in the text alike; a time to first token is written in ms.
 FORMATS: Mapping[str, Callable[[float], str]] = {
     "ttft_s": lambda value: fixed(1000 * value, 1),
-    "held_out_coverage": percent,
+    **dict.fromkeys(("held_out_coverage", "half_width", "precision"), percent),
     **dict.fromkeys(("kv_bytes", "baseline_kv_bytes", "kv_bytes_full", "kv_bytes_press", "peak_memory_bytes"), size),
     **dict.fromkeys(
         ("speedup", "speedup_over_reference", "speedup_over_plain", "speedup_over_token", "step_speedup", "ppl_ratio",
          "ppl_over_reference", "press_speedup", "self_speedup", "predicted_press_speedup", "predicted_self_speedup",
-         "draft_cost", "verification_cost", "acceptance"),
+         "draft_cost", "verification_cost", "acceptance", "whole_over_parts"),
         lambda value: fixed(value, 3),
     ),
     **dict.fromkeys(
         ("lossless_compared", "lossless_equal", "lossless_near_ties", "lossless_different", "tokens",
          "head_tokens", "held_out_tokens", "layers", "sequence", "batch", "n", "wall_seconds", "slots",
-         "slots_full", "slots_press"),
+         "slots_full", "slots_press", "brackets", "duelled"),
         integer,
     ),
     "parameters": large,

@@ -27,6 +27,7 @@ class Cell:
     field: str = ""
     suffix: str = ""
     reference: str = ""
+    machine_share: float | None = None
 
     @classmethod
     def of(cls, row: Mapping) -> "Cell":
@@ -34,9 +35,10 @@ class Cell:
         values = {key: None if is_missing(row[key]) else row[key] for key in ("low", "high", "n")}
         values["n"] = None if values["n"] is None else int(values["n"])  # a CSV with a gap has floats
         texts = {key: "" if is_missing(row[key]) else str(row[key]) for key in ("note", "file", "field", "reference")}
-        suffix = _setting(row)
+        suffix, share = _setting(row), row.get("machine_share")
         value = None if is_missing(row["estimate"]) else float(row["estimate"])
-        return cls(row["experiment"], row["metric"], value, **values, **texts, suffix=suffix)
+        share = None if is_missing(share) else float(share)
+        return cls(row["experiment"], row["metric"], value, **values, **texts, suffix=suffix, machine_share=share)
 
     @property
     def defined(self) -> bool:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from specpress.analysis.formatting import large, number
+from specpress.analysis.duels import ENDED
+from specpress.analysis.formatting import large, number, percent
+from specpress.paper.cells import Cell
 from specpress.paper.prose import counted, listed
 from specpress.paper.wording import data_prose, is_only_sampling, is_sampling, sampling_name
 
@@ -72,6 +74,19 @@ class Setup:
             several = f"{min(prompts)} to " if min(prompts) < max(prompts) else ""
             grouped.setdefault(data, []).append(f"{several}{counted(max(prompts), 'prompt')} of {size}")
         return [{"data": data, "sizes": "; ".join(sizes)} for data, sizes in grouped.items()]
+
+    def endings(self) -> dict:
+        """What ended measuring, over the experiments that duel.
+
+        `experiments`, and how many of them ended by `precision`, by `budget` and by `prompts`; the precisions `asked`
+        for, as shares; `narrowest` and `widest`, the cells of the smallest and the largest half-width reached.
+        """
+        rows = self.summary[self.summary.metric == "half_width"].drop_duplicates("experiment")
+        found = {name: int((rows.note == note).sum()) for name, note in ENDED.items()}
+        widths = rows[rows.estimate.notna()].sort_values("estimate").to_dict("records")
+        asked = sorted(self.summary.loc[self.summary.metric == "precision", "estimate"].dropna().unique())
+        ends = {"narrowest": Cell.of(widths[0]), "widest": Cell.of(widths[-1])} if widths else {}
+        return {"experiments": len(rows), "asked": [percent(share) for share in asked], **found, **ends}
 
     def timed_alike(self) -> bool:
         """Whether all experiments that time anything ran in one environment, whatever the others did."""

@@ -295,6 +295,24 @@ def test_a_mixed_environment_is_reported():
     assert "in this one environment" in text_of(study("faster"), "text/setup")
 
 
+def test_the_setup_says_what_ended_measuring():
+    wide, narrow = synthetic.speed("wide"), synthetic.speed("narrow")
+    wide["ended"] |= {"by": "budget", "half_width": 0.12}
+    wide["ended"]["precision"] = 0.1
+    text = text_of(results_of([wide, narrow]), "text/setup")
+    assert r"at most 5\% or 10\%, as the study asks of it" in text
+    assert "Of 2 experiments, one reached that, one spent its budget; the half-widths lie between" in text
+    assert r"between 3\% and 12\%." in text
+    assert "Measuring an experiment" not in text_of(results_of([synthetic.draft()]), "text/setup")
+
+
+def test_the_report_says_how_much_of_a_variance_is_the_machines():
+    results = results_of([synthetic.speed("a", scatter=0.05)])
+    cell = results.speed_of("a")["speedup"]
+    assert 0 < cell.machine_share < 1
+    assert f'<td class="right">{round(100 * cell.machine_share)}%</td>' in html_of(results, "all-speeds")
+
+
 def claim_of(results, name):
     return next(claim for claim in results.claims if claim["id"] == name)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from specpress.analysis.formatting import DASH, fixed, integer, is_missing, unit_of_sizes
+from specpress.analysis.formatting import DASH, fixed, integer, is_missing, percent, unit_of_sizes
 from specpress.analysis.kinds import KINDS
 from specpress.paper.cells import Notes
 from specpress.paper.speeds import Speed, fastest
@@ -61,6 +61,7 @@ def all_speeds(results) -> Table:
     found = _blocks(results, _all, *KINDS)
     headings = {
         "tokens_per_s": "tok/s", "ttft_s": "TTFT, ms", "tpot_ms": "TPOT, ms", "speedup": "speed-up",
+        "machine_share": "of the machine",
         "acceptance_rate": "acceptance", "tokens_per_iteration": "tokens per iter.", "predicted_speedup": "predicted",
         "kv": f"KV, {_unit(found)[0]}", "relative": "relative",
     }  # fmt: skip
@@ -158,6 +159,8 @@ def _texts(results, speed: Speed, notes: Notes, scale: int, headings: Iterable[s
                 shown |= {metric: quality.text, "quality_interval": quality.interval}
             elif not is_missing(speed.row["press"]):
                 shown[metric] = DASH
+        elif metric == "machine_share":
+            shown[metric] = percent(speed["speedup"].machine_share) if speed["speedup"].low is not None else ""
         elif metric == "speedup":
             shown |= {metric: notes.show(speed[metric], with_interval=True), "speedup_interval": speed[metric].interval}
         elif metric in ("tokens_per_s", "ttft_s", "tpot_ms") or not is_missing(speed.row["drafter"]):
