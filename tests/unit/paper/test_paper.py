@@ -246,7 +246,7 @@ def test_the_methods_name_what_is_run():
     rounds = duel._APART + duel._WHOLE
     for said in (
         f"A kind measured fewer than {duels._LEAST_BRACKETS} times lies on the straight line",
-        f"when blocks of {duels._BLOCK} consecutive parts are resampled",
+        f"when blocks of {duels._BLOCK} consecutive parts, or shorter ones",
         f"grow by a third, the first of at least {duels._FIRST_LOOK},",
         f"the error of the text is taken {100 * (duels._LOOKING - 1):.0f}\\% larger",
         f"as many on either side as the part is long, but at most {duel._LONGEST}",
