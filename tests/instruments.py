@@ -34,3 +34,15 @@ class OneDevice(TorchDispatchMode):
         if len(devices) > 1 and not name.startswith(("aten.copy_", "aten._to_copy")):
             raise AssertionError(f"{name} mixes {' and '.join(sorted(devices))}")
         return kernel(*args, **(kwargs or {}))
+
+
+class Kernels(TorchDispatchMode):
+    """The kernels called inside the block, in order: `names`, without their overloads."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
+        self.names.append(str(kernel).rpartition(".")[0])
+        return kernel(*args, **(kwargs or {}))

@@ -5,7 +5,9 @@ import tiny
 import torch
 
 from specpress import SamplingParams, generate
+from specpress.decoding import uncached
 from specpress.decoding.uncached import generate_uncached
+from specpress.laws import law
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -98,3 +100,14 @@ def test_bad_input_is_refused(arguments, said):
     arguments = {"input_ids": tiny.prompt(4), "max_new_tokens": 5} | arguments
     with pytest.raises(ValueError, match=said):
         generate_uncached(tiny.llama(), arguments.pop("input_ids"), **arguments)
+
+
+def test_laws_of_the_prefix_stay_where_they_are_made(monkeypatch):
+    """The comparator's cost is the original's, a sort of the vocabulary a place, and no law read on the host for it."""
+    model, made, here = tiny.llama(), [], []
+    plainly, read = uncached.probabilities, law.law_of
+    monkeypatch.setattr(uncached, "probabilities", lambda *a: (made.append(len(a[0])), plainly(*a))[1])
+    monkeypatch.setattr(law, "law_of", lambda *a: (here.append(len(a[0])), read(*a))[1])
+    generate_uncached(model, tiny.prompt(8), max_new_tokens=3, normalise_prefix=True)
+    assert len(here) == 3  # one a token
+    assert len(made) == 7 + 8 + 9  # every place before it

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
+from instruments import Kernels
 from transformers import DynamicCache
 
 from specpress.engine import attention, kernels
-from specpress.engine.attention import ATTENTION, decode_attention
+from specpress.engine.attention import ATTENTION, decode_attention, slot_mask
 from specpress.engine.cached_model import CachedModel
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
@@ -117,3 +118,25 @@ def test_only_a_padding_query_sees_padding_itself():
     mask = attention.slot_mask(torch.arange(3)[None], 3, alone, torch.float32, real)
     causal = [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
     assert hidden(mask) == [[[0, 1, 1], [1, 0, 1], [1, 0, 0]], causal]
+
+
+@pytest.mark.parametrize("slots", [1, 16, 37, 256])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_rows_of_a_mask_start_where_kernels_take_them_without_a_copy(groups, slots):
+    """CUDA's kernels copy a mask whose rows do not start at multiples of 16 numbers, once a layer."""
+    config = SimpleNamespace(num_attention_heads=2 * groups, num_key_value_heads=2)
+    mask = slot_mask(torch.tensor([[slots - 1, slots]]), slots, config, torch.float16)
+    assert mask.shape == (1, 1, 2 * groups, slots)
+    assert mask.stride()[2] % 16 == 0
+    assert mask.stride()[3] == 1
+
+
+def test_the_mask_of_one_query_head_a_kv_head_is_used_as_it_is():
+    """Repeating it, though once, would copy it in every layer."""
+    config = SimpleNamespace(num_attention_heads=2, num_key_value_heads=2)
+    mask = slot_mask(torch.arange(4, 8)[None], 8, config, torch.float32)
+    key, value = torch.randn(1, 2, 8, 8), torch.randn(1, 2, 8, 8)
+    for heads, repeated in ((2, False), (4, True)):
+        with Kernels() as called:
+            attention.grouped_attention(None, torch.randn(1, heads, 4, 8), key, value, mask)
+        assert ("aten.repeat" in called.names) == repeated

@@ -7,6 +7,7 @@ import weakref
 import pytest
 import tiny
 import torch
+from instruments import Kernels
 from torch import nn
 
 from specpress.engine import forward, linear
@@ -113,6 +114,17 @@ def test_it_follows_the_weights(dtype, change):
     ours, theirs = (logits[0] for logits in both(model, [tiny.prompt(5)]))
     assert not torch.allclose(ours, before, atol=0.2)
     torch.testing.assert_close(ours, theirs, atol=0.1 if dtype == torch.bfloat16 else 1e-4, rtol=0.02)
+
+
+def test_whether_weights_have_changed_is_seen_without_slicing_each_of_them():
+    model = tiny.llama()
+    with Kernels() as first:
+        forward_of(model)
+    with Kernels() as second:
+        forward_of(model)
+    weights = len(list(model.parameters()))
+    assert first.names.count("aten.slice") >= weights
+    assert sorted(second.names) == ["aten.cat", "aten.equal"]
 
 
 def test_it_stands_aside_for_what_only_modules_can_do():
