@@ -35,8 +35,9 @@ METHODS = {
     "lookup": lambda small: {"drafter": PromptLookup(2)},
     "compressed": lambda small: {"drafter": CompressedTarget(get_press("streaming_llm", **HALF), interval=16)},
     "cascade": lambda small: {"drafter": Cascade(small, PromptLookup(2))},
-    "press": lambda small: {"press": get_press("knorm", **HALF)},
-    "budget": lambda small: {"press": get_press("knorm"), "cache_budget": 40, "compression_interval": 8},
+    # No norms: the first layer's keys of equal tokens have one norm, of which rounding chooses.
+    "press": lambda small: {"press": get_press("snapkv", window_size=8, **HALF)},
+    "budget": lambda small: {"press": get_press("tova"), "cache_budget": 40, "compression_interval": 8},
 }
 
 
