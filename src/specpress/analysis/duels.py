@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from specpress.analysis.rows import place, row, single
-from specpress.analysis.statistics import Estimate
-from specpress.theory.duels import LEAST_UNITS, Brackets, Joint, Text, costs, log_speedups, speedup
+from specpress.theory.duels import Brackets, Joint, Text, costs, log_speedups, speedup
 
 ENDED = {
     "precision": "the precision asked for was reached",
@@ -24,15 +23,8 @@ def joint_row(metric: str, joint: Joint | None, note: str, field: str) -> dict:
     """A row for a ratio of which machine and text are uncertain; without one, `note` says why."""
     if joint is None:
         return row(metric, "x", None, note, field)
-    width = joint.half_width()
-    if width is None:
-        few = f"fewer than {LEAST_UNITS} prompts" if joint.n < LEAST_UNITS else "too few parts were measured"
-        return row(
-            metric, "x", Estimate(math.exp(joint.value), None, None, joint.n, f"{few}: no interval"), note, field
-        )
-    low, high = math.exp(joint.value - width), math.exp(joint.value + width)
-    found = row(metric, "x", Estimate(math.exp(joint.value), low, high, joint.n), note, field)
-    return found | {"machine_share": joint.machine_share, "log_error": joint.error, "freedom": joint.freedom}
+    found = row(metric, "x", joint.estimate(), note, field)
+    return found | {"machine_share": joint.machine_share}
 
 
 def speedup_of(method: Mapping) -> tuple[Joint | None, str]:

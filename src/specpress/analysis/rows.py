@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from specpress.analysis.statistics import Estimate, geometric_mean_interval, mean_interval
+from specpress.analysis.statistics import geometric_mean_interval, mean_interval
+from specpress.theory.intervals import Estimate
 
 # What a run yields: unit, and whether units are averaged on the log scale. Times and rates are, so that the ratio of
 # two means is the mean of the ratios.
@@ -26,7 +27,8 @@ def row(metric: str, unit: str, estimate: Estimate | None, note: str, field: str
     if estimate is None:
         return shared | {"note": note}
     notes = "; ".join(part for part in (note, estimate.note) if part)
-    return shared | {
+    spread = {"log_error": estimate.se, "freedom": estimate.df, "skew": estimate.skew} if estimate.on_log_scale else {}
+    return shared | spread | {
         "estimate": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n, "note": notes,
     }  # fmt: skip
 

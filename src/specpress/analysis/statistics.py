@@ -1,82 +1,26 @@
-"""Estimates with bootstrap intervals, from paired measurements.
+"""Estimates with intervals, from units: prompts (passages, for perplexity), never single runs.
 
-A speed-up is a ratio of two times of the same prompt, so the unit that is resampled is the prompt (the passage, for
-perplexity), never the single run: repeats of a prompt are averaged first.
+Every estimate is treated as a mean over its units on the log scale, where
+ratios are symmetric and nothing turns negative: of log ratios by itself, of positive quantities by the delta method, of
+perplexities by the jackknife's pseudo-values (Tukey, 1958). `specpress.theory.intervals` says how its interval is made
+of the standard error, and joins estimates that are independent of each other.
 """
-
-import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import DegenerateDataWarning, bootstrap
+
+from specpress.theory.intervals import CONFIDENCE, FEWEST, Estimate, mean_error, with_interval
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its interval.
-
-    Parameters
-    ----------
-    value : float
-        The point estimate.
-    low, high : float or None
-        Ends of the interval; None where there is none, and then `note` says why.
-    n : int
-        Resampled units: prompts or passages.
-    note : str
-        How the interval came about, when it is not the plain BCa bootstrap.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    note: str = ""
-
-
-def paired_ratio(baseline: ArrayLike, method: ArrayLike) -> np.ndarray:
-    """Log ratio baseline / method of each prompt, averaged over repeats.
-
-    Parameters
-    ----------
-    baseline, method : array_like, shape (prompts,) or (prompts, repeats)
-        Paired positive measurements in the same unit (say ms per token). A ratio above 1 means the method is faster.
-
-    Returns
-    -------
-    ndarray, shape (prompts,)
-        Natural logarithm of the ratio; the mean over the repeats of a prompt.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or a measurement is not a positive finite number.
-    """
-    baseline, method = np.asarray(baseline, dtype=float), np.asarray(method, dtype=float)
-    if baseline.shape != method.shape or baseline.ndim not in (1, 2):
-        raise ValueError(
-            "paired measurements have one shape, (prompts,) or (prompts, repeats); "
-            f"baseline has {baseline.shape}, method {method.shape}"
-        )
-    for name, values in (("baseline", baseline), ("method", method)):
-        if not (np.isfinite(values) & (values > 0)).all():
-            raise ValueError(f"{name} holds a measurement that is not a positive finite number: drop such pairs first")
-    ratios = np.log(baseline) - np.log(method)
-    return ratios if ratios.ndim == 1 else ratios.mean(axis=1)
-
-
-def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0) -> Estimate:
-    """Arithmetic mean over units, with a bootstrap interval over the units.
+def mean_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Estimate:
+    """Arithmetic mean over units, with its interval.
 
     Parameters
     ----------
     values : array_like, shape (units,)
-        One finite number a prompt.
+        One finite number a prompt. Where none is negative, the interval is made on the log scale of the mean.
     confidence : float
         Coverage of the interval, between 0 and 1.
-    resamples, seed : int
-        Bootstrap resamples and the seed of their generator.
 
     Returns
     -------
@@ -89,35 +33,29 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resamples: int
         If there is no value, or one that is not finite.
     """
     values = _finite("values", values)
-    return _bootstrap(
-        lambda sample, axis: np.mean(sample, axis=axis),
-        (values,),
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
-    )
+    mean, se, skew = mean_error(values)
+    if (values < 0).any() or mean == 0 or se is None:
+        return with_interval(Estimate(mean, None, None, values.size, "", se, values.size - 1, skew, False), confidence)
+    relative = se / mean
+    on_log_scale = Estimate(mean, None, None, values.size, "", relative, values.size - 1, skew - 3 * relative)
+    return with_interval(on_log_scale, confidence)
 
 
-def geometric_mean_interval(
-    log_ratios: ArrayLike, *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
-) -> Estimate:
-    """Geometric mean of the ratios whose logarithms are given, with a bootstrap interval over the prompts.
+def geometric_mean_interval(log_ratios: ArrayLike, *, confidence: float = CONFIDENCE) -> Estimate:
+    """Geometric mean of the ratios whose logarithms are given, with its interval over the prompts.
 
-    The interval is that of the mean logarithm, exponentiated. Parameters and errors are those of `mean_interval`.
+    Parameters and errors are those of `mean_interval`.
 
     Returns
     -------
     Estimate
         A ratio (no unit).
     """
-    mean = mean_interval(log_ratios, confidence=confidence, resamples=resamples, seed=seed)
-    return _transformed(mean, np.exp)
+    return _exponential(_finite("log_ratios", log_ratios), None, confidence)
 
 
-def perplexity_interval(
-    nll: ArrayLike, n_tokens: ArrayLike, *, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
-) -> Estimate:
-    """Token-weighted perplexity, exp(sum of nll / sum of tokens), with a bootstrap interval over the passages.
+def perplexity_interval(nll: ArrayLike, n_tokens: ArrayLike, *, confidence: float = CONFIDENCE) -> Estimate:
+    """Token-weighted perplexity, exp(sum of nll / sum of tokens), with its interval over the passages.
 
     Parameters
     ----------
@@ -125,7 +63,7 @@ def perplexity_interval(
         Summed negative log likelihood of each passage, in nats.
     n_tokens : array_like, shape (passages,)
         Scored tokens of each passage.
-    confidence, resamples, seed
+    confidence
         As in `mean_interval`.
 
     Raises
@@ -134,12 +72,7 @@ def perplexity_interval(
         If the shapes differ, a value is not finite, or a passage has no token.
     """
     nll, n_tokens = _passages(nll, n_tokens)
-
-    def mean_nll(nll, n_tokens, axis):
-        return nll.sum(axis=axis) / n_tokens.sum(axis=axis)
-
-    mean = _bootstrap(mean_nll, (nll, n_tokens), confidence=confidence, resamples=resamples, seed=seed)
-    return _transformed(mean, np.exp)
+    return _exponential(_pseudo_values(nll, n_tokens), nll.sum() / n_tokens.sum(), confidence)
 
 
 def perplexity_ratio_interval(
@@ -148,11 +81,9 @@ def perplexity_ratio_interval(
     reference_nll: ArrayLike,
     reference_n_tokens: ArrayLike,
     *,
-    confidence: float = 0.95,
-    resamples: int = 9999,
-    seed: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Perplexity over the reference perplexity of the same passages; passages are resampled together.
+    """Perplexity over the reference perplexity of the same passages, paired by passage.
 
     Parameters and errors are those of `perplexity_interval`, all four arrays of shape (passages,). A ratio above 1
     means a worse perplexity than the reference.
@@ -161,79 +92,24 @@ def perplexity_ratio_interval(
     reference = _passages(reference_nll, reference_n_tokens)
     if ours[0].shape != reference[0].shape:
         raise ValueError(f"paired passages expected; got {ours[0].size} and {reference[0].size} of them")
-
-    def difference(nll, n_tokens, reference_nll, reference_n_tokens, axis):
-        return nll.sum(axis=axis) / n_tokens.sum(axis=axis) - reference_nll.sum(axis=axis) / reference_n_tokens.sum(
-            axis=axis
-        )
-
-    mean = _bootstrap(difference, (*ours, *reference), confidence=confidence, resamples=resamples, seed=seed)
-    return _transformed(mean, np.exp)
+    mean, reference_mean = (scored.sum() / tokens.sum() for scored, tokens in (ours, reference))
+    return _exponential(_pseudo_values(*ours) - _pseudo_values(*reference), mean - reference_mean, confidence)
 
 
-def repeat_spread(log_ratios: ArrayLike) -> Estimate:
-    """How far repeats of the same prompt scatter: the pooled within-prompt standard deviation, as a factor.
-
-    Parameters
-    ----------
-    log_ratios : array_like, shape (prompts, repeats)
-        Log ratio of each run; NaN marks a repeat that is missing.
-
-    Returns
-    -------
-    Estimate
-        exp of the pooled standard deviation: 1.05 means repeats scatter by about 5%. Never an interval.
-
-    Raises
-    ------
-    ValueError
-        If no prompt has two repeats.
-    """
-    log_ratios = np.asarray(log_ratios, dtype=float)
-    if log_ratios.ndim != 2:
-        raise ValueError(f"expected an array of shape (prompts, repeats), got {log_ratios.shape}")
-    present = np.isfinite(log_ratios)
-    counts = present.sum(axis=1)
-    if not (counts >= 2).any():
-        raise ValueError("the spread over repeats needs a prompt with at least two repeats")
-    repeated = log_ratios[counts >= 2]
-    squares = np.nansum((repeated - np.nanmean(repeated, axis=1, keepdims=True)) ** 2)
-    freedom = (counts[counts >= 2] - 1).sum()
-    return Estimate(float(np.exp(np.sqrt(squares / freedom))), None, None, int((counts >= 2).sum()), "no interval")
+def _exponential(logs: np.ndarray, center: float | None, confidence: float) -> Estimate:
+    """exp of the mean of `logs` (or of `center`, of which they are the pseudo-values), with its interval."""
+    mean, se, skew = mean_error(logs)
+    value = float(np.exp(mean if center is None else center))
+    return with_interval(Estimate(value, None, None, logs.size, "", se, logs.size - 1, skew), confidence)
 
 
-def _bootstrap(statistic, samples: tuple[np.ndarray, ...], *, confidence, resamples, seed) -> Estimate:
-    """Bootstrap paired samples: BCa, percentile where BCa is undefined (all units alike), nothing for one unit."""
-    n = samples[0].size
-    value = float(statistic(*samples, axis=-1))
-    if n == 1:
-        return Estimate(value, None, None, 1, "one unit: no interval")
-    low = high = np.nan
-    note = ""
-    for method in ("BCa", "percentile"):
-        note = "" if method == "BCa" else "percentile interval: BCa is undefined for these values"
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore", DegenerateDataWarning)
-            low, high = bootstrap(
-                samples,
-                statistic,
-                paired=True,
-                vectorized=True,
-                n_resamples=resamples,
-                batch=1000,
-                confidence_level=confidence,
-                method=method,
-                rng=np.random.default_rng(seed),
-            ).confidence_interval
-        if np.isfinite([low, high]).all():
-            break
-    return Estimate(value, float(low), float(high), n, note)
-
-
-def _transformed(estimate: Estimate, function) -> Estimate:
-    """The estimate under an increasing function: value and ends alike."""
-    low, high = (None if end is None else float(function(end)) for end in (estimate.low, estimate.high))
-    return Estimate(float(function(estimate.value)), low, high, estimate.n, estimate.note)
+def _pseudo_values(nll: np.ndarray, n_tokens: np.ndarray) -> np.ndarray:
+    """The jackknife's pseudo-values of sum(nll) / sum(n_tokens): n x the whole - (n - 1) x that without one."""
+    n = nll.size
+    if n < FEWEST:
+        return nll / n_tokens
+    without = (nll.sum() - nll) / (n_tokens.sum() - n_tokens)
+    return n * nll.sum() / n_tokens.sum() - (n - 1) * without
 
 
 def _finite(name: str, values: ArrayLike) -> np.ndarray:

@@ -10,7 +10,7 @@ from specpress.analysis.factors import FACTORS, INTEGERS, factors
 from specpress.analysis.rows import single
 
 SUMMARY_COLUMNS = [
-    "experiment", "metric", "unit", "estimate", "low", "high", "n", "machine_share", "log_error", "freedom",
+    "experiment", "metric", "unit", "estimate", "low", "high", "n", "log_error", "freedom", "skew", "machine_share",
     "reference", "note", "file", "field", *FACTORS,
 ]  # fmt: skip
 OBSERVATION_COLUMNS = [

@@ -61,7 +61,7 @@ def explanation(number: Number, stored: Stored) -> Iterator[str]:
     yield f"  value        {value_line(number)}"
     if number.interval and "n" in row:
         units = "passages" if row["kind"] == "perplexity" else "prompts"
-        yield f"  interval     95%, bootstrap over {row['n']:g} {units}"
+        yield f"  interval     95%, over {row['n']:g} {units}"
     if "estimate" in row:
         yield f"  unrounded    {row['estimate']!r} {row.get('unit', '')}".rstrip()
     if "estimate" in row and "note" in row:

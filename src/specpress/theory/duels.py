@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from specpress.theory.intervals import CONFIDENCE, Estimate, joined, mean_error
+
 LEAST_UNITS = 3  # prompts below which there is no interval
 _LEAST_BRACKETS = 6  # of a class that stands for itself; the others lie on the line through those that do
 _BLOCK = 6  # consecutive brackets that are resampled together: what disturbs one often disturbs the next
@@ -61,6 +63,7 @@ class Joint:
 
     value : mean log speed-up over the `n` prompts
     machine, text : standard errors of the costs and over the prompts
+    skew : skewness of the mean over the prompts
     """
 
     value: float
@@ -69,6 +72,7 @@ class Joint:
     text: float
     text_freedom: float
     n: int
+    skew: float = 0.0
 
     @property
     def error(self) -> float:
@@ -76,27 +80,29 @@ class Joint:
         return math.hypot(self.machine, self.text)
 
     @property
-    def freedom(self) -> float:
-        """Degrees of freedom of both together (Welch, 1947; Satterthwaite, 1946)."""
-        return welch_satterthwaite([(self.machine, self.machine_freedom), (self.text, self.text_freedom)])
-
-    @property
     def machine_share(self) -> float | None:
-        """The machine's share of the variance; None where there is none."""
-        return self.machine**2 / self.error**2 if self.error else None
+        """The machine's share of the variance; None where there is none, or no end of it."""
+        return self.machine**2 / self.error**2 if 0 < self.error < math.inf else None
 
-    def half_width(self, confidence: float = 0.95) -> float | None:
-        """Half the width of the interval of the log ratio; None for fewer than three prompts."""
-        if self.n < LEAST_UNITS or not self.freedom > 0:
-            return None
-        return float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.error
+    def estimate(self, confidence: float = CONFIDENCE) -> Estimate:
+        """The ratio with the interval that both leave it; for fewer than three prompts none, and the reason."""
+        if self.n < LEAST_UNITS or not math.isfinite(self.error):
+            few = f"fewer than {LEAST_UNITS} prompts" if self.n < LEAST_UNITS else "too few parts were measured"
+            return Estimate(math.exp(self.value), None, None, self.n, f"{few}: no interval")
+        errors = ((self.text, self.text_freedom, self.skew), (self.machine, self.machine_freedom, 0.0))
+        parts = [Estimate(1.0, None, None, self.n, se=se, df=df, skew=skew) for se, df, skew in errors]
+        return joined(math.exp(self.value), parts, (1, 1), n=self.n, confidence=confidence)
+
+    def half_width(self, confidence: float = CONFIDENCE) -> float | None:
+        """Half the width of the interval of the log ratio; None without one."""
+        found = self.estimate(confidence)
+        return None if found.high is None else math.log(found.high / found.value)
 
     def minus(self, other: "Joint", differences: np.ndarray) -> "Joint":
-        """The mean difference from an estimate of other brackets, over the prompts of both."""
+        """The difference from an estimate of other brackets; `differences` are of the logs, on prompts of both."""
         machine = math.hypot(self.machine, other.machine)
         freedom = welch_satterthwaite([(e.machine, e.machine_freedom) for e in (self, other)])
-        n = len(differences)
-        return Joint(float(differences.mean()), machine, freedom, text_error(differences), n - 1, n)
+        return Joint(float(differences.mean()), machine, freedom, *_over_texts(differences))
 
 
 def welch_satterthwaite(errors: Sequence[tuple[float, float]]) -> float:
@@ -195,13 +201,13 @@ def speedup(texts: Sequence[Text], brackets: Brackets, seed: int = 0) -> Joint:
         raise ValueError(f"no bracket measured the cost of {', '.join(missing)}")
     logs = log_speedups(texts, found)
     machine, blocks = _machine_error(classes, texts, seed)
-    n = len(logs)
-    return Joint(float(logs.mean()), machine, blocks - 1, text_error(logs), n - 1, n)
+    return Joint(float(logs.mean()), machine, blocks - 1, *_over_texts(logs))
 
 
-def text_error(logs: np.ndarray) -> float:
-    """Standard error of a mean over prompts whose number was chosen by looking at them."""
-    return _LOOKING * float(logs.std(ddof=1)) / math.sqrt(len(logs)) if len(logs) > 1 else math.inf
+def _over_texts(logs: np.ndarray) -> tuple[float, int, int, float]:
+    """Standard error of the mean over prompts whose number was chosen by looking at them, its freedom, n and skewness."""
+    _, error, skew = mean_error(logs)
+    return (math.inf if error is None else _LOOKING * error), len(logs) - 1, len(logs), skew or 0.0
 
 
 def _blocks(brackets: int) -> list[np.ndarray]:

@@ -26,6 +26,7 @@ from specpress.paper.results import Results
 from specpress.paper.tables import TABLES
 from specpress.paper.verdicts import Verdict, adds_about, best_of_all, everywhere, reaches
 from specpress.theory import duels
+from specpress.theory.intervals import CONFIDENCE, FEWEST
 
 ROOT = Path(__file__).parents[3]
 CONTENTS = yaml.safe_load((ROOT / "paper/contents.yaml").read_text())
@@ -255,6 +256,13 @@ def test_the_methods_name_what_is_run():
         f"the {100 * (1 - 1 / contest._ONCE_IN):g}\\% interval of the ratio",
     ):
         assert said in methods
+
+
+def test_the_methods_name_the_intervals_that_are_made():
+    methods = " ".join((ROOT / "paper/sections/methods.tex").read_text().split())
+    assert f"Intervals are {100 * CONFIDENCE:g}\\% intervals on the logarithmic scale" in methods
+    assert f"at the level $1-{1 - CONFIDENCE:.2f}/k$" in methods
+    assert f"fewer than {('no', 'one', 'two', 'three')[FEWEST]} units there is none" in methods
 
 
 def test_a_biased_control_is_said_aloud():
@@ -561,7 +569,7 @@ def test_the_limits_name_the_fewest_units_an_interval_rests_on():
     metrics[1]["steps"][1]["runs"][0] |= {"tokens": 0, "rounds": []}
     text = text_of(results_of(metrics), "text/limits")
     assert "as few as 3 prompts" in text
-    assert r"for $n=3$, that is 75\%" in text
+    assert "not for what no unit shows" in text
     assert "Few units" not in text_of(results_of([synthetic.speed("a", prompts=1)]), "text/limits")
 
 

@@ -23,7 +23,7 @@ def test_number_is_traced_to_its_metrics_spec_and_commit(results, capsys):
     assert status == 0
     assert lines[0] == "plain/speedup"
     for line in (
-        "value        1.250 [1.125, 1.500]", "interval     95%, bootstrap over 12 prompts", "unrounded    1.25 x",
+        "value        1.250 [1.125, 1.500]", "interval     95%, over 12 prompts", "unrounded    1.25 x",
         "computed as  pairs[*]: baseline.tpot_ms / method.tpot_ms", f"metrics      metrics/plain.json of {results}",
         "commit       0123abc", "prompts: 2",
     ):  # fmt: skip
