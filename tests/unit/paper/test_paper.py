@@ -261,7 +261,7 @@ def test_the_methods_name_what_is_run():
 def test_the_methods_name_the_intervals_that_are_made():
     methods = " ".join((ROOT / "paper/sections/methods.tex").read_text().split())
     assert f"Intervals are {100 * CONFIDENCE:g}\\% intervals on the logarithmic scale" in methods
-    assert f"at the level $1-{1 - CONFIDENCE:.2f}/k$" in methods
+    assert f"may miss with a $k$-th of those {100 * (1 - CONFIDENCE):g}\\% only" in methods
     assert f"fewer than {('no', 'one', 'two', 'three')[FEWEST]} units there is none" in methods
 
 
