@@ -205,7 +205,7 @@ def speedup(texts: Sequence[Text], brackets: Brackets, seed: int = 0) -> Joint:
 
 
 def _over_texts(logs: np.ndarray) -> tuple[float, int, int, float]:
-    """Standard error of the mean over prompts whose number was chosen by looking at them, its freedom, n and skewness."""
+    """Standard error of a mean over prompts whose number was chosen by looking at them; its freedom, n, skewness."""
     _, error, skew = mean_error(logs)
     return (math.inf if error is None else _LOOKING * error), len(logs) - 1, len(logs), skew or 0.0
 

@@ -119,7 +119,7 @@ def test_both_uncertainties_are_said_apart_and_joined():
     assert many.machine < few.machine
     assert many.machine_share < few.machine_share < 1
     assert few.error == pytest.approx(math.hypot(few.machine, few.text))
-    assert min(few.machine_freedom, few.text_freedom) <= few.freedom <= few.machine_freedom + few.text_freedom
+    assert min(few.machine_freedom, few.text_freedom) <= few.estimate().df <= few.machine_freedom + few.text_freedom
     assert welch_satterthwaite([(1.0, 4), (0.0, 9)]) == pytest.approx(4)
     assert welch_satterthwaite([(1.0, 4), (1.0, 4)]) == pytest.approx(8)
 
