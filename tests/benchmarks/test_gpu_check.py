@@ -1,10 +1,13 @@
 """The check of a GPU on the CPU at a tiny size: the script works, says what is wrong, and can be taken up again."""
 
-import importlib.util
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
+
+from specpress.engine.graphs import StaticSteps
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_check.py"
 TINY = ["--device", "cpu", "--tiny"]
@@ -12,10 +15,11 @@ TINY = ["--device", "cpu", "--tiny"]
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("gpu_check", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        return importlib.import_module("gpu_check")
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
 
 
 @pytest.fixture
@@ -31,6 +35,7 @@ def run(script, monkeypatch, tmp_path):
 def test_every_section_runs_and_everything_is_right(run, script, capsys):
     code, record = run()
     assert (code, record["failed"]) == (0, {})
+    json.dumps(record, allow_nan=False)
     assert list(record["seconds"]) == list(script.SECTIONS)
     assert {row["section"] for row in record["rows"]} == set(script.SECTIONS)
     assert all(row["right"] is not False for row in record["rows"])
@@ -44,7 +49,7 @@ def test_a_wrong_result_and_a_broken_section_cost_the_exit_code_but_no_other_sec
         raise RuntimeError("no kernel image")
 
     monkeypatch.setitem(script.SECTIONS, "steps", broken)
-    monkeypatch.setattr(script, "verify_on_device", lambda *arguments: (99, []))
+    monkeypatch.setattr("gpu_sections.correctness.verify_on_device", lambda *arguments: (99, []))
     code, record = run("--only", "steps,laws,rates")
     assert code == 1
     assert "no kernel image" in record["failed"]["steps"]
@@ -55,9 +60,9 @@ def test_a_wrong_result_and_a_broken_section_cost_the_exit_code_but_no_other_sec
     assert "again: --only steps" in capsys.readouterr().out
 
 
-def test_wrong_graphs_are_seen(run, script, monkeypatch):
-    right = script.StaticSteps.feed
-    monkeypatch.setattr(script.StaticSteps, "feed", lambda *arguments: right(*arguments).roll(1, -1))
+def test_wrong_graphs_are_seen(run, monkeypatch):
+    right = StaticSteps.feed
+    monkeypatch.setattr(StaticSteps, "feed", lambda *arguments: right(*arguments).roll(1, -1))
     code, record = run("--only", "tiny,logits")
     wrong = {row["name"] for row in record["rows"] if row["right"] is False}
     assert code == 1
