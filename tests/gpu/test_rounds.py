@@ -82,7 +82,9 @@ def test_greedy_speculation_loses_nothing_in_half_precision(drafting, gpu):
     options = {"max_new_tokens": 60, "sampling": SamplingParams(temperature=0)}
     expected = generate(target, tiny.prompt(40), **options).tokens
     drafter = DraftModel(small) if drafting == "model" else PromptLookup()
-    assert torch.equal(generate(target, tiny.prompt(40).to(gpu), drafter=drafter, **options).tokens, expected)
+    found = generate(target, tiny.prompt(40).to(gpu), drafter=drafter, **options).tokens
+    assert found.device == gpu  # where its prompt was
+    assert torch.equal(found.cpu(), expected)
 
 
 def test_batches_padding_the_uncached_protocol_and_perplexity(gpu):

@@ -53,8 +53,9 @@ def generate(
         every `compression_interval` tokens (64 by default); see `specpress.presses.Compression`
     eos_token_id : end-of-text token(s) to stop after; None never stops
     attention_mask : Tensor (batch, prompt_len), 0 where a row is padded on the left
-    on_tokens : called with the new tokens of each round as they are committed, LongTensor (batch, n); for a batch with
-        a drafter, whose rows accept tokens of their own, a list of LongTensor (n,), one a row, empty once it has ended
+    on_tokens : called with the new tokens of each round as they are committed, LongTensor (batch, n) on the host; for a
+        batch with a drafter, whose rows accept tokens of their own, a list of LongTensor (n,), one a row, empty once it
+        has ended
 
     Returns
     -------
@@ -81,7 +82,8 @@ def generate(
         eos_token_id=eos_token_id,
         attention_mask=attention_mask,
     )
-    return decoding.run(on_tokens) if on_tokens else decoding.run()
+    generation = decoding.run(on_tokens) if on_tokens else decoding.run()
+    return generation.on(input_ids.device)
 
 
 def prepare(

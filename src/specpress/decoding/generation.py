@@ -17,13 +17,17 @@ from specpress.models.vocabulary import one_vocabulary
 class Generation:
     """What `generate` returns.
 
-    tokens : LongTensor (batch, new), on the host, the new tokens only; rows that ended early repeat their end-of-text
-        token.
+    tokens : LongTensor (batch, new), the new tokens only, where the prompt was; rows that ended early repeat their
+        end-of-text token.
     trace : Trace, per-iteration proposed, accepted, gamma, seconds, cache slots.
     """
 
     tokens: Tensor
     trace: Trace = field(repr=False)
+
+    def on(self, device: torch.device) -> "Generation":
+        """The same with its tokens on a device: decoding keeps its text on the host."""
+        return Generation(self.tokens.to(device), self.trace)
 
     def metrics(self) -> dict:
         """ttft_s, tpot_ms, tokens_per_s, acceptance_rate, tokens_per_iteration, kv_bytes; see `Trace.metrics`."""

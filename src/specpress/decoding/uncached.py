@@ -59,7 +59,7 @@ def generate_uncached(
     ValueError
         For input that cannot be decoded: see `specpress.generate`.
     """
-    return prepare_uncached(
+    decoding = prepare_uncached(
         model,
         input_ids,
         max_new_tokens=max_new_tokens,
@@ -68,7 +68,8 @@ def generate_uncached(
         gamma=gamma,
         normalise_prefix=normalise_prefix,
         eos_token_id=eos_token_id,
-    ).run()
+    )
+    return decoding.run().on(input_ids.device)
 
 
 def prepare_uncached(

@@ -9,6 +9,8 @@ import tiny
 import torch
 from instruments import OneDevice
 
+from specpress.decoding.generation import Generation
+from specpress.decoding.trace import Trace
 from specpress.drafters.autoregressive import draft
 from specpress.engine import cached_model
 from specpress.engine.attention import decode_attention
@@ -104,3 +106,9 @@ def test_rows_that_go_their_own_ways():
         ragged.feed(tiny.prompt(3, batch=2), [3, 1])
         ragged.rollback_to([10, 6])
         assert ragged.feed(tiny.prompt(1, batch=2), [1, 0]).device.type == "meta"
+
+
+def test_a_text_is_handed_out_where_its_prompt_was():
+    generation = Generation(tiny.prompt(3), Trace())
+    assert generation.on(torch.device("meta")).tokens.device.type == "meta"
+    assert generation.on(torch.device("cpu")).tokens is generation.tokens
