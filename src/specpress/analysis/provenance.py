@@ -4,7 +4,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from specpress.analysis.loading import blaming_files
 
+
+@blaming_files
 def environment(
     metrics: Iterable[Mapping],
     *,

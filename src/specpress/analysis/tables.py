@@ -7,6 +7,7 @@ import pandas as pd
 from specpress.analysis import chain, draft, machine, perplexity, regime, speed
 from specpress.analysis.contrasts import contrasts
 from specpress.analysis.factors import FACTORS, INTEGERS, factors
+from specpress.analysis.loading import blaming_files
 from specpress.analysis.rows import single
 
 SUMMARY_COLUMNS = [
@@ -22,6 +23,7 @@ MAKERS = {
 }  # fmt: skip
 
 
+@blaming_files
 def observations(metrics: Iterable[Mapping]) -> pd.DataFrame:
     """The long table: a row per experiment, metric and prompt (passage, repeat, iteration or training step)."""
     rows = [
@@ -33,6 +35,7 @@ def observations(metrics: Iterable[Mapping]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=OBSERVATION_COLUMNS).astype(dict.fromkeys(whole, "Int64"))
 
 
+@blaming_files
 def summary(metrics: Iterable[Mapping], models: Mapping[str, Mapping] | None = None) -> pd.DataFrame:
     """One row per experiment, setting and metric: estimate, interval, number of units, and the factors.
 

