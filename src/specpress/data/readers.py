@@ -167,8 +167,8 @@ def _bible(path: Path) -> tuple[str, dict[int, int], list[str]]:
     """The text, where its verses start, and the titles of its books, as many as `starts` speaks of."""
     call = _bible_call(path)
     try:
-        text, starts, titles = (ast.literal_eval(call.args[i]) for i in (1, 2, 5))
-        titles = [str(title) for title in titles.values()]
+        text, starts = call.args[1].value, ast.literal_eval(call.args[2])
+        titles = [str(value.value) for value in call.args[5].values]
         assert isinstance(text, str)
         assert all(0 <= at <= len(text) and 1 <= verse // 1_000_000 <= len(titles) for verse, at in starts.items())
     except (AssertionError, AttributeError, TypeError, ValueError) as error:
