@@ -20,7 +20,7 @@ from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.models.quantized import quantize_model
 
-Step = Callable[[], None]
+Step = Callable[[], Tensor | None]  # the logits, where they are at hand
 
 
 def ours(model: nn.Module, prompt: Tensor, new: int = 1) -> Step:
@@ -29,10 +29,11 @@ def ours(model: nn.Module, prompt: Tensor, new: int = 1) -> Step:
     with decode_attention(model):
         cached.feed(prompt)
 
-    def step() -> None:
+    def step() -> Tensor:
         with decode_attention(model):
-            cached.feed(tokens, keep=new)
+            logits = cached.feed(tokens, keep=new)
         cached.rollback_to(prompt.shape[1])
+        return logits
 
     return step
 
@@ -46,10 +47,11 @@ def transformers_step(model: nn.Module, prompt: Tensor) -> Step:
     with torch.inference_mode(), decode_attention(model, implementation="sdpa"):
         model(prompt, past_key_values=cache, **options)
 
-    def step() -> None:
+    def step() -> Tensor:
         with torch.inference_mode(), decode_attention(model, implementation="sdpa"):
-            model(prompt[:, :1], past_key_values=cache, **options)
+            logits = model(prompt[:, :1], past_key_values=cache, **options).logits
         cache.crop(prompt.shape[1])
+        return logits
 
     return step
 

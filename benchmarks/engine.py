@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import contestants
 import torch
 from torch import nn
 from transformers.generation.streamers import BaseStreamer
@@ -248,6 +249,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("resources/embedded/models/target"))
     parser.add_argument("--draft", type=Path, default=Path("results/embedded/drafts/draft"))
     parser.add_argument("--data", type=Path, default=Path("resources/embedded/data/wikipedia"))
+    parser.add_argument(
+        "--gguf", type=Path, help="the model as a GGUF file, for llama.cpp (if llama-cpp-python is there)"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=7, help="counted prompts of each side (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/benchmarks/engine.json"))
@@ -268,6 +272,9 @@ def main() -> None:
         passages = sample_passages(documents, tokenizer, count=runs + 1, length=length, seed=0)
         return [torch.tensor([passage.tokens], device=model.device) for passage in passages]
 
+    def batch(rows, length):
+        return torch.cat(prompts(length, rows)[:rows])
+
     spec = {
         **{"id": "theory", "baseline": "target", "model": "target", "data": "text", "seed": 0, "verification": "token"},
         **{"prompt_tokens": SHORT, "max_new_tokens": 96, "sampling": {"temperature": 0.85, "top_p": 0.9}},
@@ -281,6 +288,7 @@ def main() -> None:
         lambda: compare_speculative(model, draft, other, short, 64, SAMPLED, 1.25),
         lambda: compare_with_theory(spec, assets, 0.92),
         lambda: measure_overhead(model, draft, short, 64, 0.03),
+        lambda: contestants.rows(model, batch, args.gguf, args.threads),
         lambda: [compare_autoregressive(model, prompts(LONG, max(3, args.runs // 2)), 24, 1.8)],
     ]
     print(f"{'ratio':54} {'value':>7} {'goal':>8}   95% interval; of shares, lowest to highest prompt")

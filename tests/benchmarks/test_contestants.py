@@ -1,0 +1,65 @@
+"""The contestants of the benchmarks take the same step again and again; a duel compares neighbours."""
+
+import importlib.util
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "contestants.py"
+
+
+@pytest.fixture(scope="module")
+def contestants():
+    spec = importlib.util.spec_from_file_location("contestants", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_both_take_the_same_step_however_often(contestants, family):
+    model, prompt = tiny.FAMILIES[family](), tiny.prompt(12, batch=2)
+    before = model.config._attn_implementation
+    ours, theirs = contestants.ours(model, prompt), contestants.transformers_step(model, prompt)
+    first = ours()
+    for step in (theirs, ours, theirs):
+        torch.testing.assert_close(step(), first, atol=2e-5, rtol=1e-4)
+    assert model.config._attn_implementation == before
+
+
+def test_a_duel_is_the_median_over_neighbours(contestants, monkeypatch):
+    """A machine that slows down for half of the pairs slows both: the ratio stays."""
+    now, slow = [0.0], cycle([1.0] * 7 + [9.0] * 7)
+
+    def step(seconds):
+        def take():
+            now[0] += seconds * pace[0]
+
+        return take
+
+    pace = [1.0]
+    turns = []
+
+    def turn(name, inner):
+        def take():
+            if len(turns) % 2 == 0:
+                pace[0] = next(slow)
+            turns.append(name)
+            inner()
+
+        return take
+
+    monkeypatch.setattr(contestants.time, "perf_counter", lambda: now[0])
+    row = contestants.duel("b over a", turn("a", step(2.0)), turn("b", step(3.0)), "<= 2", pairs=12)
+    assert row["ratio"] == pytest.approx(1.5)
+    assert row["ends"] == pytest.approx([1.5, 1.5])
+    assert turns[:4] in (["b", "a", "a", "b"], ["a", "b", "b", "a"])
+    assert len(turns) == 28
+
+
+def test_llama_cpp_stays_away_where_it_is_not_installed(contestants, monkeypatch):
+    monkeypatch.setattr(contestants, "find_spec", lambda name: None)
+    assert contestants.llama_cpp(Path("model.gguf"), tiny.prompt(3), 2) is None
