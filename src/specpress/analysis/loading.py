@@ -52,10 +52,6 @@ def _in_words(error: Exception) -> str:
     return f"a value is missing or of another kind than is expected ({said}, {Path(last.filename).name}:{last.lineno})"
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
-
-
 def load_metrics(paths: Iterable[str | Path]) -> list[dict]:
     """Read metrics files; each result carries its path under "file".
 
@@ -67,7 +63,7 @@ def load_metrics(paths: Iterable[str | Path]) -> list[dict]:
     loaded, seen = [], {}
     for path in paths:
         try:
-            metrics = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+            metrics = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise MetricsError(
                 f"{path}: not a readable metrics file ({error}); remove it and run the experiment again"
