@@ -37,6 +37,7 @@ localrules:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/machine.smk"
+include: "workflow/rules/rounding.smk"
 include: "workflow/rules/drafts.smk"
 include: "workflow/rules/experiments.smk"
 include: "workflow/rules/analysis.smk"

@@ -16,6 +16,7 @@ def main() -> int:
     )
     parser.add_argument("--model", action="append", default=[], metavar="NAME=DIR", help="a model or draft; repeatable")
     parser.add_argument("--data", action="append", default=[], metavar="NAME=DIR", help="a data set; repeatable")
+    parser.add_argument("--rounding", type=Path, metavar="JSON", help="how far rounding moves the baseline's logits")
     parser.add_argument("--threads", type=int, default=1, help="threads torch may use (default: 1)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... or mps (default: %(default)s)")
     parser.add_argument("--eager", action="store_true", help="on CUDA, run decoding steps without CUDA graphs")
@@ -24,7 +25,7 @@ def main() -> int:
 
     from specpress.experiments.run import run  # after parsing: torch takes seconds to import
 
-    places = {"models": _folders(args.model), "data": _folders(args.data)}
+    places = {"models": _folders(args.model), "data": _folders(args.data), "rounding": args.rounding}
     metrics = run(args.spec, **places, threads=args.threads, device=args.device, cuda_graphs=not args.eager)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")

@@ -116,6 +116,17 @@ def test_editing_the_loop_reruns_every_experiment_that_decodes(tree):
     assert not {"prepare_data prose", "prepare_model target"} & jobs
 
 
+def test_editing_the_calibration_reruns_what_it_may_explain(tree):
+    tree.append("src/specpress/experiments/rounding.py", "# more rows\n")
+    greedy = {job for job in EXPERIMENTS if "ppl" not in job}
+    assert tree.jobs() == {"calibrate_rounding target"} | greedy | ANALYSIS
+
+
+def test_editing_the_check_reruns_no_calibration(tree):
+    tree.append("src/specpress/experiments/lossless.py", "# stricter\n")
+    assert tree.jobs() == {job for job in EXPERIMENTS if "ppl" not in job} | ANALYSIS
+
+
 def test_editing_the_text_starts_at_the_data(tree):
     tree.append("prose.txt", "More prose.\n")
     assert tree.jobs() == {"prepare_data prose", "train_draft draft"} | EXPERIMENTS | ANALYSIS

@@ -6,6 +6,7 @@ rule collect_results:
         metrics=[
             *expand(f"{RESULTS}/metrics/{{experiment}}.json", experiment=study.experiments),
             *expand(f"{RESULTS}/drafts/{{draft}}/metrics.json", draft=study.drafts),
+            *sorted({record for experiment in study.experiments for record in rounding_of(experiment)}),
             # What the roofline of a map over batch and context stands on; nothing else needs it.
             *[f"{RESULTS}/machine.json" for spec in study.experiments.values() if spec["kind"] == "regime"][:1],
         ],

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from specpress.study import estimates
 from specpress.sources import fetch as resources
 from specpress.study.load import StudyError, load_study
-from specpress.study.expansion import canonical, is_timed, models_of, modules_of
+from specpress.study.expansion import canonical, is_compared, is_timed, models_of, modules_of
 from specpress.study.source_code import sources
 
 # `python` in a job is the one that runs snakemake, whether or not its environment is activated, and its library that of
@@ -113,6 +113,12 @@ def manifest_of(name):
 def manifests(models=(), data=()):
     """The manifest of each of these models, drafts and data sets."""
     return [*map(manifest_of, models), *(f"{data_dir(name)}/manifest.json" for name in data)]
+
+
+def rounding_of(experiment):
+    """The record of how far rounding moves the logits of the model whose greedy texts an experiment's should equal."""
+    spec = study.experiments[experiment]
+    return [f"{RESULTS}/rounding/{spec['baseline']}.json"] if is_compared(spec) else []
 
 
 def named(flag, names, path):

@@ -8,6 +8,7 @@ rule run_experiment:
             models_of(study.experiments[w.experiment]), [study.experiments[w.experiment]["data"]]
         ),
         sources=lambda w: sources("scripts/run_experiment.py", *modules_of(study.experiments[w.experiment])),
+        rounding=lambda w: rounding_of(w.experiment),
     output:
         f"{RESULTS}/metrics/{{experiment}}.json",
     log:
@@ -20,7 +21,8 @@ rule run_experiment:
         spec=lambda w: canonical(study.experiments[w.experiment]),
         models=lambda w: named("--model", models_of(study.experiments[w.experiment]), model_dir),
         data=lambda w: named("--data", [study.experiments[w.experiment]["data"]], data_dir),
+        rounding=lambda w: " ".join(f"--rounding {record}" for record in rounding_of(w.experiment)),
         device=options(device=study.device, eager=study.eager),
     shell:
-        "python scripts/run_experiment.py --spec {params.spec:q} {params.models} {params.data} "
+        "python scripts/run_experiment.py --spec {params.spec:q} {params.models} {params.data} {params.rounding} "
         "--threads {threads} {params.device} --output {output} > {log} 2>&1"

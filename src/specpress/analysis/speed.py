@@ -15,7 +15,7 @@ THEORY_METRICS = {
     "verification_cost": "verification_cost",
     "predicted_speedup": "predicted_speedup",
 }
-LOSSLESS_METRICS = ("compared", "equal", "near_ties", "different")
+LOSSLESS_METRICS = ("compared", "equal", "explained", "unexplained")
 
 
 def observations(item: Mapping) -> Iterable[dict]:

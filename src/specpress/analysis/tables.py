@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from specpress.analysis import chain, draft, machine, perplexity, regime, speed
+from specpress.analysis import chain, draft, machine, perplexity, regime, rounding, speed
 from specpress.analysis.contrasts import contrasts
 from specpress.analysis.factors import FACTORS, INTEGERS, factors
 from specpress.analysis.loading import blaming_files
@@ -20,6 +20,7 @@ OBSERVATION_COLUMNS = [
 ]  # fmt: skip
 MAKERS = {
     "speed": speed, "perplexity": perplexity, "draft": draft, "chain": chain, "regime": regime, "machine": machine,
+    "rounding": rounding,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ class Assets:
     ----------
     models, data : dict of name -> directory
     device : where the models go
+    rounding : what `specpress.experiments.rounding` found of the baseline; None where no text is compared with its text
     graphs : whether their decoding steps are to run as CUDA graphs on a GPU, all captured ahead
     """
 
@@ -27,14 +28,19 @@ class Assets:
         data: dict[str, Path],
         device: str | torch.device = "auto",
         *,
+        rounding: dict | None = None,
         graphs: bool = True,
     ):
         self._models = {name: _Loaded(path, device, graphs) for name, path in models.items()}
-        self._data = data
+        self._data, self.rounding = data, rounding
 
     def model(self, name: str) -> nn.Module:
         """The model called `name`."""
         return self._models[name].pair[0]
+
+    def folder(self, name: str) -> Path:
+        """Where the model called `name` lies."""
+        return self._models[name].path
 
     def tokenizer(self, name: str):
         """The tokenizer of the model called `name`."""
@@ -50,11 +56,11 @@ class _Loaded:
     """A model directory, loaded when first asked for."""
 
     def __init__(self, path: Path, device: str | torch.device, graphs: bool):
-        self._path, self._device, self._graphs = path, device, graphs
+        self.path, self._device, self._graphs = path, device, graphs
 
     @cached_property
     def pair(self) -> tuple:
-        model, tokenizer = load_model(self._path, device=self._device)
+        model, tokenizer = load_model(self.path, device=self._device)
         if self._graphs and model.device.type == "cuda":
             use_graphs(model, ahead=True)
         else:

@@ -4,6 +4,7 @@ A kind's module has one public function, `measure(spec, assets) -> dict`. The mo
 editing one reruns the experiments of its kind and no others.
 """
 
+import json
 import time
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,7 @@ def run(
     models: dict[str, Path],
     data: dict[str, Path],
     threads: int,
+    rounding: Path | None = None,
     device: str = "auto",
     cuda_graphs: bool = True,
 ) -> dict:
@@ -37,6 +39,7 @@ def run(
     models : directory of each model and draft the spec names
     data : directory of each data set the spec names
     threads : int, threads torch may use
+    rounding : the baseline's record of `specpress.experiments.rounding`; without it greedy texts are not compared
     device : "auto", "cpu", "cuda", "cuda:1", ... or "mps"
     cuda_graphs : on a GPU, run decoding steps as graphs; the environment's settings say whether they were
 
@@ -54,7 +57,8 @@ def run(
     began, started = now(), time.perf_counter()
     where = claim(resolve_device(device))
     preflight.check(spec, models, where)
-    assets = Assets(models, data, where, graphs=cuda_graphs)
+    record = json.loads(rounding.read_text(encoding="utf-8")) if rounding else None
+    assets = Assets(models, data, where, rounding=record, graphs=cuda_graphs)
     with watch() as watched:
         measured = import_module(f"specpress.experiments.{spec['kind']}").measure(spec, assets)
     model = assets.model(spec["model"])

@@ -1,10 +1,11 @@
 """What the text may ask about speed experiments."""
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import pandas as pd
 
-from specpress.analysis.formatting import is_missing
+from specpress.analysis.formatting import is_missing, number
 from specpress.analysis.kinds import LOSSLESS, LOSSY
 from specpress.paper.cells import Cell
 from specpress.paper.speeds import Block, Speed, blocks_of, fastest
@@ -62,5 +63,18 @@ class SpeedResults:
         return [speed for speed in speeds if speed["lossless_compared"].defined]
 
     def lossless_total(self, part: str) -> int:
-        """Sum over the compared experiments of lossless_<part>: compared, equal, near_ties or different."""
+        """Sum over the compared experiments of lossless_<part>: compared, equal, explained or unexplained."""
         return int(sum(speed[f"lossless_{part}"].value or 0 for speed in self.compared))
+
+    def rounding(self) -> list[Mapping]:
+        """Of each model that greedy texts are compared with: its name, the error `allowed`, of how many `rows`."""
+        rows = self.summary[self.summary.kind == "rounding"]
+        found = {model: dict(zip(part.metric, part.estimate, strict=True)) for model, part in rows.groupby("model")}
+        return [
+            {
+                "model": model,
+                "allowed": number("rounding_allowed", f["rounding_allowed"]),
+                "rows": int(f["rounding_rows"]),
+            }
+            for model, f in found.items()
+        ]

@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 
 from specpress.files.metrics import SCHEMA
 from specpress.provenance import crate
+from specpress.study.expansion import is_compared
 from specpress.study.load import Study, read_study
 
 INDEX = "archive.json"
@@ -212,6 +213,7 @@ def _members(root: Path, study: Study) -> Iterator[Path]:
     results = root / "results" / study.name
     picked = {
         "metrics": {f"{name}.json" for name in study.experiments},
+        "rounding": {f"{name}.json" for name in _calibrated(study)},
         "paper": {"main.pdf"},
         "drafts": {f"{name}/{file}.json" for name in study.drafts for file in ("metrics", "manifest")},
     }
@@ -237,12 +239,18 @@ def _required(study: Study) -> set[str]:
     return {
         *([f"{results}/machine.json"] if has_map else []),  # the map's roofline is computed from it
         *(f"{results}/metrics/{name}.json" for name in study.experiments),
+        *(f"{results}/rounding/{name}.json" for name in _calibrated(study)),
         *(f"{results}/drafts/{name}/{file}.json" for name in study.drafts for file in ("metrics", "manifest")),
         *(f"{resources}/models/{name}/manifest.json" for name in study.models),
         *(f"{resources}/data/{name}/manifest.json" for name in study.data),
         *(f"{results}/{name}" for name in ("analysis/summary.csv", "numbers.tex", "paper/main.pdf")),
         *WORKFLOW,
     }
+
+
+def _calibrated(study: Study) -> set[str]:
+    """The models that greedy texts are compared with."""
+    return {spec["baseline"] for spec in study.experiments.values() if is_compared(spec)}
 
 
 def _inner(name: str) -> str:

@@ -69,6 +69,8 @@ def explanation(number: Number, stored: Stored) -> Iterator[str]:
     yield f"  computed as  {row['field']}"
     for name in number.files:
         yield from _source(name, stored)
+    if str(row.get("metric", "")).startswith("lossless"):
+        yield from _differences(_metrics(number.files[0], stored).get("lossless") or {})
 
 
 def value_line(number: Number) -> str:
@@ -81,12 +83,30 @@ def value_line(number: Number) -> str:
     return f"{value} [{', '.join(ends)}]" if ends else value
 
 
-def _source(name: str, stored: Stored) -> Iterator[str]:
-    """The lines about one metrics file."""
+def _metrics(name: str, stored: Stored) -> dict:
     try:
-        metrics = json.loads(stored.text(name))
+        return json.loads(stored.text(name))
     except json.JSONDecodeError as error:
         raise ArchiveError(f"{stored.label}/{name} is not JSON ({error}): run its experiment again") from None
+
+
+def _differences(lossless: dict) -> Iterator[str]:
+    """The lines about the greedy texts that differ from the baseline's: where, by which tokens, and the verdict."""
+    for found in lossless.get("differences", ()):
+        where = f"prompt {found['prompt']}, row {found['row']}, new token {found['place']}"
+        yield f"  difference   {where}: {found['verdict']}"
+        if found["gaps"] is None:
+            yield "               one of the texts ends here"
+            continue
+        (ours, theirs), (first, second) = found["tokens"], found["texts"]
+        yield f"               baseline {first!r} ({ours}), method {second!r} ({theirs})"
+        gaps = ", ".join(f"{gap:.4f} in {name}" for name, gap in found["gaps"].items())
+        yield f"               logits apart by {gaps}; rounding explains up to {lossless['allowed']:.4f}"
+
+
+def _source(name: str, stored: Stored) -> Iterator[str]:
+    """The lines about one metrics file."""
+    metrics = _metrics(name, stored)
     environment = metrics["environment"]
     packages = environment.get("packages") or {}
     yield f"  metrics      {name} of {stored.label}"

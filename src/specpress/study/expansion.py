@@ -59,6 +59,22 @@ def is_timed(spec: dict) -> bool:
     return spec["kind"] != "perplexity" or "timed_steps" in spec
 
 
+def why_not_compared(spec: dict) -> str | None:
+    """Why the texts of a speed experiment say nothing beside the baseline's; None if they should be the same."""
+    if spec["model"] != spec["baseline"]:
+        return f"{spec['model']} is another model than {spec['baseline']}: its text differs by design"
+    if "press" in spec:
+        return "the target's own cache is compressed: its text differs by design"
+    if spec["sampling"]["temperature"] > 0:
+        return "sampled texts differ by design; that the sampled law is the target's is proved by the test suite"
+    return None
+
+
+def is_compared(spec: dict) -> bool:
+    """Whether the texts of an experiment are compared with the baseline's, token by token."""
+    return spec["kind"] == "speed" and why_not_compared(spec) is None
+
+
 def instances(template: dict) -> Iterator[tuple[str, dict]]:
     """(ID, body) for each point of a template's grid; the body has `kind` but neither `id` nor `grid`."""
     grid = template.get("grid", {})

@@ -49,6 +49,16 @@ def test_number_that_is_not_measured_says_why(results, capsys):
     assert "unrounded" not in out
 
 
+def test_a_text_that_differs_is_shown_with_its_tokens_and_gaps(results, capsys):
+    lines = [line.strip() for line in explained(capsys, results, "plain/lossless_explained")[1].splitlines()]
+    assert lines[-3:] == [
+        "difference   prompt 3, row 0, new token 17: explained",
+        "baseline ' the' (260), method ' a' (253)",
+        "logits apart by 0.3750 in bfloat16, 0.2260 in float32; rounding explains up to 0.3400",
+    ]
+    assert "difference" not in explained(capsys, results, "plain/speedup")[1]
+
+
 def test_unknown_name_suggests_the_nearest(results, capsys):
     status, _, err = explained(capsys, results, "plain/spedup")
     assert status == 2

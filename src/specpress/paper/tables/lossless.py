@@ -4,7 +4,7 @@ from specpress.paper.speeds import Speed
 from specpress.paper.table import Block, Column, Entry, Grid, Row, Table, row
 from specpress.paper.wording import drafter_name
 
-PARTS = {"compared": "compared", "equal": "equal", "near_ties": "near tie", "different": "different"}
+PARTS = {"compared": "compared", "equal": "equal", "explained": "explained", "unexplained": "unexplained"}
 
 
 def lossless(results) -> Table:
