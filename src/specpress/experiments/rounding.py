@@ -24,8 +24,9 @@ from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, peak_memory_bytes
 from specpress.laws.sampling import SamplingParams
 
-TEXTS, CONTEXT, ROWS = 8, 64, 26  # texts, tokens that a text begins with, rows of it that are compared
-TOGETHER = (1, 5)  # tokens in one forward: a step of the baseline, a verification
+TEXTS, TOKENS = 8, 90
+# Tokens in one forward (a step of the baseline, a verification, a prompt): rows of each text, its last, compared so.
+ROWS = {1: 26, 5: 26, 80: 80}
 
 
 def calibrate(spec: dict, folder: Path, *, threads: int, device: str = "auto", cuda_graphs: bool = True) -> dict:
@@ -50,12 +51,12 @@ def calibrate(spec: dict, folder: Path, *, threads: int, device: str = "auto", c
     model = assets.model(name)
     with watch() as watched:
         texts = _texts(model)
-        computed = {rows: [_computed(model, text, rows) for text in texts] for rows in TOGETHER}
+        computed = {together: [_computed(model, text, together) for text in texts] for together in ROWS}
         oracle = load_oracle(folder, model.dtype, where)
-        exact = [logits(oracle, text[None], keep=ROWS + 1)[:-1] for text in texts]
+        exact = [logits(oracle, text[None], keep=max(ROWS.values()) + 1)[:-1] for text in texts]
     found = {
-        str(rows): [error for pair in zip(each, exact, strict=True) for error in errors(*pair)]
-        for rows, each in computed.items()
+        str(together): [e for ours, true in zip(each, exact, strict=True) for e in errors(ours, true[-len(ours) :])]
+        for together, each in computed.items()
     }
     return {
         "schema": SCHEMA,
@@ -80,18 +81,19 @@ def errors(computed: Tensor, exact: Tensor) -> list[float]:
 
 
 def _texts(model: nn.Module) -> Tensor:
-    """Texts that the model samples, each from a token drawn at random: LongTensor (TEXTS, CONTEXT + ROWS)."""
+    """Texts that the model samples, each from a token drawn at random: LongTensor (TEXTS, TOKENS)."""
     vocabulary = getattr(model, "head_token_ids", None)
     known = torch.arange(model.config.vocab_size) if vocabulary is None else vocabulary.cpu()
     first = known[torch.randint(len(known), (TEXTS, 1), generator=torch.Generator().manual_seed(0))]
-    written = generate(model, first, max_new_tokens=CONTEXT + ROWS - 1, sampling=SamplingParams(temperature=1.0)).tokens
+    written = generate(model, first, max_new_tokens=TOKENS - 1, sampling=SamplingParams(temperature=1.0)).tokens
     return torch.cat([first, written.cpu()], 1)
 
 
 def _computed(model: nn.Module, text: Tensor, together: int) -> Tensor:
-    """The logits for each of a text's last ROWS tokens as the engine gives them, `together` tokens in a forward."""
+    """The logits for each of a text's last tokens as the engine gives them, `together` tokens in a forward."""
+    begun = TOKENS - 1 - ROWS[together]
     with decode_attention(model):
-        cached = CachedModel(model, capacity=CONTEXT + ROWS)
-        cached.feed(text[None, : CONTEXT - 1])
-        rest = text[None, CONTEXT - 1 : -1].split(together, dim=1)
+        cached = CachedModel(model, capacity=TOKENS)
+        cached.feed(text[None, :begun])
+        rest = text[None, begun:-1].split(together, dim=1)
         return torch.cat([cached.feed(piece, keep=piece.shape[1])[0].cpu() for piece in rest])
