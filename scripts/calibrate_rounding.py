@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from specpress.files.program import run_program
+
 
 def main() -> int:
     """Parse the command line, measure, write."""
@@ -20,15 +22,11 @@ def main() -> int:
     from specpress.experiments.rounding import calibrate  # after parsing: torch takes seconds to import
 
     how = {"threads": args.threads, "device": args.device, "cuda_graphs": not args.eager}
-    try:
-        record = calibrate(args.spec, args.model, **how)
-    except (ValueError, OSError) as error:
-        print(f"{args.spec['id']}: {error}", file=sys.stderr)
-        return 2
+    record = calibrate(args.spec, args.model, **how)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -21,7 +21,7 @@ from specpress.experiments.oracle import WIDER, load_oracle, logits, name_of
 from specpress.files.metrics import SCHEMA
 from specpress.hardware.devices import claim, resolve_device
 from specpress.hardware.disturbance import watch
-from specpress.hardware.environment import describe, peak_memory_bytes
+from specpress.hardware.environment import describe, now, peak_memory_bytes
 from specpress.laws.sampling import SamplingParams
 
 TEXTS, TOKENS = 8, 90
@@ -45,7 +45,7 @@ def calibrate(spec: dict, folder: Path, *, threads: int, device: str = "auto", c
     and the environment. A further row like these exceeds the largest of n with a probability of 1 / (n + 1).
     """
     torch.set_num_threads(threads)
-    started = time.perf_counter()
+    began, started = now(), time.perf_counter()
     where, name = claim(resolve_device(device)), spec["model"]
     assets = Assets({name: folder}, {}, where, graphs=cuda_graphs)
     model = assets.model(name)
@@ -65,6 +65,7 @@ def calibrate(spec: dict, folder: Path, *, threads: int, device: str = "auto", c
         "spec": spec,
         "environment": describe(threads=threads, device=model.device, dtype=model.dtype, cuda_graphs=has_graphs(model)),
         "disturbance": watched.record(),
+        "started": began,
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(str(model.device)),
         "formats": [name_of(model.dtype), name_of(WIDER[model.dtype])],
