@@ -121,7 +121,7 @@ def ended(prompts: int, checks: int = 1) -> dict:
     """What ended a contest."""
     check = {"ratio": 1.004, "half_width": 0.03, "disagrees": False, "stretches": prompts}
     return {"by": "precision", "precision": 0.05, "half_width": 0.031, "prompts": prompts, "seconds": 20.0,
-            "checks": [check] * checks}  # fmt: skip
+            "speedups": [1.5] * checks, "checks": [check] * checks}  # fmt: skip
 
 
 EFFORT = {"precision": 0.05, "budget_seconds": 20, "least_prompts": 4, "most_prompts": 200}

@@ -4,6 +4,7 @@ The first prompts are duelled (see `specpress.experiments.duel`). Of later ones 
 the others a method only decodes, and its rounds are counted: that needs no baseline and tells as much about the text.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -147,7 +148,9 @@ class Contest:
         ended = self._measure(started)
         checks = [self._check(contender) for contender in self.contenders]
         taken = {"seconds": time.perf_counter() - started, "captures": captures(models) - captured}
-        return {**ended, **taken, "checks": checks}
+        joints = [contender.speedup() for contender in self.contenders]
+        speedups = [math.exp(joint.value) if joint else None for joint in joints]
+        return {**ended, **taken, "speedups": speedups, "checks": checks}
 
     def _measure(self, started: float) -> dict:
         spec, by = self.spec, "prompts"

@@ -27,8 +27,7 @@ def begin(handler, jobid, rule, path, **wildcards):
 
 def test_lines_tell_what_is_measured_k_of_n_result_and_time_left(handler, tmp_path, capsys):
     metrics = tmp_path / "a.json"
-    pairs = [{"baseline": {"tpot_ms": ours}, "method": {"tpot_ms": 10.0}} for ours in (11.0, 12.5, 30.0, None)]
-    metrics.write_text(json.dumps({"kind": "speed", "pairs": pairs}))
+    metrics.write_text(json.dumps({"kind": "speed", "ended": {"speedups": [1.2512]}}))
     event(handler, LogEvent.RUN_INFO, stats={"run_experiment": 11, "plot_figure": 3, "total": 14})
     begin(handler, 1, "run_experiment", metrics, experiment="a")
     begin(handler, 2, "plot_figure", tmp_path / "figure.svg", figure="b")
@@ -55,8 +54,7 @@ def test_time_left_is_that_of_jobs_side_by_side(handler, tmp_path, capsys):
 
 def test_chain_is_the_factor_over_all_its_steps(tmp_path):
     path = tmp_path / "chain.json"
-    runs = [{"steps": [{"tpot_ms": 30.0}, {"tpot_ms": 20.0}, {"tpot_ms": 10.0}]}] * 2
-    path.write_text(json.dumps({"kind": "chain", "runs": runs}))
+    path.write_text(json.dumps({"kind": "chain", "ended": {"speedups": [0.5, 1.0, 1.5]}}))
     assert progress.headline(path) == "3.00x over all steps"
 
 
@@ -67,7 +65,9 @@ def test_perplexity_is_that_of_the_last_ratio(tmp_path):
     assert progress.headline(path) == "perplexity 7.39 at 90% removed"
 
 
-@pytest.mark.parametrize("text", ["not json", "{}", '{"kind": "speed", "pairs": []}', '{"kind": "other"}'])
+@pytest.mark.parametrize(
+    "text", ["not json", "{}", '{"kind": "speed", "ended": {"speedups": [null]}}', '{"kind": "other"}']
+)
 def test_result_without_a_headline_is_done(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     assert progress.headline(tmp_path / "a.json") == "done"
