@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
 from specpress.analysis.formatting import DASH, fixed, is_missing, number
 from specpress.paper.decisions import side
+from specpress.theory.intervals import Estimate, among
 
 COUNTED = re.compile(r"(?:(\d+ of \d+) )?(.*)", re.DOTALL)  # a note, and how many units it is about
 
@@ -28,6 +29,10 @@ class Cell:
     suffix: str = ""
     reference: str = ""
     machine_share: float | None = None
+    log_error: float | None = None
+    freedom: float | None = None
+    skew: float | None = None
+    looks: int = 1
 
     @classmethod
     def of(cls, row: Mapping) -> "Cell":
@@ -35,10 +40,20 @@ class Cell:
         values = {key: None if is_missing(row[key]) else row[key] for key in ("low", "high", "n")}
         values["n"] = None if values["n"] is None else int(values["n"])  # a CSV with a gap has floats
         texts = {key: "" if is_missing(row[key]) else str(row[key]) for key in ("note", "file", "field", "reference")}
-        suffix, share = _setting(row), row.get("machine_share")
         value = None if is_missing(row["estimate"]) else float(row["estimate"])
-        share = None if is_missing(share) else float(share)
-        return cls(row["experiment"], row["metric"], value, **values, **texts, suffix=suffix, machine_share=share)
+        spread = {key: row.get(key) for key in ("machine_share", "log_error", "freedom", "skew")}
+        spread = {key: None if is_missing(found) else float(found) for key, found in spread.items()}
+        return cls(row["experiment"], row["metric"], value, **values, **texts, **spread, suffix=_setting(row))
+
+    def among(self, looks: int) -> "Cell":
+        """The cell with its interval as one of `looks` that were compared; none where its error is unknown."""
+        if looks == 1 or self.log_error is None:
+            return self if looks == 1 else replace(self, low=None, high=None, looks=looks)
+        found = Estimate(
+            self.value, self.low, self.high, self.n or 0, se=self.log_error, df=self.freedom, skew=self.skew
+        )
+        found = among(found, looks)
+        return replace(self, low=found.low, high=found.high, looks=looks)
 
     @property
     def defined(self) -> bool:
@@ -75,9 +90,15 @@ class Cell:
 
     @property
     def cited(self) -> Markup:
-        """The value with its interval, in the text, each with its name in numbers.tex."""
+        """The value with its interval, in the text, each with its name in numbers.tex.
+
+        The ends of an adjusted interval have no name there: the summary has what they are made of.
+        """
         if self.low is None or self.high is None:
             return self.macro
+        if self.looks > 1:
+            compared = f"(adjusted for the {self.looks} settings compared)"
+            return Markup("{} {} {}").format(self.macro, self.interval, compared)
         ends = {"/low": self.low, "/high": self.high}
         low, high = (self._named(part, number(self.metric, value)) for part, value in ends.items())
         return Markup("{} [{}, {}]").format(self.macro, low, high)

@@ -1,6 +1,7 @@
 """The original study's five claims, judged: which results bear on each, what they say, and how it is told.
 
-The verdict itself is `specpress.paper.verdicts`; this module finds the intervals and writes down what they were.
+The verdict itself is `specpress.paper.verdicts`; this module finds the intervals and writes down what they were. Where
+a claim may rest on any of several, they are adjusted for how many there are.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +46,11 @@ def _intervals(cells: Iterable[Cell]) -> list[tuple]:
     return [(cell.low, cell.high) for cell in cells]
 
 
+def _as_one_of_many(found: Sequence[tuple[Block, Speed]]) -> list[tuple[Block, Speed]]:
+    """The experiments with the intervals that they have when a claim may rest on any of them."""
+    return [(block, speed.among(len(found))) for block, speed in found]
+
+
 def _over(cell: Cell, units: str = "prompt") -> Markup:
     """A value with its interval and the number of units that it rests on."""
     return Markup("{} over {}").format(cell.cited, counted(cell.n, units)) if cell.n is not None else cell.cited
@@ -61,7 +67,7 @@ def _strongest(found: Sequence[tuple[Block, Speed]], factor: float) -> tuple[Blo
 
 def _speculative(results, claim: Mapping) -> tuple[Verdict, Markup]:
     """Up to a factor: any plain draft model, at any gamma, schedule and verification."""
-    found = results.speeds_of("constant", "dynamic", "block")
+    found = _as_one_of_many(results.speeds_of("constant", "dynamic", "block"))
     if not found:
         return unmeasured("a draft model against the cached baseline"), Markup()
     verdict = reaches(_intervals(speed["speedup"] for _, speed in found), claim["factor"])
@@ -73,6 +79,7 @@ def _speculative(results, claim: Mapping) -> tuple[Verdict, Markup]:
 def _dynamic(results, claim: Mapping) -> tuple[Verdict, Markup]:
     """The original's schedule against the constant gamma it starts from, prompt by prompt."""
     found = [c for c in results.contrasts("speedup_over_reference") if _is_original_schedule(c[1])]
+    found = [(block, speed, cell.among(len(found))) for block, speed, cell in found]
     if not found:
         return unmeasured("the dynamic schedule against the constant length it starts from"), Markup()
     verdict = everywhere([adds_about((cell.low, cell.high), claim["factor"]) for _, _, cell in found])
@@ -87,6 +94,7 @@ def _is_original_schedule(speed: Speed) -> bool:
 def _cascade(results, claim: Mapping) -> tuple[Verdict, Markup]:
     """The cascade against the fastest plain draft model on the same prompts."""
     found = [c for c in results.contrasts("speedup_over_plain") if is_cascade_of_models(c[1].row)]
+    found = [(block, speed, cell.among(len(found))) for block, speed, cell in found]
     if not found:
         return unmeasured("a cascade of models beside a plain draft model"), Markup()
     verdict = everywhere([is_on(BELOW, (cell.low, cell.high), "cascade's relative speed") for _, _, cell in found])
@@ -115,7 +123,7 @@ def _streaming(results, claim: Mapping) -> tuple[Verdict, Markup]:
         return verdict, Markup(f"The longest context measured with {removed} removed has {longest} tokens.")
     settings: dict[tuple, list] = {}
     for point, mode, cell in long:
-        settings.setdefault((point.data, point.context, mode), []).append((point, cell))
+        settings.setdefault((point.data, point.context, mode), []).append((point, cell.among(len(long))))
     verdicts, told = [], []
     for (data, context, mode), others in settings.items():
         names = [press_name(point.press) for point, _ in others]
@@ -133,7 +141,7 @@ def _fusion(results, claim: Mapping) -> tuple[Verdict, Markup]:
     """A factor over the cached baseline by drafting on a compressed target, and a price in perplexity."""
     found = results.speeds_of("lossy")
     dynamic = [(block, speed) for block, speed in found if str(speed.row["schedule"]) == "aimd"]
-    found = dynamic or found
+    found = _as_one_of_many(dynamic or found)
     if not found:
         return unmeasured("speculation on a compressed target"), Markup()
     best_block, best = _strongest(found, claim["factor"])

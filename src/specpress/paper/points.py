@@ -1,7 +1,7 @@
 """Points of perplexity curves, cells of regime maps and steps of chains, with their metrics as cells."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -25,6 +25,10 @@ class PressPoint:
         """A metric of one way of compressing; a cell without a value where it was not measured."""
         cells = self.decoding if mode == "decoding" else self.once
         return cells.get(metric, Cell("", metric, note="not measured"))
+
+    def among(self, metric: str, looks: int) -> "PressPoint":
+        """The point with the interval that a metric, compressed once, has as one of `looks` that were compared."""
+        return replace(self, once={**self.once, metric: self.cell(metric).among(looks)})
 
     @property
     def name(self) -> str:
@@ -86,6 +90,10 @@ class RegimeCell:
 
     def __getitem__(self, metric: str) -> Cell:
         return self.cells.get(metric, Cell(self.experiment, metric, note="not measured"))
+
+    def among(self, metric: str, looks: int) -> "RegimeCell":
+        """The cell of the map with the interval that a metric has as one of `looks` that were compared."""
+        return replace(self, cells={**self.cells, metric: self[metric].among(looks)})
 
 
 def regime_cells(summary: pd.DataFrame) -> list[RegimeCell]:

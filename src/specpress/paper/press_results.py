@@ -80,9 +80,10 @@ class PressResults:
 
     @cached_property
     def best_gain(self) -> PressPoint | None:
-        """The point with the largest paired gain of a step on the compressed cache."""
+        """The point with the largest gain of a step on the compressed cache, as one of all those measured."""
         found = [p for p in self.points if p.ratio and p.cell("step_speedup").defined]
-        return max(found, key=lambda point: point.cell("step_speedup").value, default=None)
+        best = max(found, key=lambda point: point.cell("step_speedup").value, default=None)
+        return best and best.among("step_speedup", len(found))
 
     def traffic_bound(self, point: PressPoint) -> float | None:
         """How many times as fast a step at batch one is at most, if a byte of cache costs what one of weights does."""

@@ -19,8 +19,10 @@ class RegimeResults:
         return regime_cells(self.summary)
 
     def best_cell(self, metric: str) -> RegimeCell | None:
-        """The cell with the largest value of a metric."""
-        return max((c for c in self.regime if c[metric].defined), key=lambda c: c[metric].value, default=None)
+        """The cell with the largest value of a metric, as one of all those measured."""
+        found = [cell for cell in self.regime if cell[metric].defined]
+        best = max(found, key=lambda cell: cell[metric].value, default=None)
+        return best and best.among(metric, len(found))
 
     def regime_sides(self, metric: str) -> dict[str, int]:
         """How many cells of the map lie entirely above one, below it, or neither, by a metric."""

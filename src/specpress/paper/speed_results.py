@@ -8,7 +8,7 @@ import pandas as pd
 from specpress.analysis.formatting import is_missing, number
 from specpress.analysis.kinds import LOSSLESS, LOSSY
 from specpress.paper.cells import Cell
-from specpress.paper.speeds import Block, Speed, blocks_of, fastest
+from specpress.paper.speeds import Block, Speed, blocks_of, picked
 
 
 class SpeedResults:
@@ -31,18 +31,23 @@ class SpeedResults:
         return [(block, speed) for block in self.blocks for speed in block.of_kind(*kinds)]
 
     def best_of(self, *kinds: str) -> list[tuple[Block, Speed]]:
-        """The fastest experiment of these kinds in each block that has one."""
-        found = [(block, fastest(block.of_kind(*kinds))) for block in self.blocks]
+        """The fastest experiment of these kinds in each block that has one, as one of those in its block."""
+        found = [(block, picked(block.of_kind(*kinds))) for block in self.blocks]
         return [(block, speed) for block, speed in found if speed is not None]
 
     @cached_property
     def best_lossless(self) -> list[tuple[Block, Speed]]:
-        """The fastest lossless method of single sequences with the shortest prompts, and with the longest."""
+        """The fastest lossless method of single sequences with the shortest prompts, and with the longest.
+
+        With the intervals that they have as two of all lossless methods of single sequences.
+        """
         single = [(b, s) for b, s in self.best_of(*LOSSLESS) if is_missing(s.row["batch"])]
         lengths = [s.row["prompt_tokens"] for _, s in single]
         ends = dict.fromkeys([min(lengths), max(lengths)]) if single else ()
         groups = [[(b, s) for b, s in single if s.row["prompt_tokens"] == length] for length in ends]
-        return [max(group, key=lambda found: found[1]["speedup"].value) for group in groups]
+        looks = sum(is_missing(speed.row["batch"]) for _, speed in self.speeds_of(*LOSSLESS))
+        best = [max(group, key=lambda found: found[1]["speedup"].value) for group in groups]
+        return [(block, speed.among(looks)) for block, speed in best]
 
     def fastest(self, *, lossless: bool) -> list[tuple[Block, Speed]]:
         """The fastest experiment of each block among those that write what the target does, or among the others."""

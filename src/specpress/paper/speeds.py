@@ -1,7 +1,7 @@
 """Speed experiments, grouped into blocks that share target, prompts and a way of sampling."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -34,6 +34,10 @@ class Speed:
     def __getitem__(self, metric: str) -> Cell:
         return self.cells.get(metric, Cell(self.experiment, metric, note="not measured"))
 
+    def among(self, looks: int) -> "Speed":
+        """The experiment with the interval that its speed-up has as one of `looks` that were compared."""
+        return replace(self, cells={**self.cells, "speedup": self["speedup"].among(looks)})
+
     @property
     def kind(self) -> str:
         """Which of `KINDS`."""
@@ -57,7 +61,7 @@ class Block:
     @property
     def best(self) -> Speed | None:
         """The constant gamma with the highest speed-up."""
-        return fastest(self.of_kind("constant"))
+        return picked(self.of_kind("constant"))
 
     @property
     def best_predicted(self) -> Speed | None:
@@ -75,6 +79,12 @@ class Block:
         pairs = [(s["speedup"], s["predicted_speedup"]) for s in self.of_kind("constant")]
         sides = [measured.side(predicted.value) for measured, predicted in pairs if predicted.defined]
         return {name: sides.count(name) for name in (ABOVE, BELOW, UNDECIDED)}
+
+
+def picked(speeds: list[Speed]) -> Speed | None:
+    """The experiment with the highest speed-up, with the interval that it has as one of so many."""
+    found = fastest(speeds)
+    return None if found is None else found.among(len(speeds))
 
 
 def fastest(speeds: list[Speed]) -> Speed | None:

@@ -222,7 +222,14 @@ def test_the_numbers_in_the_text_are_those_of_the_summary():
     best = results.swept[0].best
     assert best["speedup"].value == max(s["speedup"].value for s in results.swept[0].of_kind("constant"))
     cell = best["speedup"]
-    assert f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]" in text_of(results, "text/abstract")
+    assert f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]" in text_of(results, "text/speed")
+    _, fastest = results.best_lossless[0]
+    looks = len(results.speeds_of("constant", "dynamic", "block", "cascade", "other", "self"))
+    cell, plain = fastest["speedup"], results.speed_of(fastest.experiment)["speedup"]
+    assert cell.looks == looks > 1
+    assert cell.low < plain.low < plain.high < cell.high
+    told = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}] (adjusted for the {looks} settings compared)"
+    assert told in text_of(results, "text/abstract")
 
 
 def test_every_number_is_defined_once_with_its_file_and_field():
