@@ -65,7 +65,7 @@ check: setup
 
 paper: check  ## Run the study and build paper/main.pdf
 	@$(BIN)/python workflow/recover.py $(CONFIGFILE)
-	$(SNAKEMAKE) paper/main.pdf
+	$(SNAKEMAKE)
 
 plan: setup  ## Say what a study takes: jobs, download, disk, memory, hours on a GPU (GPU=NAME)
 	@$(BIN)/python scripts/plan_study.py --study $(STUDYFILE) $(if $(GPU),--gpu $(GPU))
@@ -103,8 +103,8 @@ lint: setup  ## Check the style of Python and Snakemake code, and that no wing i
 
 dag: check  ## Write the rule graph and the job graph, dag/rules.svg and dag/jobs.svg
 	@mkdir -p dag
-	$(SNAKEMAKE) --quiet --forceall --rulegraph > dag/rules.dot
-	$(SNAKEMAKE) --quiet --forceall --dag > dag/jobs.dot
+	$(SNAKEMAKE) --quiet --forceall --rulegraph -- paper/main.pdf > dag/rules.dot
+	$(SNAKEMAKE) --quiet --forceall --dag -- paper/main.pdf > dag/jobs.dot
 	for graph in rules jobs; do dot -Tsvg -o dag/$$graph.svg dag/$$graph.dot; rm dag/$$graph.dot; done
 
 report: paper  ## Write report.html: figures, tables and run times in one file

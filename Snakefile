@@ -46,10 +46,17 @@ include: "workflow/rules/paper.smk"
 include: "workflow/rules/report.smk"
 
 
+# Not the paper alone: of what lies between, snakemake does not miss what a failed job has removed.
 rule all:
     default_target: True
     input:
         "paper/main.pdf",
+        rules.compile_paper.output,
+        rules.compile_paper.input.figures,
+        rules.compile_paper.input.fragments,
+        rules.collect_results.output,
+        rules.collect_results.input.metrics,
+        rules.collect_results.input.manifests,
 
 
 # Snakemake's limit of jobs a second wakes its scheduler once a second for every job that has ended, to look through all
@@ -57,3 +64,6 @@ rule all:
 onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+
+
+include: "workflow/rules/contents.smk"

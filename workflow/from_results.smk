@@ -9,3 +9,6 @@ rule all:
     default_target: True
     input:
         "paper/main.pdf",
+
+
+include: "rules/contents.smk"

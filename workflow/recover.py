@@ -1,12 +1,14 @@
-"""Make the directory ready after a run that was killed: its lock is removed, jobs it left running are ended.
+"""Make the directory ready after a run that was killed, or a clock that was set back.
 
-A lock is only removed when no snakemake works here. Jobs are recognised by SPECPRESS_RUN, which the workflow sets to
-the process ID of the snakemake that started them.
+A lock is only removed when no snakemake works here. Jobs left running are ended; they are recognised by SPECPRESS_RUN,
+which the workflow sets to the process ID of the snakemake that started them. Files whose time is still to come lose it:
+whatever a job makes from them now is older, which snakemake takes for a failure.
 """
 
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,8 +43,18 @@ def is_left_behind(process: psutil.Process) -> bool:
     return run.isdigit() and not (psutil.pid_exists(int(run)) and is_snakemake(psutil.Process(int(run))))
 
 
+def from_the_future() -> list[Path]:
+    """Files of this directory, but not of its hidden folders, with a time later than now."""
+    now, found = time.time(), []
+    for folder, inner, names in os.walk("."):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        paths = (Path(folder, name) for name in names)
+        found += [path for path in paths if path.is_file() and path.stat().st_mtime > now]
+    return found
+
+
 def main() -> None:
-    """End left-over jobs, remove a stale lock; stop with a message when a snakemake is still at work."""
+    """End left-over jobs, remove a stale lock and times to come; stop with a message when a snakemake is at work."""
     locks = list(Path(".snakemake/locks").glob("*"))
     here = [process for process in psutil.process_iter() if process.pid != os.getpid() and works_here(process)]
     running = [process.pid for process in here if is_snakemake(process)]
@@ -62,6 +74,10 @@ def main() -> None:
     if locks:
         print("Removing the lock of an interrupted run; it goes on where it stopped", flush=True)
         subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", *sys.argv[1:]], check=True)
+    if ahead := from_the_future():
+        print(f"The clock was set back: {len(ahead)} files from later lose their time, contents decide", flush=True)
+        for path in ahead:
+            os.utime(path, (1, 1))  # zero is no time to snakemake
 
 
 if __name__ == "__main__":

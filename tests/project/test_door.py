@@ -1,5 +1,6 @@
 """What a stranger looks for on the door: licence, citation, the catalog's entry."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -29,3 +30,17 @@ def test_the_workflow_catalog_finds_what_it_asks_for():
     assert set(usage["mandatory-flags"]) == {"desc", "flags"}
     for name in ("workflow/Snakefile", "config/README.md", "config/config.yaml", "README.md", "LICENSE"):
         assert (ROOT / name).is_file(), name
+
+
+def test_every_row_of_what_can_go_wrong_names_tests_that_there_are():
+    lines = (ROOT / "docs" / "what-can-go-wrong.md").read_text().splitlines()
+    rows = [line.strip("|") for line in lines if line.startswith("| ") and "---" not in line]
+    rows = [row for row in rows if not row.rstrip().endswith(" test")]
+    assert len(rows) > 50
+    for row in rows:
+        named = re.findall(r"`([\w/]+\.py)(?:::(test_\w+))?`", row.rpartition(" | ")[2])
+        assert named, row
+        for file, test in named:
+            found = [path for path in (ROOT / "tests").rglob(Path(file).name) if path.as_posix().endswith(f"/{file}")]
+            assert len(found) == 1, file
+            assert f"def {test}" in found[0].read_text(), test

@@ -13,12 +13,6 @@ from waiting import wait_for
 SLEEPER = "import time\nfrom pathlib import Path\nPath('started').touch()\ntime.sleep(600)\n"
 
 
-def recover(tree) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "workflow/recover.py"], cwd=tree.path, env=tree.environment(), capture_output=True, text=True
-    )
-
-
 def jobs_alive(tree) -> list[psutil.Process]:
     """The experiment jobs that run in this tree."""
     found = []
@@ -127,7 +121,7 @@ def test_killed_run_is_recovered_and_its_job_runs_again(tree, running):
     assert jobs_alive(tree), "the job outlives its snakemake"
     assert "--unlock" in tree.snakemake("results/stub/metrics/plain.json", "--quiet", check=False)
 
-    done = recover(tree)
+    done = tree.recover()
     assert done.returncode == 0, done.stderr
     assert "an interrupted run left behind" in done.stdout
     assert "Removing the lock" in done.stdout
@@ -143,12 +137,12 @@ def test_output_of_a_killed_job_is_not_trusted(tree, running):
     (tree.path / "results/stub/metrics/plain.json").write_text("half")
     running.send_signal(signal.SIGKILL)
     running.wait()
-    assert recover(tree).returncode == 0
+    assert tree.recover().returncode == 0
     assert "run_experiment plain" in tree.jobs("results/stub/metrics/plain.json")
 
 
 def test_run_at_work_is_left_alone(tree, running):
-    done = recover(tree)
+    done = tree.recover()
     assert done.returncode != 0
     assert f"already at work in this directory (process {running.pid})" in done.stderr
     assert running.poll() is None
@@ -156,7 +150,7 @@ def test_run_at_work_is_left_alone(tree, running):
 
 
 def test_nothing_to_recover(tree):
-    done = recover(tree)
+    done = tree.recover()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -150,3 +150,9 @@ def test_after_a_rerun_nothing_is_left_to_do(tree, study):
     tree.write_study(study)
     tree.snakemake("--quiet")
     assert tree.jobs() == set()
+
+
+def test_the_catalogs_snakefile_is_the_whole_workflow(tree, study):
+    study["experiments"][2]["schedule"]["gamma"] = 3
+    tree.write_study(study)
+    assert tree.jobs("--snakefile", "workflow/Snakefile") == {"run_experiment lookup"} | ANALYSIS

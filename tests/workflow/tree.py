@@ -82,6 +82,11 @@ class Tree:
             raise AssertionError(f"{' '.join(command[2:])} exited with {done.returncode}:\n{done.stdout}")
         return done.stdout
 
+    def recover(self) -> subprocess.CompletedProcess:
+        """What `make paper` does before it runs snakemake."""
+        command = [sys.executable, "workflow/recover.py"]
+        return subprocess.run(command, cwd=self.path, env=self.environment(), capture_output=True, text=True)
+
     def jobs(self, *arguments: str) -> set[str]:
         """What a dry run would make, one name a job: its rule, and its wildcards if it has any."""
         text = self.snakemake("-n", *arguments)

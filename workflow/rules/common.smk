@@ -10,6 +10,7 @@ import yaml
 
 from snakemake.exceptions import WorkflowError
 from specpress.study import estimates
+from specpress.files.writable import obstacles
 from specpress.sources import fetch as resources
 from specpress.study.load import StudyError, load_study
 from specpress.study.expansion import canonical, is_compared, is_timed, models_of, modules_of
@@ -21,7 +22,8 @@ from specpress.study.source_code import sources
 own = {"PATH": Path(sys.executable).parent, "PYTHONPATH": checkout / "src"}
 before = {name: f"{place}{os.pathsep}{os.environ.get(name, '')}".rstrip(os.pathsep) for name, place in own.items()}
 exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in before.items())
-shell.prefix(f"export {exports} SPECPRESS_RUN={os.getpid()}; ".replace("{", "{{").replace("}", "}}"))
+prefix = f"export {exports} SPECPRESS_RUN={os.getpid()}; trap 'workflow/after-job.sh $?' EXIT; "
+shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))
 
 try:
     study = load_study(config)
@@ -34,6 +36,9 @@ contents = yaml.safe_load(Path("paper/contents.yaml").read_text(encoding="utf-8"
 RESOURCES = f"resources/{study.name}"
 RESULTS = f"results/{study.name}"
 LOGS = f"logs/{study.name}"
+
+if in_the_way := obstacles([RESOURCES, "resources/downloads", RESULTS, LOGS, "paper", ".snakemake"]):
+    raise WorkflowError("\n".join(in_the_way))
 
 wheels = {
     resources.download_name(entry["source"]): entry["source"]

@@ -25,7 +25,9 @@ rule compile_paper:
     shell:
         'SOURCE_DATE_EPOCH=0 FORCE_SOURCE_DATE=1 TEXINPUTS="paper:{params.results}:" BIBINPUTS="$PWD/paper:" '
         "latexmk -g -pdf -Werror -interaction=nonstopmode -halt-on-error -file-line-error "
-        "-outdir={params.results}/paper {input.main} > {log} 2>&1"
+        "-outdir={params.results}/paper {input.main} > {log} 2>&1 || "
+        "{{ LC_ALL=C grep -A 2 -E '^[^ ]+:[0-9]+: ' {log} >&2 || tail {log} >&2; "
+        "echo 'LaTeX stopped at the place above; its whole log is {log}' >&2; exit 1; }}"
 
 
 rule copy_paper:
