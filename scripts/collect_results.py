@@ -48,7 +48,7 @@ def main() -> None:
     for output in (arguments.observations, arguments.summary, arguments.environment):
         Path(output).parent.mkdir(parents=True, exist_ok=True)
     observations(metrics).to_csv(arguments.observations, index=False)
-    summary(metrics, described["models"]).to_csv(arguments.summary, index=False)
+    summary(metrics, described["models"] | described["drafts"]).to_csv(arguments.summary, index=False)
     text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False)
     Path(arguments.environment).write_text(text + "\n", encoding="utf-8")
 

@@ -8,6 +8,7 @@ from specpress.analysis import chain, draft, machine, perplexity, regime, roundi
 from specpress.analysis.contrasts import contrasts
 from specpress.analysis.factors import FACTORS, INTEGERS, factors
 from specpress.analysis.loading import blaming_files
+from specpress.analysis.physics import with_most
 from specpress.analysis.rows import single
 
 SUMMARY_COLUMNS = [
@@ -43,14 +44,14 @@ def summary(metrics: Iterable[Mapping], models: Mapping[str, Mapping] | None = N
     Parameters
     ----------
     metrics : iterable of dict, as `load_metrics` returns them
-    models : manifest of each model by name; the roofline takes the target's shape from it
+    models : manifest of each model and draft by name; the roofline takes their shapes from it
     """
     metrics = list(metrics)
     rates = next((item for item in metrics if item["kind"] == "machine"), None)
     rows = [
         {"experiment": item["id"], "file": item["file"], **factors(item), **row}
         for item in metrics
-        for row in [*_rows(item, models or {}, rates), *_cost_rows(item)]
+        for row in [*with_most(item, _rows(item, models or {}, rates), models or {}, rates), *_cost_rows(item)]
     ]
     table = pd.DataFrame([*rows, *contrasts(metrics)], columns=SUMMARY_COLUMNS)
     return table.astype(dict.fromkeys(("n", *INTEGERS), "Int64"))

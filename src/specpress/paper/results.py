@@ -11,6 +11,7 @@ import yaml
 from markupsafe import Markup
 
 from specpress.analysis.formatting import is_missing
+from specpress.analysis.physics import SPEEDUPS
 from specpress.paper.captions import Caption, captions
 from specpress.paper.cells import Cell
 from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
@@ -55,6 +56,12 @@ class Results(SpeedResults, PressResults, RegimeResults):
             "results": self, "setup": self.setup, "environment": self.environment, "original": self.original,
             "sources": self.sources, "caption": self.caption, **{function.__name__: function for function in functions},
         }  # fmt: skip
+
+    @cached_property
+    def physics(self) -> dict[str, int]:
+        """How many speed-ups stand beside the most that traffic and counts allow, and how many lie above it."""
+        marks = self.summary[self.summary.metric.isin([f"{metric}_above" for metric in SPEEDUPS])].estimate.dropna()
+        return {"compared": len(marks), "above": int(marks.sum())}
 
     def caption(self, name: str) -> Markup:
         """The caption of a figure or table, such as "figures/pareto"."""

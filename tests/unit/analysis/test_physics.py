@@ -1,0 +1,75 @@
+"""The most that traffic and counts allow: by hand for small cases, and a mark where a measurement lies above it."""
+
+import pytest
+import synthetic
+
+from specpress.analysis.physics import with_most
+from specpress.analysis.tables import summary
+from specpress.theory.parts import DRAFTING, VERIFICATION
+
+TARGET = {"step_weight_bytes": 200e6, "kv_bytes_per_token": 20_000, "flops_per_token": 2e8, "layers": 10}
+DRAFT = {"step_weight_bytes": 20e6, "kv_bytes_per_token": 2_000, "flops_per_token": 2e7, "layers": 1}
+SHAPES = {"target": TARGET, "draft": DRAFT}
+MACHINE = synthetic.machine() | {
+    "weight_gb_s_by_rows": {"1": 20.0}, "kv_gb_s_by_queries": {"1": 10.0}, "step_overhead_ms": 1.0,
+}  # fmt: skip
+FULL = 1000.0  # slots: a prompt of 950 tokens and half of 100 new ones
+
+
+def step_ms(slots, share=1.0):
+    return share * (1.0 + 200e6 / 20e9 * 1e3) + share * slots * 20_000 / 10e9 * 1e3
+
+
+def experiment(rounds, **spec):
+    run = {"prompt_tokens": 950, "tokens": 100, "rounds": rounds, "method": {"kv_bytes": 0.25 * FULL * 20_000}}
+    return {"id": "x", "kind": "speed", "spec": {"model": "target", "baseline": "target", **spec}, "runs": [run]}
+
+
+def most(item, low=1.0, estimate=1.0, **row):
+    rows = [{"metric": "speedup", "estimate": estimate, "low": low, **row}]
+    found = {row["metric"]: row for row in with_most(item, rows, SHAPES, MACHINE)}
+    return found["speedup_most"]["estimate"], found["speedup_above"]["estimate"], found["speedup"]["note"]
+
+
+def test_a_draft_costs_its_own_traffic_and_a_verification_one_step():
+    spec = {"drafter": {"name": "draft_model", "model": "draft"}}
+    value, _, _ = most(experiment([[DRAFTING, 4, 40], [VERIFICATION, 5, 40]], **spec))
+    assert value == pytest.approx(100 / 40 / (1 + 4 * 0.1))
+
+
+def test_what_is_looked_up_costs_nothing_and_the_draft_alone_its_share():
+    value, _, _ = most(experiment([[DRAFTING, 4, 50], [VERIFICATION, 5, 50]], drafter={"name": "prompt_lookup"}))
+    assert value == pytest.approx(2)
+    value, _, _ = most(experiment([[VERIFICATION, 1, 100]], model="draft"))
+    assert value == pytest.approx(10)
+
+
+def test_a_press_saves_the_reading_of_what_it_removed():
+    value, _, _ = most(experiment([[VERIFICATION, 1, 100]], press={"name": "knorm", "compression_ratio": 0.75}))
+    assert value == pytest.approx(step_ms(FULL) / step_ms(0.25 * FULL))
+
+
+@pytest.mark.parametrize(("low", "above"), [(1.99, 0.0), (2.01, 1.0)])
+def test_only_what_lies_above_by_more_than_its_interval_is_marked(low, above):
+    item = experiment([[DRAFTING, 4, 50], [VERIFICATION, 5, 50]], drafter={"name": "prompt_lookup"})
+    _, marked, note = most(item, low=low, estimate=2.2)
+    assert marked == above
+    assert ("above the 2.00 that traffic and counts allow" in note) == bool(above)
+
+
+def test_without_rates_or_shapes_there_is_a_reason():
+    item = experiment([[VERIFICATION, 1, 100]])
+    rows = [{"metric": "speedup", "estimate": 1.0, "low": 0.9}]
+    (_, unknown, _) = with_most(item, rows, SHAPES, None)
+    assert unknown["note"] == "the machine's rates were not measured"
+    (_, unknown, _) = with_most(item, rows, {}, MACHINE)
+    assert "does not give its shape" in unknown["note"]
+
+
+def test_every_speedup_of_a_study_stands_beside_its_most():
+    shapes = dict.fromkeys(("target", "intermediate"), SHAPES["target"]) | {"draft": DRAFT}
+    table = summary([item | {"file": f"{item['id']}.json"} for item in synthetic.whole_study()], shapes)
+    measured = table[table.metric.isin(["speedup", "press_speedup", "step_speedup"]) & table.estimate.notna()]
+    beside = table[table.metric.isin(["speedup_most", "press_speedup_most", "step_speedup_most"])]
+    assert len(measured) == len(beside) > 20
+    assert beside.estimate.notna().all()
