@@ -5,12 +5,15 @@ import copy
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 
 from specpress import SamplingParams, generate
 from specpress.drafters import DraftModel
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.graphs import SIZES, buckets, captures, has_graphs, use_eager, use_graphs
+from specpress.engine.kernels import masked_products
+from specpress.hardware.devices import exact_kernels
 from specpress.study.memory import estimate
 from specpress.theory.shapes import shape_of
 
@@ -50,6 +53,23 @@ def test_graphs_eager_steps_and_the_cpu_give_the_same_logits(family, batch, gpu)
     for a, b, c in zip(graphs, eager, expected, strict=True):
         torch.testing.assert_close(a, c, **CLOSE)
         torch.testing.assert_close(b, c, **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("rows", "slots"), [(1, 512), (5, 2048), (51, 768)])
+def test_masked_products_round_no_more_than_a_fused_kernel(rows, slots, dtype, gpu):
+    generator = torch.Generator(gpu).manual_seed(0)
+    shapes = [(2, 8, rows, 80), (2, 8, 4096, 80), (2, 8, 4096, 80)]
+    query, key, value = (torch.randn(shape, generator=generator, device=gpu).to(dtype) for shape in shapes)
+    key, value = 2 * key[:, :, :slots], value[:, :, :slots]
+    mask = torch.zeros(1, 1, rows, slots, device=gpu, dtype=dtype)
+    mask[..., slots // 2 :] = torch.finfo(dtype).min
+    exact = F.scaled_dot_product_attention(*(x.double() for x in (query, key, value)), attn_mask=mask.double())
+    with exact_kernels():
+        ours = masked_products(query, key, value, mask, 80**-0.5)
+        fused = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    assert ours.dtype == dtype
+    assert (ours - exact).norm() <= 2 * (fused - exact).norm()
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

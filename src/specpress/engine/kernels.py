@@ -1,4 +1,4 @@
-"""Ways to compute the attention of a decoding step on a CPU, and which of them is the fastest here.
+"""Ways to compute the attention of a decoding step: on a CPU, and which of them is the fastest here; on a GPU.
 
 They differ in speed by factors, from processor to processor and from shape to shape; in their results by rounding. So
 the first step of each kind of shape is a measurement of some milliseconds, whose choice holds for the process. The
@@ -17,6 +17,7 @@ Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 
 VARIABLE = "SPECPRESS_ATTENTION"
 _BLOCK = 512  # slots that torch's fused kernel takes at a time: up to here there is nothing to divide, nor to choose
+FEW_ROWS = 64  # rows of a KV head up to which a step on a GPU is worth two products instead of a fused kernel
 _MANY_ROWS = 256  # rows of a head from which on the fused kernel has enough to do: a prompt, not a step
 _REPEATS = 4  # of each way in a measurement, of which the least time counts: nothing makes a way faster than it is
 _WORTH = 0.9  # of the time of the plain way, above which another is not worth a result that rounds otherwise
@@ -119,6 +120,20 @@ def products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sca
     if mask is not None:
         scores = scores + mask
     return torch.matmul(torch.softmax(scores, dim=-1), value)
+
+
+def masked_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
+    """On CUDA, few rows under a mask, as a captured step has them; see `attend` for shapes.
+
+    Of torch's fused kernels only the memory-efficient one takes a mask, and it gives each head to one multiprocessor:
+    with 32 heads most of the GPU stands idle. Two matrix products keep it busy (docs/performance.md has the times).
+    Scores and their softmax are float32, as in the fused kernels.
+    """
+    batch, heads, rows, size = query.shape
+    widened = {} if query.dtype == torch.float32 else {"out_dtype": torch.float32}  # which a CPU's product cannot
+    scores = torch.bmm(query.flatten(0, 1), key.flatten(0, 1).mT, **widened)
+    weights = torch.softmax(torch.add(mask, scores.view(batch, heads, rows, -1), alpha=scaling), -1).to(value.dtype)
+    return torch.bmm(weights.flatten(0, 1), value.flatten(0, 1)).view(batch, heads, rows, size)
 
 
 def _scores(query: Tensor, key: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from specpress.engine import kernels
-from specpress.engine.kernels import KERNELS, VARIABLE, attend, chosen
+from specpress.engine.kernels import KERNELS, VARIABLE, attend, chosen, masked_products
 
 
 def inputs(*, batch=2, slots=37, rows=6, capacity=64, dtype=torch.float32, seed=0):
@@ -48,6 +48,14 @@ def test_every_way_rounds_as_bfloat16_does(name):
     assert got.dtype == torch.bfloat16
     expected = plain(query, key, value, None, 0.3)
     assert (got - expected).norm() < 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("mask", [(1, 1), (2, 1), (2, 3)])
+def test_the_way_of_a_gpu_is_attention(mask):
+    query, key, value = inputs(slots=37)
+    mask = hiding(*mask, 6, 37)
+    got = masked_products(query, key, value, mask, 0.3)
+    torch.testing.assert_close(got, plain(query, key, value, mask, 0.3).float(), atol=1e-5, rtol=1e-4)
 
 
 @pytest.fixture
