@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from specpress.engine.kernels import FEW_ROWS, attend, masked_products
+from specpress.engine.kernels import FEW_SLOTS, attend, masked_products
 from specpress.hardware.devices import exact_kernels
 
 ATTENTION = "specpress"
@@ -58,7 +58,7 @@ def grouped_attention(
     stacked = query.reshape(batch, key.shape[1], groups * queries, size)
     if query.device.type == "cpu":
         output = attend(stacked, key, value, attention_mask, scaling)
-    elif query.device.type == "cuda" and attention_mask is not None and stacked.shape[2] <= FEW_ROWS:
+    elif getattr(key, "captured", False) and key.shape[2] > FEW_SLOTS:
         output = masked_products(stacked, key, value, attention_mask, scaling)
     else:
         output = F.scaled_dot_product_attention(stacked, key, value, attn_mask=attention_mask, scale=scaling)

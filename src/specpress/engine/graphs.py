@@ -160,6 +160,7 @@ class StaticLayer(DynamicLayer):
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer.index_copy_(2, self._slots, states)
         keys, values = (buffer[:, :, : self._bucket] for buffer in self._buffers)
+        keys.captured = True  # tells `specpress.engine.attention`
         return keys, values
 
     def get_seq_length(self) -> int:

@@ -17,7 +17,7 @@ Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
 
 VARIABLE = "SPECPRESS_ATTENTION"
 _BLOCK = 512  # slots that torch's fused kernel takes at a time: up to here there is nothing to divide, nor to choose
-FEW_ROWS = 64  # rows of a KV head up to which a step on a GPU is worth two products instead of a fused kernel
+FEW_SLOTS = 256  # of a captured step on a GPU, up to which its fused kernel is no slower than two products
 _MANY_ROWS = 256  # rows of a head from which on the fused kernel has enough to do: a prompt, not a step
 _REPEATS = 4  # of each way in a measurement, of which the least time counts: nothing makes a way faster than it is
 _WORTH = 0.9  # of the time of the plain way, above which another is not worth a result that rounds otherwise
@@ -123,11 +123,12 @@ def products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, sca
 
 
 def masked_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
-    """On CUDA, few rows under a mask, as a captured step has them; see `attend` for shapes.
+    """Of a captured step on a GPU, whose mask hides the slots not yet in use; see `attend` for shapes.
 
     Of torch's fused kernels only the memory-efficient one takes a mask, and it gives each head to one multiprocessor:
-    with 32 heads most of the GPU stands idle. Two matrix products keep it busy (docs/performance.md has the times).
-    Scores and their softmax are float32, as in the fused kernels.
+    with 32 heads most of the GPU stands idle. Two matrix products keep it busy (docs/performance.md has the times);
+    without a graph their more launches would cost more than they save. Scores and their softmax are float32, as in the
+    fused kernels.
     """
     batch, heads, rows, size = query.shape
     widened = {} if query.dtype == torch.float32 else {"out_dtype": torch.float32}  # which a CPU's product cannot
