@@ -162,6 +162,9 @@ def speed(
     return {
         "schema": 2, "id": identifier, "kind": "speed", "spec": spec, "environment": ENVIRONMENT | {"dtype": dtype},
         "wall_seconds": 40.0, "peak_memory_bytes": 9 * 10**8, "ended": ended(prompts), **measured,
+        "disturbance": {"seconds": 30.0, "own_cores": 1.8, "other_cores": 0.03, "steal_cores": 0.0, "wait_s": 0.6,
+                        "involuntary_switches": 120, "load_average": 2.1, "why": None,
+                        "disturbed_steps": {"share": 0.02, "steps": 400, "why": None}},
         "lossless": lossless or (compared if sampling == "greedy" else {"compared": None, "why": why}),
         "theory": theory or {"acceptance": None, "draft_cost": None, "verification_cost": None,
                              "predicted_speedup": None, "why": "no drafter: nothing to predict"},

@@ -13,6 +13,9 @@ from logging import LogRecord
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+# What a method has and the baseline itself has not.
+_METHOD = {"drafter", "press"}
+
 # The rules that measure or train, and what one job of them is called.
 UNITS = {"run_experiment": "experiment", "train_draft": "draft"}
 
@@ -44,6 +47,7 @@ class LogHandler(LogHandlerBase):
         self.ended = dict.fromkeys(UNITS, 0)
         self.first: dict[str, float] = {}
         self.jobs: dict[int, Job] = {}
+        self.doubts: list[str] = []
 
     def emit(self, record: LogRecord) -> None:
         """Follow one event of the run."""
@@ -57,6 +61,8 @@ class LogHandler(LogHandlerBase):
                 self.begin(record)
             elif event == LogEvent.JOB_FINISHED and record.job_id in self.jobs:
                 self.finish(self.jobs.pop(record.job_id))
+            elif event == LogEvent.PROGRESS and record.done == record.total:
+                self.end()
         except Exception:  # the run goes on without its progress
             self.handleError(record)
 
@@ -76,6 +82,15 @@ class LogHandler(LogHandlerBase):
         self.ended[job.rule] += 1
         self.say(job, f"{job.name}: {headline(job.output)} in {duration(seconds)}{self.left(job.rule)}")
 
+        for doubt in doubts(job.output):
+            self.doubts.append(f"{job.name}: {doubt}")
+            self.say(job, self.doubts[-1], mark="!!")
+
+    def end(self) -> None:
+        """Say at the end of the run again what its experiments left in doubt."""
+        for doubt in self.doubts:
+            print(f"!! {doubt}", file=sys.stderr, flush=True)
+
     def left(self, rule: str) -> str:
         """The time the jobs of a rule that have not ended will take at the pace of those that have."""
         ended, waiting = self.ended[rule], self.planned[rule] - self.ended[rule]
@@ -83,9 +98,9 @@ class LogHandler(LogHandlerBase):
             return ""
         return f", about {duration(waiting * (time.monotonic() - self.first[rule]) / ended)} left"
 
-    def say(self, job: Job, text: str) -> None:
+    def say(self, job: Job, text: str, mark: str = ">>") -> None:
         """Write a line about a job."""
-        line = f">> {UNITS[job.rule]} {job.number} of {self.planned[job.rule]}: {text}"
+        line = f"{mark} {UNITS[job.rule]} {job.number} of {self.planned[job.rule]}: {text}"
         print(line, file=sys.stderr, flush=True)
 
 
@@ -108,6 +123,39 @@ def headline(path: str) -> str:
         return HEADLINES[metrics["kind"]](metrics)
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
         return "done"
+
+
+def doubts(path: str) -> list[str]:
+    """What the result of an experiment leaves in doubt: its machine, or its losslessness."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            metrics = json.load(file)
+        ended, spec = metrics.get("ended"), metrics["spec"]
+        found = [_imprecise(metrics)] if ended and (ended["half_width"] or 0) > ended["precision"] else []
+        if ended and metrics["kind"] == "speed" and spec["model"] == spec["baseline"] and not _METHOD & spec.keys():
+            (speedup,), width = ended["speedups"], ended["half_width"]
+            if width is not None and abs(math.log(speedup)) > width:
+                found.append(
+                    f"the baseline timed against itself is {speedup:.3f} times as fast, {width:.1%} either way"
+                )
+        if unexplained := metrics.get("lossless", {}).get("unexplained"):
+            found.append(
+                f"{unexplained} of its greedy texts differ by more than rounding explains: see specpress explain"
+            )
+        return found
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError):
+        return []
+
+
+def _imprecise(metrics: dict) -> str:
+    """That the precision was not reached, with what was seen of the machine."""
+    ended, seen = metrics["ended"], metrics.get("disturbance") or {}
+    text = f"known to {ended['half_width']:.1%}, not to the {ended['precision']:.0%} asked for"
+    if seen:
+        text += f"; other programs used {seen['other_cores']:.2f} cores meanwhile"
+    if (share := (seen.get("disturbed_steps") or {}).get("share")) is not None:
+        text += f", {share:.0%} of the baseline's steps were disturbed"
+    return text
 
 
 def _speed(metrics: dict) -> str:

@@ -85,7 +85,7 @@ FORMATS: Mapping[str, Callable[[float], str]] = {
     "rounding_allowed": lambda value: significant(value, 2),
     "rounding_median": lambda value: significant(value, 2),
     "ttft_s": lambda value: fixed(1000 * value, 1),
-    **dict.fromkeys(("held_out_coverage", "half_width", "precision"), percent),
+    **dict.fromkeys(("held_out_coverage", "half_width", "precision", "disturbed_steps", "core_waits"), percent),
     **dict.fromkeys(("kv_bytes", "baseline_kv_bytes", "kv_bytes_full", "kv_bytes_press", "peak_memory_bytes"), size),
     **dict.fromkeys(
         ("speedup", "speedup_over_reference", "speedup_over_plain", "speedup_over_token", "step_speedup", "ppl_ratio",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from specpress.analysis import chain, draft, machine, perplexity, regime, rounding, speed
+from specpress.analysis import chain, disturbance, draft, machine, perplexity, regime, rounding, speed
 from specpress.analysis.contrasts import contrasts
 from specpress.analysis.factors import FACTORS, INTEGERS, factors
 from specpress.analysis.loading import blaming_files
@@ -51,10 +51,15 @@ def summary(metrics: Iterable[Mapping], models: Mapping[str, Mapping] | None = N
     rows = [
         {"experiment": item["id"], "file": item["file"], **factors(item), **row}
         for item in metrics
-        for row in [*with_most(item, _rows(item, models or {}, rates), models or {}, rates), *_cost_rows(item)]
+        for row in [*_measured(item, models or {}, rates), *_cost_rows(item), *disturbance.rows(item)]
     ]
     table = pd.DataFrame([*rows, *contrasts(metrics)], columns=SUMMARY_COLUMNS)
     return table.astype(dict.fromkeys(("n", *INTEGERS), "Int64"))
+
+
+def _measured(item: Mapping, models: Mapping, rates: Mapping | None) -> Iterable[dict]:
+    """The rows of its kind, each speed-up with the most it can be beside it."""
+    return with_most(item, _rows(item, models, rates), models, rates)
 
 
 def _rows(item: Mapping, models: Mapping, rates: Mapping | None) -> Iterable[dict]:

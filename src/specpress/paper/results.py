@@ -16,6 +16,7 @@ from specpress.paper.captions import Caption, captions
 from specpress.paper.cells import Cell
 from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
 from specpress.paper.decisions import overlap, perplexity_phrase, relative_phrase, speed_phrase
+from specpress.paper.disturbance import doubts
 from specpress.paper.latex import Tex
 from specpress.paper.points import Step, chains_of, links_of
 from specpress.paper.press_results import PressResults
@@ -62,6 +63,11 @@ class Results(SpeedResults, PressResults, RegimeResults):
         """How many speed-ups stand beside the most that traffic and counts allow, and how many lie above it."""
         marks = self.summary[self.summary.metric.isin([f"{metric}_above" for metric in SPEEDUPS])].estimate.dropna()
         return {"compared": len(marks), "above": int(marks.sum())}
+
+    @property
+    def doubts(self) -> str:
+        """What the machine puts in doubt, in a sentence; nothing where it does not."""
+        return doubts(self.summary, [control["speedup"] for _, control in self.speeds_of("baseline")])
 
     def caption(self, name: str) -> Markup:
         """The caption of a figure or table, such as "figures/pareto"."""

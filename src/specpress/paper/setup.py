@@ -8,6 +8,7 @@ import pandas as pd
 from specpress.analysis.duels import ENDED
 from specpress.analysis.formatting import large, number, percent
 from specpress.paper.cells import Cell
+from specpress.paper.disturbance import disturbance
 from specpress.paper.prose import counted, listed
 from specpress.paper.wording import data_prose, is_only_sampling, is_sampling, sampling_name
 
@@ -87,6 +88,10 @@ class Setup:
         asked = sorted(self.summary.loc[self.summary.metric == "precision", "estimate"].dropna().unique())
         ends = {"narrowest": Cell.of(widths[0]), "widest": Cell.of(widths[-1])} if widths else {}
         return {"experiments": len(rows), "asked": [percent(share) for share in asked], **found, **ends}
+
+    def disturbance(self) -> dict[str, tuple[Cell, Cell]]:
+        """What else the machine did while experiments were timed: the middle and the largest value of each kind."""
+        return disturbance(self.summary)
 
     def timed_alike(self) -> bool:
         """Whether all experiments that time anything ran in one environment, whatever the others did."""

@@ -84,3 +84,59 @@ def test_dry_run_says_nothing(capsys):
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (90, "2 min"), (5400, "1.5 h")])
 def test_duration(seconds, text):
     assert progress.duration(seconds) == text
+
+
+CONTROL = {
+    "kind": "speed", "spec": {"model": "target", "baseline": "target"},
+    "lossless": {"compared": None, "why": "sampled"},
+    "ended": {"by": "budget", "precision": 0.05, "half_width": 0.02, "speedups": [1.01]},
+    "disturbance": {"other_cores": 1.02, "disturbed_steps": {"share": 0.4}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        (
+            {"ended": {**CONTROL["ended"], "speedups": [0.92]}},
+            "the baseline timed against itself is 0.920 times as fast",
+        ),
+        (
+            {"ended": {**CONTROL["ended"], "half_width": 0.083}},
+            "known to 8.3%, not to the 5% asked for; other programs used 1.02 cores meanwhile, 40% of the baseline's "
+            "steps were disturbed",
+        ),
+        (
+            {"lossless": {"compared": 8, "unexplained": 2}},
+            "2 of its greedy texts differ by more than rounding explains",
+        ),
+        ({"ended": {**CONTROL["ended"], "half_width": None}}, None),
+    ],
+)
+def test_what_is_left_in_doubt_is_said(tmp_path, changes, said):
+    path = tmp_path / "control.json"
+    path.write_text(json.dumps(CONTROL | changes))
+    found = progress.doubts(path)
+    assert len(found) == bool(said)
+    assert not said or found[0].startswith(said)
+
+
+def test_a_method_is_no_control(tmp_path):
+    path = tmp_path / "method.json"
+    ended = {**CONTROL["ended"], "speedups": [1.9]}
+    path.write_text(json.dumps(CONTROL | {"ended": ended, "spec": {**CONTROL["spec"], "drafter": {"name": "x"}}}))
+    assert progress.doubts(path) == []
+
+
+def test_doubts_are_said_after_the_experiment_and_at_the_end_of_the_run(handler, tmp_path, capsys):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(CONTROL | {"lossless": {"compared": 8, "unexplained": 2}}))
+    event(handler, LogEvent.RUN_INFO, stats={"run_experiment": 2, "total": 3})
+    begin(handler, 1, "run_experiment", path, experiment="a")
+    event(handler, LogEvent.JOB_FINISHED, job_id=1)
+    event(handler, LogEvent.PROGRESS, done=1, total=3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("!! experiment 1 of 2: a: 2 of its greedy texts")
+    event(handler, LogEvent.PROGRESS, done=3, total=3)
+    assert capsys.readouterr().err.startswith("!! a: 2 of its greedy texts")

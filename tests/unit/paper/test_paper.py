@@ -278,6 +278,15 @@ def test_a_biased_control_is_said_aloud():
     assert "contains one, as it should" in text_of(study("faster"), "text/speed")
 
 
+def test_a_disturbed_machine_is_said_in_the_last_sentence_of_the_abstract():
+    control = synthetic.speed("autoregressive-target-greedy", sampling="greedy", speedup=1.1, scatter=0.01)
+    assert text_of(results_of([control]), "text/abstract").endswith(
+        "the baseline timed against itself, does not contain one."
+    )
+    assert "too disturbed" not in text_of(study("faster"), "text/abstract")
+    assert "everything else on the machine kept 0.03 cores busy" in text_of(study("faster"), "text/setup")
+
+
 def test_an_unexplained_difference_is_said_aloud_everywhere():
     bad = {"compared": 12, "equal": 10, "explained": 1, "unexplained": 1}
     other = {"drafter": {"name": "prompt_lookup"}, "schedule": {"name": "constant", "gamma": 4}}
