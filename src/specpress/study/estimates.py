@@ -19,8 +19,9 @@ from specpress.theory.shapes import Shape, shape_of, stated_shape
 
 ACCEPTANCE = 0.6  # of a drafted token: what a draft gets on another model's text, before it is measured
 BANDWIDTH_SHARE, COMPUTE_SHARE = 0.7, 0.5  # of the published peaks that plain PyTorch reaches
-LAYER_MS = 0.05  # of a step as a CUDA graph beside what it reads and computes: kernels too small to fill a GPU
-EAGER_LAYER_MS = 0.2  # launching the kernels of a layer one by one
+# Measured on an H200 (docs/performance.md).
+LAYER_MS = 0.075  # of a step as a CUDA graph beside what it reads and computes: kernels too small to fill a GPU
+EAGER_LAYER_MS = 0.28  # launching the kernels of a layer one by one
 GRAPHED_QUERIES = 17  # tokens a row at most of a step as a graph: `specpress.engine.graphs.MAX_QUERIES`
 START_SECONDS = 30  # of a job: Python, torch, the first kernels
 _BASELINE_BESIDE = 2  # times a generation of the baseline: its steps between the parts of a duel
@@ -37,6 +38,7 @@ GPUS = {
     "a100-40gb": (40, 1555, 312),
     "a100-80gb": (80, 2039, 312),
     "h100": (80, 3350, 989),
+    "h200": (141, 4800, 989),
 }
 
 
