@@ -12,6 +12,7 @@ import torch
 from specpress.data.documents import Document, save_split
 from specpress.engine.graphs import StaticSteps
 from specpress.experiments.assets import Assets
+from specpress.experiments.contest import Contest
 from specpress.experiments.rounding import calibrate
 from specpress.experiments.run import run
 from specpress.models.build import random_model
@@ -107,10 +108,20 @@ def test_a_speed_experiment_duels_baseline_and_method(places):
     json.dumps(metrics, allow_nan=False)
 
 
-def test_measuring_stops_when_the_precision_is_reached_or_the_budget_is_spent(places):
-    for changes, by in (({"precision": 0.99}, ("precision", 8)), ({"budget_seconds": 1e-3}, ("budget", 3))):
-        ended = run({"id": "fast", **SPEED, **DRAFTED, "most_prompts": 12, **changes}, **places)["ended"]
-        assert (ended["by"], ended["prompts"]) == by
+@pytest.mark.parametrize(
+    ("changes", "by", "prompts"),
+    [
+        ({"precision": 0.6}, "precision", 8),
+        ({"precision": 0.4, "budget_seconds": 1e-3}, "budget", 3),
+        ({}, "prompts", 12),
+    ],
+)
+def test_what_ends_measuring(places, monkeypatch, changes, by, prompts):
+    """With a half-width that the machine has no say in."""
+    monkeypatch.setattr(Contest, "half_width", lambda self: 0.5)
+    spec = {**SPEED, **DRAFTED, "most_prompts": 12, "budget_seconds": 1e6, "precision": 0.4, **changes}
+    ended = run({"id": "fast", **spec}, **places)["ended"]
+    assert (ended["by"], ended["prompts"]) == (by, prompts)
 
 
 def test_predicted_speedup_follows_from_the_recorded_costs(places):
