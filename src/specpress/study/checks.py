@@ -4,42 +4,22 @@ The JSON schema says what a file may look like; the rest are names that refer to
 Experiments are checked after their grids are expanded, so that a placeholder is judged by the value it takes.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from difflib import get_close_matches
-from functools import cache
+from collections.abc import Collection, Iterator
 from typing import Any
-
-import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from jsonschema.validators import extend
 
 from specpress.study import registry
 from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFUSED, Ability
 from specpress.study.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
-from specpress.study.source_code import ROOT, class_parameters
+from specpress.study.schema import against_schema, among_known, definition, path_of, schema
+from specpress.study.source_code import class_parameters
 
-SCHEMA_FILE = ROOT / "workflow" / "schemas" / "study.schema.yaml"
 KINDS = ("speed", "chain", "perplexity", "regime")
 _TOKEN_SECONDS = 1e-3  # less than any machine known here takes for a token of the baseline and one of a method
-TYPES = {
-    **{"object": "a mapping (key: value)", "array": "a list", "string": "text", "boolean": "true or false"},
-    **{"integer": "a whole number", "number": "a number"},
-}
-BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
-
-
-def _is_whole(checker, value: Any) -> bool:
-    """16.0 is no whole number: it would be one to some that read it, and not to others."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-_Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole))
 
 
 def problems(config: dict) -> Iterator[str]:
     """Every problem, roughly in the order of the file. Malformed parts are skipped by the checks that rely on them."""
-    yield from _against_schema(config, _schema())
+    yield from against_schema(config, schema())
     yield from _reference_problems(config)
     seen: dict[str, str] = {}
     for index, template in enumerate(_items(config, "experiments", list)):
@@ -94,7 +74,7 @@ def _experiment_problems(config: dict, template: dict, path: str, seen: dict[str
     if placeholder_problems or not all(isinstance(values, list) and values for values in grid.values()):
         return
     for experiment_id, body in instances({**template, "grid": grid}):
-        yield from _against_schema(experiment_id, _definition("id"), f"{path}.id")
+        yield from against_schema(experiment_id, definition("id"), f"{path}.id")
         if experiment_id in seen:
             hint = ": every grid key belongs in the ID" if seen[experiment_id] == path and grid else ""
             yield f"{path}.id: duplicate ID {experiment_id!r}, already given by {seen[experiment_id]}{hint}"
@@ -106,11 +86,11 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     """Problems of one expanded experiment: what it sets itself, then what it lacks with the defaults merged in."""
     kind = body["kind"]
     own = {key: value for key, value in body.items() if key != "kind"}
-    yield from _against_schema(own, _definition(kind), path)
+    yield from against_schema(own, definition(kind), path)
     yield from _name_problems(config, own, path)
     defaults = {kind: _items(_items(config, "defaults", dict), kind, dict)}
     complete = merged({"defaults": defaults}, body)
-    yield from _against_schema(complete, _definition(f"{kind}_complete"), path, hint=f", here or in defaults.{kind}")
+    yield from against_schema(complete, definition(f"{kind}_complete"), path, hint=f", here or in defaults.{kind}")
     if kind == "perplexity":
         if isinstance(complete.get("ratios"), list) and complete["ratios"] and 0 not in complete["ratios"]:
             yield f"{path}.ratios: must contain 0, the uncompressed reference of the others"
@@ -217,7 +197,7 @@ def _placeholder_problems(template: dict, grid: dict, path: str) -> Iterator[str
             if where != ("id",):
                 used.add(name)
             if name not in grid:
-                yield f"{_path(path, where)}: placeholder {{{name}}} has no entry in grid" + _known(name, grid)
+                yield f"{path_of(path, where)}: placeholder {{{name}}} has no entry in grid" + among_known(name, grid)
     for name in grid:
         if name not in used:
             yield f"{path}.grid.{name}: no value of this experiment uses {{{name}}}; use it or remove the entry"
@@ -241,7 +221,7 @@ def _name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
         yield from _unknown(f"{path}.steps[{index}].model", "model or draft", _field(step, "model"), models)
     yield from _unknown(f"{path}.sampling", "sampling", body.get("sampling"), _items(config, "sampling", dict))
     for where, what, part in parts(body):
-        yield from _part_problems(part, what, _path(path, where), models)
+        yield from _part_problems(part, what, path_of(path, where), models)
 
 
 def _part_problems(part: dict, what: str, path: str, models: list[str]) -> Iterator[str]:
@@ -264,7 +244,7 @@ def _option_problems(part: dict, what: str, path: str, options: dict[str, bool])
         known |= {"compression_ratio"} if "press" in options else set()
         needed = (needed | ({"press", "presses"} & set(options))) - {"compression_ratio"}
     for key in part.keys() - {"name"} - known:
-        yield f"{path}.{key}: unknown option of the {what} {part['name']!r}" + _known(key, known)
+        yield f"{path}.{key}: unknown option of the {what} {part['name']!r}" + among_known(key, known)
     for key in needed - part.keys():
         yield f"{path}.{key}: missing; the {what} {part['name']!r} needs it"
     if what == "schedule" and not (part.keys() - {"name"} - known or needed - part.keys()):
@@ -273,7 +253,7 @@ def _option_problems(part: dict, what: str, path: str, options: dict[str, bool])
 
 def _bound_problems(part: dict, path: str) -> Iterator[str]:
     """Bounds of a schedule that depend on each other: it is made, which takes nothing, and says so itself."""
-    if any(_against_schema(part, _definition("schedule"))):
+    if any(against_schema(part, definition("schedule"))):
         return
     try:
         registry.resolve(registry.SCHEDULES, part["name"], "schedule")(
@@ -286,77 +266,4 @@ def _bound_problems(part: dict, path: str) -> Iterator[str]:
 def _unknown(path: str, what: str, name: Any, known: Collection) -> Iterator[str]:
     """A line if `name` is a string that is not among the known names (other types are the schema's business)."""
     if isinstance(name, str) and name not in known:
-        yield f"{path}: unknown {what} {name!r}" + _known(name, known)
-
-
-def _known(name: str, known: Iterable) -> str:
-    known = sorted({str(item) for item in known})
-    close = get_close_matches(name, known, n=1)
-    return f"; known: {', '.join(known) or 'none'}" + (f"; did you mean {close[0]!r}?" if close else "")
-
-
-@cache
-def _schema() -> dict:
-    return yaml.load(SCHEMA_FILE.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
-def _definition(name: str) -> dict:
-    return {"$ref": f"#/$defs/{name}", "$defs": _schema()["$defs"]}
-
-
-def _against_schema(value: Any, schema: dict, path: str = "", hint: str = "") -> Iterator[str]:
-    errors = _Validator(schema).iter_errors(value)
-    for error in sorted(errors, key=lambda error: [str(key) for key in error.absolute_path]):
-        yield from (f"{line}{hint}" for line in _in_words(error, path))
-
-
-def _in_words(error: ValidationError, path: str) -> Iterator[str]:
-    """What a schema error means to the author of a study file, led by the path of the key."""
-    keys = list(error.absolute_path)
-    match error.validator:
-        case "additionalProperties":
-            known = error.schema["properties"]
-            for key in error.instance:
-                if key not in known:
-                    yield f"{_path(path, [*keys, key])}: unknown key" + _known(str(key), known)
-        case "required" | "dependentRequired":
-            missing, *beside = error.message.split("'")[1::2]  # the message quotes the missing key first
-            yield f"{_path(path, [*keys, missing])}: missing" + (f" beside {beside[0]}" if beside else "")
-        case _:
-            yield f"{_path(path, keys)}: {_sentence(error)}"
-
-
-def _sentence(error: ValidationError) -> str:
-    value, rule = error.instance, error.validator_value
-    match error.validator:
-        case "type":
-            wanted = " or ".join(TYPES[name] for name in ([rule] if isinstance(rule, str) else rule))
-            return f"must be {wanted}, found {value!r}{_hint(value, rule)}"
-        case "enum":
-            return f"unknown value {value!r}" + _known(str(value), rule)
-        case "pattern":
-            words = error.schema.get("description")
-            return f"{value!r} must match {rule}" + (f" ({words})" if words else "")
-        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
-            return f"must be {BOUNDS[error.validator]} {rule}, found {value}"
-        case _:
-            return error.message
-
-
-def _hint(value: Any, wanted: str | list[str]) -> str:
-    """What YAML does unasked: 3e-4 without a dot is text, 1.0 without quotes is a number; 16.0 is not 16."""
-    if isinstance(value, float) and value.is_integer() and wanted == "integer":
-        return f"; write {int(value)}"
-    if isinstance(value, (int, float)) and wanted == "string":
-        return "; write it in quotes"
-    try:
-        return f" (text; as a number: {float(value)!r})" if isinstance(value, str) else ""
-    except ValueError:
-        return ""
-
-
-def _path(path: str, keys: Iterable) -> str:
-    """`experiments[3]` and ("drafter", "model") give `experiments[3].drafter.model`."""
-    for key in keys:
-        path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
-    return path or "the study"
+        yield f"{path}: unknown {what} {name!r}" + among_known(name, known)
