@@ -52,6 +52,7 @@ class BatchLoop(Decoding):
         self.model, self.drafter, self.schedule = model, drafter, schedule
         self.sampling, self.verification = sampling, verification
         self.compression, self.stop_tokens = compression, stop_tokens
+        self.compresses = compression.cache_budget is not None
         self.contexts = list(prompts)
         self.prompt_lengths = [len(prompt) for prompt in prompts]
         self.limits = [length + max_new_tokens for length in self.prompt_lengths]

@@ -73,6 +73,8 @@ class Decoding:
     A subclass keeps `trace`, and says how to go on and what has come out.
     """
 
+    compresses = False  # while decoding, not only after the prompt
+
     def __init__(self, device: torch.device, models: Sequence[nn.Module]):
         self.device, self.models = device, models
         self.trace = Trace()

@@ -50,6 +50,7 @@ class Loop(Decoding):
         self.model, self.drafter, self.schedule = model, drafter, schedule
         self.sampling, self.verification = sampling, verification
         self.compression, self.stop_tokens, self.padding = compression, stop_tokens, padding
+        self.compresses = compression.cache_budget is not None
         self.prompt_length = input_ids.shape[1]
         self.limit = self.prompt_length + max_new_tokens
         self.context = torch.empty(input_ids.shape[0], self.limit, dtype=torch.long)

@@ -19,6 +19,7 @@ from specpress.theory.parts import PREFILL, VERIFICATION
 BRACKETS = ("prompt", "part", "size", "seconds", "before", "after")
 STRETCHES = ("prompt", "rounds", "seconds", "before", "after")
 _APART, _WHOLE = 4, 2  # rounds taken apart, then rounds left whole, in turn
+_DUELLED = 12  # rounds of a prompt that are set between steps; the others are only counted, which takes a third
 _SLACK = 8  # tokens the baseline may be ahead of the method before it goes back
 _LONGEST = 4  # steps next to a part at most
 
@@ -81,9 +82,10 @@ class Read:
 
 
 def duel(baseline: Baseline, method: Decoding, record: Record, prompt: int, turn: int) -> tuple[Read, Counter]:
-    """Decode a prompt with `method` to its end, between steps of `baseline`; returns the prefills and the rounds.
+    """Decode a prompt with `method` to its end, at first between steps of `baseline`; the prefills and the rounds.
 
-    The models must be set up for decoding (`specpress.engine.attention.decode_attention`).
+    A method that compresses while decoding is duelled to the end: its first rounds may have no such part. The models
+    must be set up for decoding (`specpress.engine.attention.decode_attention`).
 
     Parameters
     ----------
@@ -101,16 +103,18 @@ def duel(baseline: Baseline, method: Decoding, record: Record, prompt: int, turn
         first = next(parts).seconds
         read = Read(baseline.read(), first)
     counted: Counter = Counter()
-    number = _WHOLE if turn % 2 else 0  # of the round, so that either kind comes first
+    number = first_round = _WHOLE if turn % 2 else 0  # so that either kind comes first
     before = baseline.step(1)
     rounds = _rounds(parts)
-    while True:
+    while method.compresses or number < first_round + _DUELLED:
         take = _apart if number % (_APART + _WHOLE) < _APART else _whole
         taken, before = take(rounds, method, baseline, record, prompt, before)
         if not taken:
             return read, counted
         counted.update((part.name, part.size) for part in taken)
         number += 1 if take is _apart else _WHOLE
+    counted.update((part.name, part.size) for part in parts)
+    return read, counted
 
 
 def _rounds(parts: Iterator[Part]) -> Iterator[Iterator[Part]]:
