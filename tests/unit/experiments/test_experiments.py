@@ -95,7 +95,7 @@ def test_a_speed_experiment_duels_baseline_and_method(places):
     for prompt, stretch in zip(metrics["stretches"]["prompt"], metrics["stretches"]["rounds"], strict=True):
         whole.update({(prompt, part, size): number for part, size, number in stretch})
     rounds = {(r["prompt"], part, size): n for r in metrics["runs"] for part, size, n in r["rounds"] if r["duelled"]}
-    assert apart + whole == rounds  # every round of a duel is either taken apart or left whole
+    assert apart + whole == rounds  # these texts are short: every round of a duel is either taken apart or left whole
     duelled = sum(r["duelled"] for r in metrics["runs"])
     assert duelled >= 3
     lossless = metrics["lossless"]
@@ -106,6 +106,27 @@ def test_a_speed_experiment_duels_baseline_and_method(places):
     assert metrics["disturbance"]["disturbed_steps"]["steps"] == len(metrics["brackets"]["before"]) > 10
     assert 0 < metrics["disturbance"]["seconds"] < metrics["wall_seconds"]
     json.dumps(metrics, allow_nan=False)
+
+
+def duelled_rounds(metrics, prompt):
+    """Rounds of a prompt that were set between steps, apart or whole."""
+    apart = sum(p == prompt and part == "verification" for p, part in zip(
+        metrics["brackets"]["prompt"], metrics["brackets"]["part"], strict=True))  # fmt: skip
+    whole = [n for p, rounds in zip(metrics["stretches"]["prompt"], metrics["stretches"]["rounds"], strict=True)
+             for part, _, n in rounds if p == prompt and part == "verification"]  # fmt: skip
+    return apart + sum(whole)
+
+
+def test_the_first_rounds_of_a_prompt_are_duelled_and_all_are_counted(places):
+    metrics = run({"id": "alone", **SPEED, "model": "draft", "max_new_tokens": 40}, **places)
+    for r in metrics["runs"]:
+        assert sum(number for _, _, number in r["rounds"]) == r["tokens"]
+        assert duelled_rounds(metrics, r["prompt"]) == (min(12, r["tokens"]) if r["duelled"] else 0)
+    press = {"press": {"name": "knorm", "compression_ratio": 0.5}, "cache_budget": 10, "compression_interval": 16}
+    metrics = run({"id": "pressed", **SPEED, **press, "max_new_tokens": 40}, **places)
+    assert {r["duelled"] for r in metrics["runs"][:3]} == {True}
+    for r in metrics["runs"][:3]:  # its compressions come late
+        assert duelled_rounds(metrics, r["prompt"]) == r["tokens"]
 
 
 @pytest.mark.parametrize(
