@@ -27,6 +27,7 @@ from specpress.theory.duels import Brackets, Joint, Stretches, Text, forgotten, 
 
 _WARM_UP_PROMPT, _WARM_UP_TOKENS = 512, 8  # enough for a first forward of each kind; a long prompt takes seconds
 _MACHINE_SHARE = 0.25  # of the variance: above it the next prompts are duelled, below it only counted
+_NO_MATTER = 0.05  # log ratio of whole rounds to their parts that is none, however sharply it is seen
 _ONCE_IN = 1000  # checks of parts against the whole, one that fails by chance
 
 
@@ -262,7 +263,9 @@ class Contest:
 
     def _forgotten(self, contender: Contender, record: Record) -> dict | None:
         stretches = Stretches.from_columns(record.stretches)
-        return forgotten(contender.brackets(), stretches, tolerance=self.spec["precision"], once_in=_ONCE_IN)
+        return forgotten(
+            contender.brackets(), stretches, tolerance=max(self.spec["precision"], _NO_MATTER), once_in=_ONCE_IN
+        )
 
 
 def _percent(check: dict) -> str:
