@@ -72,7 +72,7 @@ plan: setup  ## Say what a study takes: jobs, download, disk, memory, hours on a
 
 # One thread: the models of these tests are tiny, and threads that share their cores with anything else wait on each other.
 test: setup  ## Run the tests on all cores, about five minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m "not slow and not slurm"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow and not slurm"
 
 test-slow: setup  ## Run the tests that take minutes each or need the downloaded model
 	$(BIN)/python -m pytest -m "slow and not slurm"

@@ -173,7 +173,8 @@ class Contest:
         """Whether every method is known well enough; says of each what the next prompts are better used for."""
         joints = [contender.speedup() for contender in self.contenders]
         for contender, joint in zip(self.contenders, joints, strict=True):
-            contender.needs_costs = joint is None or not joint.error or joint.machine_share > _MACHINE_SHARE
+            share = joint and joint.machine_share  # None as long as nothing is known of the variance
+            contender.needs_costs = share is None or share > _MACHINE_SHARE
         return all(joint is not None and is_precise(joint, self.spec["precision"]) for joint in joints)
 
     def sample(self, names: Sequence[str]) -> dict:

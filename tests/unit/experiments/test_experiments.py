@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from specpress.data.documents import Document, save_split
+from specpress.engine import kernels
 from specpress.engine.graphs import StaticSteps
 from specpress.experiments import contest
 from specpress.experiments.assets import Assets
@@ -52,6 +53,7 @@ PERPLEXITY = {
 def no_doubt_about_the_machine(monkeypatch):
     """Steps of these models take less than what a clock and a call do: whole rounds may differ from their parts."""
     monkeypatch.setattr(contest, "_NO_MATTER", 1.0)
+    monkeypatch.setattr(kernels, "_chosen", {})  # of other tests in this process
 
 
 @pytest.fixture(scope="module")
