@@ -260,6 +260,8 @@ def test_the_methods_name_what_is_run():
         f"as many on either side as the part is long, but at most {duel._LONGEST}",
         f"Of every {rounds} rounds of a duel {duel._WHOLE} are left whole",
         f"while the costs make up more than {100 * contest._MACHINE_SHARE:g}\\% of the variance",
+        f"of a prompt the first {duel._DUELLED} rounds are duelled",
+        f"the precision asked for, {100 * contest._NO_MATTER:g}\\%, and",
         f"the {100 * (1 - 1 / contest._ONCE_IN):g}\\% interval of the ratio",
     ):
         assert said in methods
@@ -676,8 +678,7 @@ def test_a_number_that_is_not_defined_stops_the_build(tmp_path):
     (tmp_path / "numbers.tex").write_text("% none\n")
     finished = latexmk(tmp_path)
     assert finished.returncode != 0
-    log = (tmp_path / "paper/main.log").read_text(errors="replace").replace("\n", "")  # TeX breaks its lines anywhere
-    assert "is not defined" in log
+    assert "is not defined" in (tmp_path / "paper/main.log").read_text(errors="replace")
 
 
 def build(results, directory):
@@ -705,7 +706,7 @@ def generate(results, directory):
 
 def latexmk(directory, *extra):
     folders = {"TEXINPUTS": f"paper:{directory}:", "BIBINPUTS": f"{ROOT}/paper:"}
-    fixed = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
+    fixed = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "max_print_line": "10000"}  # of a line of the log
     options = ["-pdf", "-Werror", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error"]
     command = ["latexmk", *extra, *options, f"-outdir={directory}/paper", "paper/main.tex"]
     return subprocess.run(command, cwd=ROOT, env=os.environ | folders | fixed, capture_output=True, text=True)
