@@ -22,7 +22,7 @@ def cell(low, high):
         "field": "",
         "reference": "",
     }
-    return Cell.of({"experiment": "control", "metric": "speedup", **estimate})
+    return Cell.of({"experiment": "control", "kind": "speed", "metric": "speedup", **estimate})
 
 
 def busy(name, cores, share):
