@@ -20,6 +20,7 @@ from scipy.stats import norm, t
 
 CONFIDENCE = 0.95
 FEWEST = 3  # units of an interval: two show neither skewness nor much of a spread
+_TELLS_NOTHING = 100  # times the low end: no interval that the text should print
 TOO_FEW = "fewer than three units: no interval"
 ALIKE = "all units alike: an interval without width"
 
@@ -87,7 +88,8 @@ def among(estimate: Estimate, looks: int, *, confidence: float = CONFIDENCE) -> 
     """The estimate with the interval that it has as one of `looks` that were looked at.
 
     Each interval is at the level 1 - (1 - confidence) / looks, so that all of them cover together, and the one that is
-    picked for what it says covers too, whatever the dependence between them (Bonferroni; Dunn, 1961).
+    picked for what it says covers too, whatever the dependence between them (Bonferroni; Dunn, 1961). Of so few units
+    that the ends lie a factor of a hundred apart there is none: it would say nothing, in many digits.
 
     Raises
     ------
@@ -96,7 +98,11 @@ def among(estimate: Estimate, looks: int, *, confidence: float = CONFIDENCE) -> 
     """
     if looks < 1:
         raise ValueError(f"looks counts the estimates that were looked at, this one included; got {looks}")
-    return with_interval(estimate, 1 - (1 - confidence) / looks)
+    found = with_interval(estimate, 1 - (1 - confidence) / looks)
+    if found.on_log_scale and found.low is not None and found.high > _TELLS_NOTHING * found.low:
+        note = f"too few units for an interval of one of {looks}"
+        return replace(found, low=None, high=None, note="; ".join(part for part in (found.note, note) if part))
+    return found
 
 
 def joined(
