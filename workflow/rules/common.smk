@@ -87,6 +87,12 @@ def model_mb(name):
     return 3000 + (2 * model.size["weight_bytes"] // 10**6 if model else 0)
 
 
+def calibration_mb(name):
+    """Megabytes of a calibration: the weights, and beside them those of a format twice as wide."""
+    model = known_sizes[name]
+    return 3000 + (4 * model.size["weight_bytes"] // 10**6 if model else 0)
+
+
 def one_of(names):
     """A wildcard constraint: one of these names, or nothing at all where there is none."""
     return "|".join(map(re.escape, names)) or "(?!)"

@@ -2,12 +2,6 @@
 # baseline's. It knows of no experiment.
 
 
-def calibration_mb(name):
-    """Megabytes of a calibration: the weights, and beside them those of a format twice as wide."""
-    model = known_sizes[name]
-    return 3000 + (4 * model.size["weight_bytes"] // 10**6 if model else 0)
-
-
 rule calibrate_rounding:
     input:
         manifest=lambda w: manifest_of(w.model),
