@@ -100,8 +100,11 @@ def test_intervals_adjusted_for_ten_looks_cover_all_ten_and_plain_ones_do_not(n)
     estimates = [[geometric_mean_interval(units) for units in study] for study in draws]
     inside = np.array([[e.low <= np.exp(0.2) <= e.high for e in study] for study in estimates])
     adjusted = [[among(e, 10) for e in study] for study in estimates]
-    together = np.array([[e.low <= np.exp(0.2) <= e.high for e in study] for study in adjusted])
+    # Of four units one of ten is often too wide to be printed: it claims nothing that could be wrong.
+    without = np.array([[e.low is None for e in study] for study in adjusted])
+    together = np.array([[e.low is None or e.low <= np.exp(0.2) <= e.high for e in study] for study in adjusted])
     assert together.all(axis=1).mean() >= BAR
+    assert without.mean() < (0.25 if n == 4 else 0.001)
     assert inside.all(axis=1).mean() < 0.85
 
 
