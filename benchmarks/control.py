@@ -116,21 +116,25 @@ def main() -> None:
         parser.error("at least one repeat, a budget above 0 seconds and a precision between 0 and 1 are needed")
     torch.set_num_threads(args.threads)
     assets = Assets({"baseline": args.model}, {"text": args.data})
+    model = assets.model("baseline")
+    dtype = str(model.dtype).removeprefix("torch.")
+    environment = describe(threads=args.threads, device=str(model.device), dtype=dtype)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     print("".join(f"{name:>12}" for name in HEADING), flush=True)
     rows = []
     for name in args.loads.split(","):
         share = 0.0 if name == "none" else float(name)
         precision = args.precision or GOALS.get(name, 0.05)
+        controls = []
         with load(share), watch() as watched:
-            numbers = tqdm(range(args.repeats), desc=f"core taken: {name}", unit="control")
-            controls = [control(assets, precision, args.budget, number) for number in numbers]
-        rows.append(summed_up(name, controls) | {"all": controls, "disturbance": watched.record()})
-        print(line(rows[-1]), flush=True)
-    model = assets.model("baseline")
-    dtype = str(model.dtype).removeprefix("torch.")
-    environment = describe(threads=args.threads, device=str(model.device), dtype=dtype)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1))
+            for number in tqdm(range(args.repeats), desc=f"core taken: {name}", unit="control"):
+                controls.append(control(assets, precision, args.budget, number))
+                watched.stop()
+                row = summed_up(name, controls) | {"all": controls, "disturbance": watched.record()}
+                # After each, so that nothing is lost by who ends it early.
+                args.output.write_text(json.dumps({"environment": environment, "rows": [*rows, row]}, indent=1))
+        rows.append(row)
+        print(line(row), flush=True)
     short = [row["load"] for row in rows if row["coverage"] < COVERAGE or row["half_width"] > (row["goal"] or 1)]
     if short:
         print(f"Not reached with {', '.join(short)} of a core taken: coverage of {COVERAGE:.0%}, or the half-width.")
