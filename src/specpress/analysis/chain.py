@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from specpress.analysis.duels import joint_row, log_speedups_of, quality_rows, ratio_row, speedup_of
-from specpress.analysis.rows import RUN_METRICS, number, place, run_row
+from specpress.analysis.rows import RUN_METRICS, method_row, number, place
 
 METRICS = ("tokens_per_s", "ttft_s", "tpot_ms", "acceptance_rate", "tokens_per_iteration", "kv_bytes")
 
@@ -36,9 +36,8 @@ def summary(item: Mapping) -> Iterable[dict]:
     first = next(position for position in range(len(steps)) if position != anchor)
     for position, step in enumerate(steps):
         setting = {"step": step["name"], "step_title": step.get("title", step["name"]), "step_number": position}
-        figures = [(place(run), run["method"]) for run in step["runs"]]
         for metric in METRICS:
-            yield run_row(figures, metric, f"steps[{position}].runs[*].method.{metric}") | setting
+            yield method_row(step["runs"], metric, f"steps[{position}].runs[*].method.{metric}") | setting
         for found in quality_rows(step, item["ended"], item["ended"]["checks"][position]):
             yield found | setting
         if position in before:

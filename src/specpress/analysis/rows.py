@@ -19,6 +19,7 @@ RUN_METRICS = {
     "kv_bytes": ("bytes", False),
     "n_tokens": ("tokens", False),
 }
+_TIMES = frozenset({"tokens_per_s", "ttft_s", "tpot_ms"})
 
 
 def row(metric: str, unit: str, estimate: Estimate | None, note: str, field: str) -> dict:
@@ -75,6 +76,12 @@ def mean_row(
 def place(run: Mapping) -> tuple:
     """Where the prompt of a run stands: the unit that is resampled."""
     return (run["document"], run["offset"])
+
+
+def method_row(runs: list[Mapping], metric: str, field: str) -> dict:
+    """The mean of one metric of a method over its runs; a time over those that were not counted in a batch."""
+    measured = [run for run in runs if metric not in _TIMES or run.get("together", 1) == 1]
+    return run_row([(place(run), run["method"]) for run in measured], metric, field)
 
 
 def run_row(figures: list[tuple[tuple, Mapping]], metric: str, field: str) -> dict:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from specpress.analysis.duels import joint_row, log_speedups_of, quality_rows, speedup_of
 from specpress.analysis.factors import FACTORS, factors
 from specpress.analysis.kinds import kind_of
-from specpress.analysis.rows import RUN_METRICS, number, place, run_row, single
+from specpress.analysis.rows import RUN_METRICS, method_row, number, place, run_row, single
 
 BASELINE_METRICS = ("tokens_per_s", "ttft_s", "tpot_ms", "kv_bytes")
 THEORY_METRICS = {
@@ -53,7 +53,7 @@ def summary(item: Mapping) -> Iterable[dict]:
     yield joint_row("speedup", *speedup_of(item), "runs[*].tokens over runs[*].rounds at the costs of brackets")
     yield from quality_rows(item, item["ended"], item["ended"]["checks"][0])
     for metric in RUN_METRICS:
-        yield run_row([(place(run), run["method"]) for run in runs], metric, f"runs[*].method.{metric}")
+        yield method_row(runs, metric, f"runs[*].method.{metric}")
     duelled = [(place(run), run["baseline"]) for run in runs if run["baseline"]]
     for metric in BASELINE_METRICS:
         yield run_row(duelled, metric, f"runs[*].baseline.{metric}") | {"metric": f"baseline_{metric}"}

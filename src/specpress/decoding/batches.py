@@ -1,17 +1,19 @@
 """Speculative decoding of a batch: each row accepts its own tokens, one forward of the target verifies all rows.
 
 The rounds are those of `specpress.decoding.loop` with lists over rows. Rows are independent: their laws, drafts and
-uniforms are their own, and gamma is decided before a round from past rounds alone, so each row's law is that of
-decoding it alone.
+uniforms are their own, and so is their schedule, which learns from the rounds of its row alone: each row's law is that
+of decoding it alone.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from specpress.decoding.generation import Decoding, Part, Stopwatch
+from specpress.decoding.generation import Decoding, Generation, Part, Stopwatch
 from specpress.decoding.inputs import until_end
+from specpress.decoding.trace import Trace
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
 from specpress.laws.law import Laws
@@ -33,6 +35,9 @@ class BatchLoop(Decoding):
     drafter : `Drafter.rows` of the batch
     compression : of each row's cache, on a schedule of its own
     stop_tokens : tokens that end a row
+    schedule : each row gets a copy; `stop`, which looks at one token, is the same for all
+
+    `row_traces` : of each row, what `trace` sums up
     """
 
     def __init__(
@@ -49,7 +54,9 @@ class BatchLoop(Decoding):
         verification: str,
     ):
         super().__init__(prompts[0].device, (model, *drafter.models()))
-        self.model, self.drafter, self.schedule = model, drafter, schedule
+        self.model, self.drafter, self.stop = model, drafter, schedule.stop
+        self.schedules = [copy.deepcopy(schedule) for _ in prompts]
+        self.row_traces = [Trace() for _ in prompts]
         self.sampling, self.verification = sampling, verification
         self.compression, self.stop_tokens = compression, stop_tokens
         self.compresses = compression.cache_budget is not None
@@ -76,6 +83,8 @@ class BatchLoop(Decoding):
         self.trace.kv_bytes, layers = cache.nbytes, len(cache.layers)
         self.trace.layer_slots = [max(cache.slots)] * layers
         self.trace.layer_kv_bytes = [cache.nbytes // layers] * layers
+        for trace, slots in zip(self.row_traces, cache.slots, strict=True):
+            trace.kv_bytes = cache.nbytes * slots // sum(cache.slots)
 
     def _open(self, r: int) -> bool:
         context = self.contexts[r]
@@ -90,7 +99,7 @@ class BatchLoop(Decoding):
             yield watch.part(COMPRESSION, slots)
             watch.start()
         gammas = [self._gamma(r) if r in rows else 0 for r in range(len(self.contexts))]
-        proposals = self.drafter.propose(self.contexts, gammas, self.schedule.stop)
+        proposals = self.drafter.propose(self.contexts, gammas, self.stop)
         if any(gammas):
             yield watch.part(DRAFTING, sum(len(proposal.tokens) for proposal in proposals))
             watch.start()
@@ -102,19 +111,20 @@ class BatchLoop(Decoding):
             new[r] = round_.tokens
         committed = self._commit(new, on_tokens)
         last = watch.part(VERIFICATION, sum(len(proposals[r].tokens) + 1 for r in rows))
-        self._note(
-            [
-                Iteration(
-                    gamma=gammas[r],
-                    proposed=len(proposals[r].tokens),
-                    accepted=round_.accepted,
-                    committed=committed[r],
-                    seconds=watch.total,
-                    draft_seconds=watch.total - last.seconds,
-                    slots=self.target.cache.slots[r],
-                )
-                for r, round_ in zip(rows, rounds, strict=True)
-            ]
+        for r, round_ in zip(rows, rounds, strict=True):
+            iteration = Iteration(
+                gamma=gammas[r],
+                proposed=len(proposals[r].tokens),
+                accepted=round_.accepted,
+                committed=committed[r],
+                seconds=watch.total,
+                draft_seconds=watch.total - last.seconds,
+                slots=self.target.cache.slots[r],
+            )
+            self.row_traces[r].iterations.append(iteration)
+            self.schedules[r].learn(iteration)
+        self.trace.iterations.append(
+            _summed([self.row_traces[r].iterations[-1] for r in rows], max(self.target.cache.slots))
         )
         yield last
 
@@ -125,7 +135,7 @@ class BatchLoop(Decoding):
     def _gamma(self, r: int) -> int:
         """Tokens to draft for row r: what the schedule asks for, up to its limit and to its next compression."""
         room = self.compression.room(self.target.lengths[r], self.prompt_lengths[r])
-        return min(self.schedule.gamma, self.limits[r] - len(self.contexts[r]) - 1, room - 1)
+        return min(self.schedules[r].gamma, self.limits[r] - len(self.contexts[r]) - 1, room - 1)
 
     def _commit(self, new: list[Tensor], on_tokens: Callable[[list[Tensor]], None]) -> list[int]:
         """Append tokens, (n,) a row, up to the end of text; returns how many of each row."""
@@ -133,25 +143,6 @@ class BatchLoop(Decoding):
         self.contexts = [torch.cat(parts) for parts in zip(self.contexts, new, strict=True)]
         on_tokens(new)
         return [len(tokens) for tokens in new]
-
-    def _note(self, rows: list[Iteration]) -> None:
-        """Trace the round as sums over its rows; the schedule learns from one of them, each in its turn."""
-        sums = {
-            name: sum(getattr(row, name) for row in rows)
-            for name in ("proposed", "accepted", "committed", "rejections")
-        }
-        turn = len(self.trace.iterations)
-        self.trace.iterations.append(
-            Iteration(
-                gamma=max(row.gamma for row in rows),
-                seconds=rows[0].seconds,
-                draft_seconds=rows[0].draft_seconds,
-                slots=max(self.target.cache.slots),
-                **sums,
-            )
-        )
-        teacher = rows[turn % len(rows)]
-        self.schedule.learn(teacher)
 
     @property
     def new(self) -> int:
@@ -163,3 +154,24 @@ class BatchLoop(Decoding):
         rows = [context[length:] for context, length in zip(self.contexts, self.prompt_lengths, strict=True)]
         longest = max(len(row) for row in rows)
         return torch.stack([torch.cat([row, row[-1:].expand(longest - len(row))]) for row in rows])
+
+    def generations(self) -> list[Generation] | None:
+        """See `Decoding.generations`; the seconds of a row's rounds are those of the batch."""
+        if self.compresses or self.schedules[0].timed:
+            return None
+        rows = zip(self.contexts, self.prompt_lengths, self.row_traces, strict=True)
+        return [Generation(context[None, length:], trace) for context, length, trace in rows]
+
+
+def _summed(rows: list[Iteration], slots: int) -> Iteration:
+    """A round of a batch: sums over its rows, the largest gamma, and the slots of the fullest."""
+    sums = {
+        name: sum(getattr(row, name) for row in rows) for name in ("proposed", "accepted", "committed", "rejections")
+    }
+    return Iteration(
+        gamma=max(row.gamma for row in rows),
+        seconds=rows[0].seconds,
+        draft_seconds=rows[0].draft_seconds,
+        slots=slots,
+        **sums,
+    )

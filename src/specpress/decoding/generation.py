@@ -105,3 +105,10 @@ class Decoding:
     def generation(self) -> Generation:
         """What has been generated so far."""
         return Generation(self.tokens(), self.trace)
+
+    def generations(self) -> list[Generation] | None:
+        """Of each row what has been generated so far, as it would be alone; None where no such record is kept.
+
+        Nor is it of rows that compress while decoding, or whose gamma depends on what rounds of the batch take.
+        """
+        return None

@@ -84,3 +84,9 @@ def figures(generation: Generation) -> dict:
     if found["tpot_ms"] is None:
         found["why"] = "the text ended after its first token: there is no time per token"
     return found
+
+
+def counts(generation: Generation) -> dict:
+    """The same of a row that was decoded in a batch: what was counted, and no times, which are the batch's."""
+    found = {**figures(generation), **dict.fromkeys(("ttft_s", "tpot_ms", "tokens_per_s"))}
+    return found | {"why": "decoded in a batch, to count its rounds: it has no times of its own"}

@@ -2,114 +2,35 @@
 
 The first prompts are duelled (see `specpress.experiments.duel`). Of later ones those are, that the costs still need; on
 the others a method only decodes, and its rounds are counted: that needs no baseline and tells as much about the text.
+It needs no clock either, so that several prompts are decoded in one batch where the method can.
 """
 
 import math
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from specpress.data.documents import Passage
-from specpress.decoding.generation import Generation
+from specpress.decoding.generation import Decoding
 from specpress.engine.attention import decode_attention
 from specpress.engine.graphs import captures, has_graphs
-from specpress.experiments.arms import Arm, figures
+from specpress.experiments.arms import Arm
 from specpress.experiments.assets import Assets, as_batch
-from specpress.experiments.duel import Baseline, Read, Record, as_rows, count, duel
+from specpress.experiments.contender import Contender, Prompt, Run
+from specpress.experiments.duel import Baseline, Read, Record, count, count_traced, duel
 from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.disturbance import disturbed_steps
 from specpress.laws.sampling import SamplingParams
-from specpress.theory.duels import Brackets, Joint, Stretches, Text, forgotten, is_precise, looks, speedup
+from specpress.theory.duels import Stretches, forgotten, is_precise, looks
 
 _WARM_UP_PROMPT, _WARM_UP_TOKENS = 512, 8  # enough for a first forward of each kind; a long prompt takes seconds
 _MACHINE_SHARE = 0.25  # of the variance: above it the next prompts are duelled, below it only counted
+_TOGETHER = 8  # prompts counted in one batch at most
+_TOKENS_TOGETHER = 8192  # of all of them, so that their caches stay small
 _NO_MATTER = 0.05  # log ratio of whole rounds to their parts that is none, however sharply it is seen
 _ONCE_IN = 1000  # checks of parts against the whole, one that fails by chance
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt (a batch of passages), and the seed its tokens are drawn with."""
-
-    number: int
-    seed: int
-    passages: list[Passage]
-
-    def where(self) -> dict:
-        """The columns of the metrics file that say which prompt this was. A batch goes by its first passage."""
-        first = self.passages[0]
-        return {
-            "prompt": self.number,
-            "document": first.document,
-            "offset": first.offset,
-            "seed": self.seed,
-            "prompt_tokens": len(first.tokens),
-        }
-
-
-@dataclass(frozen=True)
-class Run:
-    """A prompt as a method decoded it. `baseline`: what the baseline was seen to do beside it; None if only counted.
-
-    baseline_tokens : LongTensor (batch, n), the baseline's own text, where the experiment asked for it
-    """
-
-    prompt: Prompt
-    generation: Generation
-    rounds: Counter
-    baseline: dict | None = None
-    baseline_tokens: Tensor | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Tokens after the first."""
-        return self.generation.tokens.shape[1] - 1
-
-    def row(self) -> dict:
-        """For the metrics file."""
-        return {
-            **self.prompt.where(),
-            "duelled": self.baseline is not None,
-            "tokens": self.tokens,
-            "rounds": as_rows(self.rounds),
-            "method": figures(self.generation),
-            "baseline": self.baseline,
-        }
-
-
-@dataclass
-class Contender:
-    """A method, and everything measured of it so far.
-
-    needs_costs : whether the next prompt is better duelled than counted: the fewest prompts are, and later ones while
-        the costs leave the speed-up uncertain
-    """
-
-    arm: Arm
-    needs_costs: bool = True
-    record: Record = field(default_factory=Record)
-    runs: list[Run] = field(default_factory=list)
-
-    def brackets(self) -> Brackets:
-        """The parts measured so far."""
-        return Brackets.from_columns(self.record.brackets)
-
-    def speedup(self) -> Joint | None:
-        """What is known of its speed-up; None while no prompt gave two tokens."""
-        texts = [Text(run.tokens, run.rounds) for run in self.runs if run.tokens]
-        return speedup(texts, self.brackets()) if texts else None
-
-    def columns(self) -> dict:
-        """For the metrics file."""
-        return {
-            "runs": [run.row() for run in self.runs],
-            "brackets": self.record.brackets,
-            "stretches": self.record.stretches,
-        }
 
 
 class Contest:
@@ -154,12 +75,13 @@ class Contest:
         return {**ended, **taken, "speedups": speedups, "checks": checks}
 
     def _measure(self, started: float) -> dict:
-        spec, by = self.spec, "prompts"
-        sizes = set(looks(spec["least_prompts"], spec["most_prompts"]))
-        progress = tqdm(self.prompts, desc=spec["id"], unit="prompt", mininterval=5, leave=False)
-        for prompt in progress:
-            self._decode(prompt)
-            done = prompt.number + 1
+        spec, by, done = self.spec, "prompts", 0
+        sizes = looks(spec["least_prompts"], spec["most_prompts"])
+        progress = tqdm(total=len(self.prompts), desc=spec["id"], unit="prompt", mininterval=5, leave=False)
+        for group in self._groups(sizes):
+            self._decode(group)
+            done += len(group)
+            progress.update(len(group))
             if done in sizes and self._look():
                 by = "precision"
                 break
@@ -168,6 +90,20 @@ class Contest:
                 break
         progress.close()
         return {"by": by, "precision": spec["precision"], "half_width": self.half_width(), "prompts": done}
+
+    def _groups(self, sizes: Sequence[int]) -> Iterator[list[Prompt]]:
+        """The prompts, in order: one at a time while costs are needed, then as many as fit into a batch.
+
+        sizes : numbers of prompts at which the precision is looked at: no group goes past one
+        """
+        length = self.spec["prompt_tokens"] + self.spec["max_new_tokens"]
+        most, done = max(1, min(_TOGETHER, _TOKENS_TOGETHER // length)), 0
+        while done < len(self.prompts):
+            counted = all(contender.together and not contender.needs_costs for contender in self.contenders)
+            until_look = min((size - done for size in sizes if size > done), default=1)
+            group = self.prompts[done : done + (min(most, until_look) if counted else 1)]
+            yield group
+            done += len(group)
 
     def _look(self) -> bool:
         """Whether every method is known well enough; says of each what the next prompts are better used for."""
@@ -193,38 +129,51 @@ class Contest:
         widths = [joint.half_width() if joint else None for joint in (c.speedup() for c in self.contenders)]
         return None if None in widths else max(widths)
 
-    def _decode(self, prompt: Prompt) -> None:
-        """Every method on one prompt; which goes first moves on with every prompt."""
+    def _decode(self, group: list[Prompt]) -> None:
+        """Every method on a group of prompts; which goes first moves on with every group."""
         for turn in range(len(self.contenders)):
-            contender = self.contenders[(prompt.number + turn) % len(self.contenders)]
+            contender = self.contenders[(group[0].number + turn) % len(self.contenders)]
             if contender.needs_costs:
-                contender.runs.append(self._duel(contender, prompt))
+                contender.runs += [self._duel(contender, prompt) for prompt in group]
             else:
-                contender.runs.append(self._count(contender, prompt))
+                contender.runs += self._count(contender, group)
 
-    def _make(self, arm: Arm, prompt: Prompt, eos: int | None, new: int | None = None):
+    def _make(self, arm: Arm, group: Sequence[Prompt], eos: int | None, new: int | None = None) -> Decoding:
+        """A generation of a group of prompts, drawn with the seed of the first."""
         settings = {key: value for key, value in self.spec["sampling"].items() if key != "name"}
         return arm(
-            as_batch(prompt.passages, self.model),
-            sampling=SamplingParams(**settings, seed=prompt.seed),
+            as_batch([passage for prompt in group for passage in prompt.passages], self.model),
+            sampling=SamplingParams(**settings, seed=group[0].seed),
             max_new_tokens=new or self.spec["max_new_tokens"],
             eos_token_id=eos,
         )
 
     def _duel(self, contender: Contender, prompt: Prompt) -> Run:
-        method = self._make(contender.arm, prompt, self.eos)
-        baseline = Baseline(self._make(self.baseline, prompt, None))
+        method = self._make(contender.arm, [prompt], self.eos)
+        baseline = Baseline(self._make(self.baseline, [prompt], None))
         with no_garbage_collection(), decode_attention(*method.models, *baseline.loop.models):
             read, rounds = duel(baseline, method, contender.record, prompt.number, prompt.number)
             seen = _baseline_figures(baseline, read, method.new)
             text = baseline.text(method.new) if self.texts else None
-        return Run(prompt, method.generation(), rounds, seen, text)
+        return Run(prompt, method.generation(), rounds, seen, baseline_tokens=text)
 
-    def _count(self, contender: Contender, prompt: Prompt) -> Run:
-        method = self._make(contender.arm, prompt, self.eos)
+    def _count(self, contender: Contender, group: list[Prompt]) -> list[Run]:
+        method = self._make(contender.arm, group, self.eos)
         with no_garbage_collection(), decode_attention(*method.models):
             rounds = count(method)
-        return Run(prompt, method.generation(), rounds)
+        if len(group) == 1:
+            return [Run(group[0], method.generation(), rounds)]
+        rows = zip(group, method.generations(), strict=True)
+        return [Run(prompt, each, count_traced(each.trace), together=len(group)) for prompt, each in rows]
+
+    def _decodes_together(self, arm: Arm) -> bool:
+        """Whether a method takes several prompts at once, and keeps a record of each."""
+        if self.spec.get("batch", 1) > 1:
+            return False
+        try:
+            return self._make(arm, self.prompts[:2], self.eos).generations() is not None
+        except ValueError:  # there are no batches of it
+            return False
 
     def _warm_up(self) -> list[nn.Module]:
         """Decode a few tokens with all; with CUDA graphs a whole prompt, so that the steps that come are captured.
@@ -236,11 +185,12 @@ class Contest:
         if not has_graphs(self.model):
             cut = [Passage(p.document, p.offset, p.tokens[-_WARM_UP_PROMPT:]) for p in prompt.passages]
             prompt, new = Prompt(prompt.number, prompt.seed, cut), min(_WARM_UP_TOKENS, new)
-        baseline = self._make(self.baseline, prompt, self.eos, new)
+        baseline = self._make(self.baseline, [prompt], self.eos, new)
         baseline.run()
         models = set(baseline.models)
         for contender in self.contenders:
-            method = self._make(contender.arm, prompt, self.eos, new)
+            contender.together = self._decodes_together(contender.arm)
+            method = self._make(contender.arm, [prompt], self.eos, new)
             method.run()
             models.update(method.models)
         return list(models)

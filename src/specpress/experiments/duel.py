@@ -13,8 +13,9 @@ from torch import Tensor
 
 from specpress.decoding.generation import Decoding, Part
 from specpress.decoding.loop import Loop
+from specpress.decoding.trace import Trace
 from specpress.hardware.clock import clock
-from specpress.theory.parts import PREFILL, VERIFICATION
+from specpress.theory.parts import DRAFTING, PREFILL, VERIFICATION
 
 BRACKETS = ("prompt", "part", "size", "seconds", "before", "after")
 STRETCHES = ("prompt", "rounds", "seconds", "before", "after")
@@ -162,6 +163,12 @@ def _whole(rounds, method, baseline, record, prompt, before) -> tuple[list[Part]
 def count(method: Decoding) -> Counter:
     """Decode a prompt with `method` alone: how many parts of each (name, size) it takes."""
     return Counter((part.name, part.size) for part in method.parts() if part.name != PREFILL)
+
+
+def count_traced(trace: Trace) -> Counter:
+    """The same of a generation that has been, from its trace; one that did not compress while decoding."""
+    drafting = Counter((DRAFTING, i.proposed) for i in trace.iterations if i.gamma)
+    return drafting + Counter((VERIFICATION, i.proposed + 1) for i in trace.iterations)
 
 
 def as_rows(kinds: Counter) -> list[list]:

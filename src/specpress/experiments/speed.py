@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
-from specpress.experiments.contest import Contender, Contest, Run
+from specpress.experiments.contender import Contender, Run
+from specpress.experiments.contest import Contest
 from specpress.experiments.lossless import Pair, check
 from specpress.study.expansion import is_compared
 from specpress.theory.duels import costs

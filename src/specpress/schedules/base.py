@@ -19,8 +19,10 @@ class Schedule:
     """Base: a gamma that `update` may change and `stop` may cut short.
 
     `stop` : (the draft's probability of the token just included) -> whether to draft no further
+    `timed` : whether gamma depends on what rounds took, not on what they gave alone
     """
 
+    timed = False
     stop = staticmethod(never)
 
     def __init__(self, gamma: int):

@@ -33,6 +33,8 @@ class Optimal(Schedule):
     the sampled text, can differ between runs of one seed; the law of the text cannot.
     """
 
+    timed = True
+
     def __init__(self, *, cap: int = 16):
         at_least_one(cap=cap)
         super().__init__(min(4, cap))

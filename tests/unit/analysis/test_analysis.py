@@ -71,6 +71,18 @@ def test_the_summary_says_what_ended_the_measuring(tmp_path):
     assert whole.low < 1.004 == whole.estimate < whole.high
 
 
+def test_prompts_counted_in_a_batch_have_no_times_and_are_missed_in_none(tmp_path):
+    result = synthetic.speed("a", prompts=6)
+    for number, r in enumerate(result["runs"]):
+        r["together"] = 3 if number >= 3 else 1
+        if number >= 3:
+            r["method"] |= {"tpot_ms": None, "ttft_s": None, "tokens_per_s": None, "why": "decoded in a batch"}
+    table = summary(read_back([result], tmp_path))
+    times, tokens = pick(table, metric="tpot_ms"), pick(table, metric="tokens_per_iteration")
+    assert (times.n, tokens.n, pick(table, metric="speedup").n) == (3, 6, 6)
+    assert "without a value" not in times.note + tokens.note
+
+
 def test_a_text_that_ended_at_once_is_left_out_and_counted(tmp_path):
     result = synthetic.speed("a", prompts=4)
     result["runs"][1] |= {"tokens": 0, "rounds": []}

@@ -5,6 +5,7 @@ import tiny
 import torch
 
 from specpress import SamplingParams, generate
+from specpress.decoding.generate import prepare
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.experiments.press_survey import example
 from specpress.presses import get_press, list_presses
@@ -46,6 +47,27 @@ def test_a_greedy_batch_equals_its_rows_alone(family, kind, verification):
         drafter = DRAFTERS[kind](make)
         together = generate(model, tokens, drafter=drafter, schedule=schedule, verification=verification, **settings)
         assert torch.equal(together.tokens, alone)
+
+
+def test_each_row_keeps_the_record_it_would_have_alone():
+    """A schedule that adapts learns from its own row: gamma, proposed and accepted, round by round."""
+    model, tokens = tiny.llama(), tiny.prompt(30, batch=3)
+    settings = {"max_new_tokens": 24, "sampling": GREEDY}
+
+    def adaptive():
+        return {"drafter": PromptLookup(), "schedule": AIMD(initial=2, floor=1, cap=6)}
+
+    decoding = prepare(model, tokens, **adaptive(), **settings)
+    decoding.run()
+    rows = decoding.generations()
+    gammas = set()
+    for row, prompt in zip(rows, tokens, strict=True):
+        alone = generate(model, prompt[None], **adaptive(), **settings)
+        assert torch.equal(row.tokens, alone.tokens)
+        columns = (row.trace.columns(), alone.trace.columns())
+        assert all(columns[0][name] == columns[1][name] for name in ("gamma", "proposed", "accepted", "committed"))
+        gammas.add(tuple(columns[0]["gamma"]))
+    assert len(gammas) > 1  # each its own
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

@@ -75,6 +75,13 @@ def places(tmp_path_factory):
     }
 
 
+def needs_no_costs(self):
+    """In place of a look: nobody needs another duel, and nobody is precise."""
+    for contender in self.contenders:
+        contender.needs_costs = False
+    return False
+
+
 DRAFTED = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 2}}
 
 
@@ -135,6 +142,49 @@ def test_the_first_rounds_of_a_prompt_are_duelled_and_all_are_counted(places):
     assert {r["duelled"] for r in metrics["runs"][:3]} == {True}
     for r in metrics["runs"][:3]:  # its compressions come late
         assert duelled_rounds(metrics, r["prompt"]) == r["tokens"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        DRAFTED,
+        {**DRAFTED, "schedule": {"name": "aimd", "initial": 2, "floor": 1, "cap": 6}, "verification": "block"},
+        {
+            "drafter": {"name": "prompt_lookup"},
+            "press": {"name": "knorm", "compression_ratio": 0.5},
+            "schedule": {"name": "constant"},
+        },
+    ],
+)
+def test_prompts_counted_in_a_batch_are_counted_as_each_alone(places, monkeypatch, changes):
+    monkeypatch.setattr(contest.Contest, "_look", needs_no_costs)
+    spec = {"id": "counted", **SPEED, **changes, "most_prompts": 12, "max_new_tokens": 24}
+    together = run(spec, **places)["runs"]
+    monkeypatch.setattr(contest, "_TOGETHER", 1)
+    alone = run(spec, **places)["runs"]
+    assert [r["together"] for r in together] == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 1]
+    assert {r["together"] for r in alone} == {1}
+    for one, other in zip(together[3:], alone[3:], strict=True):
+        assert (one["document"], one["offset"]) == (other["document"], other["offset"])
+        assert (one["tokens"], one["rounds"]) == (other["tokens"], other["rounds"])
+        assert all(one["method"][name] == other["method"][name] for name in ("acceptance_rate", "kv_bytes", "n_tokens"))
+    assert together[-2]["method"]["tpot_ms"] is None
+    assert "batch" in together[-2]["method"]["why"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "optimal"}},  # looks at the clock
+        {**DRAFTED, "press": {"name": "knorm", "compression_ratio": 0.5}, "cache_budget": 8},
+        {"model": "draft"},
+    ],
+)
+def test_what_a_batch_would_change_is_counted_prompt_by_prompt(places, monkeypatch, changes):
+    monkeypatch.setattr(contest.Contest, "_look", needs_no_costs)
+    runs = run({"id": "counted", **SPEED, **changes, "most_prompts": 6}, **places)["runs"]
+    assert [r["together"] for r in runs] == [1] * 6
+    assert [r["duelled"] for r in runs] == [True] * 3 + [False] * 3
 
 
 @pytest.mark.parametrize(

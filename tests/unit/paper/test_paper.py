@@ -261,6 +261,7 @@ def test_the_methods_name_what_is_run():
         f"Of every {rounds} rounds of a duel {duel._WHOLE} are left whole",
         f"while the costs make up more than {100 * contest._MACHINE_SHARE:g}\\% of the variance",
         f"of a prompt the first {duel._DUELLED} rounds are duelled",
+        f"Prompts that are only counted are decoded up to {contest._TOGETHER} in a batch",
         f"the precision asked for, {100 * contest._NO_MATTER:g}\\%, and",
         f"the {100 * (1 - 1 / contest._ONCE_IN):g}\\% interval of the ratio",
     ):
