@@ -117,6 +117,7 @@ class BatchLoop(Decoding):
                 proposed=len(proposals[r].tokens),
                 accepted=round_.accepted,
                 committed=committed[r],
+                rejections=int(round_.cut),
                 seconds=watch.total,
                 draft_seconds=watch.total - last.seconds,
                 slots=self.target.cache.slots[r],

@@ -13,7 +13,7 @@ from specpress.engine.compression_settings import Compression, check_even
 from specpress.laws.sampling import SamplingParams
 from specpress.schedules.base import Constant, Schedule
 from specpress.speculation.drafter import Drafter
-from specpress.speculation.verification import METHODS
+from specpress.speculation.verification import METHODS, OF_PATHS, refusal
 
 
 def generate(
@@ -46,7 +46,7 @@ def generate(
     schedule : how many tokens to draft; Constant(4) by default. Drafter and schedule belong to this call.
         For a batch the rows share one gamma, and the schedule learns from the rounds of one row, each in its turn:
         past rounds decide it, so every row follows the law it has alone.
-    verification : "token" or "block"
+    verification : "token" or "block" for drafters that propose paths; "traversal" or "recursive" for any, also trees
     press : a kvpress press that compresses the target's cache after the prompt (the output law is then that of
         autoregressive decoding on the compressed cache); None keeps all slots
     cache_budget, compression_interval : compress while decoding too: to `cache_budget` slots after the prompt and after
@@ -149,6 +149,8 @@ def _check(
         raise ValueError(f"schedule must be a Schedule, such as Constant(4), got {_named(schedule)}")
     if verification not in METHODS:
         raise ValueError(f"unknown verification {verification!r}; known: {', '.join(METHODS)}")
+    if drafter is not None and drafter.branches and verification in OF_PATHS:
+        raise ValueError(refusal(verification))
     for draft in drafter.models() if drafter else ():
         check_model(draft, "the draft model")
         check_tokens(draft, input_ids, "the draft model's")

@@ -16,7 +16,7 @@ from specpress.schedules.base import Schedule
 from specpress.schedules.iteration import Iteration
 from specpress.speculation.drafter import Drafter, Proposal
 from specpress.speculation.prefill import prefill
-from specpress.speculation.rounds import speculate
+from specpress.speculation.rounds import Round, speculate
 from specpress.theory.parts import COMPRESSION, DRAFTING, PREFILL, VERIFICATION
 
 
@@ -88,21 +88,23 @@ class Loop(Decoding):
             self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True)
             yield watch.part(COMPRESSION, slots)
             watch.start()
-        gamma = self._gamma() if self.drafter else 0
+        depth = self._depth() if self.drafter else 0
+        gamma = self._gamma(depth)
         if gamma:
-            proposal = self.drafter.propose(self.context[0, : self.length], gamma, self.schedule.stop)
+            proposal = self.drafter.propose(self.context[0, : self.length], gamma, self.schedule.stop).up_to(depth)
             yield watch.part(DRAFTING, len(proposal.tokens))
             watch.start()
-        accepted, tokens = self._advance(proposal)
+        round_ = self._advance(proposal)
         before = self.length
-        self._commit(tokens, on_tokens)
+        self._commit(round_.tokens.view(len(self.context), -1), on_tokens)
         proposed = len(proposal.tokens) if proposal else 0
         last = watch.part(VERIFICATION, len(self.context) * (proposed + 1))
         iteration = Iteration(
             gamma=gamma,
             proposed=proposed,
-            accepted=accepted,
+            accepted=round_.accepted,
             committed=self.length - before,
+            rejections=int(round_.cut),
             seconds=watch.total,
             draft_seconds=watch.total - last.seconds,
             slots=self.target.cache.slots,
@@ -111,21 +113,24 @@ class Loop(Decoding):
         self.schedule.learn(iteration)
         yield last
 
-    def _gamma(self) -> int:
-        """Tokens to draft: what the schedule asks for, up to the limit and to where the cache is compressed next."""
+    def _depth(self) -> int:
+        """Drafted tokens that can be kept now: up to the limit, and to where the cache is compressed next."""
         room = self.compression.room(self.target.length, self.prompt_length)
-        return min(self.schedule.gamma, self.limit - self.length - 1, room - 1)
+        return min(self.limit - self.length - 1, room - 1)
 
-    def _advance(self, proposal: Proposal | None) -> tuple[int, Tensor]:
-        """Feed the last committed token and the proposal; returns tokens accepted and those to commit, (batch, n)."""
+    def _gamma(self, depth: int) -> int:
+        """Tokens to draft: what the schedule asks for; of a path no more than can be kept."""
+        return self.schedule.gamma if depth and self.drafter.branches else min(self.schedule.gamma, depth)
+
+    def _advance(self, proposal: Proposal | None) -> Round:
+        """Feed the last committed token and the proposal; the round's tokens are (n,), without a drafter (batch,)."""
         if self.drafter is None:
             last = self.context[:, self.length - 1 : self.length]
-            return 0, self._drawn(self.target.feed(last))
+            return Round((), self._drawn(self.target.feed(last)).flatten(), ())
         context = self.context[0, : self.length]
-        accepted, tokens, _ = speculate(
+        return speculate(
             self.target, self.drafter, context, proposal, self.sampling, self.randomness, self.verification
         )
-        return accepted, tokens[None]
 
     def _drawn(self, logits: Tensor) -> Tensor:
         """A token of each row, (batch, 1), from its last logits; logits: (batch, n, vocabulary)."""

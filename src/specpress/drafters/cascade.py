@@ -32,8 +32,9 @@ class Cascade(Drafter):
     gamma : int, tokens `drafter` drafts in an inner round
     rounds : int, inner rounds a proposal at most
 
-    The outer schedule's gamma caps the proposal's length. Inner verification is by token: its accepted prefix ends at a
-    stopping time, so cutting the proposal after any round leaves the law of what was proposed as it is.
+    The outer schedule's gamma caps the proposal's length, and the proposal is a path, whatever the drafter's is. Inner
+    verification is recursive, by token on a path: what it accepts ends at a stopping time, so cutting the proposal
+    after any round leaves the law of what was proposed as it is.
     """
 
     def __init__(self, intermediate_model: nn.Module, drafter: Drafter, gamma: int = 4, rounds: int = 4):
@@ -72,7 +73,7 @@ class Cascade(Drafter):
             inner = min(self.gamma, missing - 1)
             proposal = self.drafter.propose(context, inner, never) if inner else None
             round_ = speculate(
-                self._cached, self.drafter, context, proposal, self._sampling, self._randomness, verification="token"
+                self._cached, self.drafter, context, proposal, self._sampling, self._randomness, "recursive"
             )
             context = torch.cat([context, round_.tokens])
             laws.append(round_.laws)
@@ -117,7 +118,7 @@ class CascadeRows(Cascade):
         gammas = [min(self.gamma, ends[r] - len(context) - 1) if r in rows else 0 for r, context in enumerate(contexts)]
         proposals = self.drafter.propose(contexts, gammas, never)
         return speculate_rows(
-            self._ragged, self.drafter, contexts, proposals, rows, self._sampling, self._randomness, "token"
+            self._ragged, self.drafter, contexts, proposals, rows, self._sampling, self._randomness, "recursive"
         )
 
     def rollback(self, lengths: Sequence[int]) -> None:

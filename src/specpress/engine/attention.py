@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from specpress.engine.kernels import FEW_SLOTS, attend, masked_products
+from specpress.engine.tree import Tree
 from specpress.hardware.devices import exact_kernels
 
 ATTENTION = "specpress"
@@ -117,6 +118,25 @@ def slot_mask(places: Tensor, slots: int, config, dtype: torch.dtype, real: Tens
     # Rows that start at multiples of 16 numbers: CUDA's kernels would copy others into such rows, in every layer.
     mask = torch.zeros(batch, groups, queries, -(-slots // 16) * 16, dtype=dtype, device=places.device)[..., :slots]
     return mask.masked_fill_(hidden, torch.finfo(dtype).min).flatten(1, 2)[:, None]
+
+
+def tree_mask(tree: Tree, queries: int, slots: int, model: nn.Module) -> Tensor:
+    """`slot_mask` of the last `queries` of `slots`, (1, 1, groups * queries, slots), the last of which are a tree's.
+
+    Its nodes see all slots before the tree, of those in it their own path.
+
+    Raises
+    ------
+    ValueError
+        If the model attends in another way than `ATTENTION`.
+    """
+    if model.config._attn_implementation != ATTENTION:
+        raise ValueError(f"trees are fed inside `decode_attention`, under the attention {ATTENTION!r}")
+    device, nodes = model.device, len(tree)
+    mask = slot_mask(torch.arange(slots - queries, slots, device=device)[None], slots, model.config, model.dtype)
+    of_nodes = mask.unflatten(2, (-1, queries))[..., queries - nodes :, slots - nodes :]
+    of_nodes.masked_fill_(torch.from_numpy(~tree.seen()).to(device), torch.finfo(model.dtype).min)
+    return mask
 
 
 AttentionInterface.register(ATTENTION, grouped_attention)

@@ -5,6 +5,7 @@ from then on `seen` goes on counting tokens while `slots` counts what is left.
 """
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -99,6 +100,13 @@ class PreallocatedLayer(DynamicLayer):
         """Forget the last `tokens` tokens. They must have come after the last eviction."""
         self.slots -= tokens
         self.seen -= tokens
+
+    def move(self, start: int, kept: Sequence[int]) -> None:
+        """Of the slots from `start` on, bring those at `kept`, ascending, to the front; others are written over."""
+        for place, slot in enumerate(kept):
+            if place != slot:
+                for buffer in self._buffers:
+                    buffer[:, :, start + place].copy_(buffer[:, :, start + slot])
 
     def evict(self, kept: Tensor) -> None:
         """Keep the slots `kept`: LongTensor (batch, KV heads, kept), ascending, so that they stay in position order.
@@ -202,6 +210,19 @@ class PreallocatedCache(Cache):
             )
         for layer in self.layers:
             layer.rollback(tokens)
+
+    @torch.inference_mode()
+    def keep(self, new: int, kept: Sequence[int]) -> None:
+        """Forget the last `new` tokens but those at `kept`, ascending; only what is not in its place yet is copied."""
+        if not in_place(kept):
+            for layer in self.layers:
+                layer.move(layer.slots - new, kept)
+        self.rollback(new - len(kept))
+
+
+def in_place(kept: Sequence[int]) -> bool:
+    """Whether these are the first of their places, so that nothing has to be moved."""
+    return all(place == slot for place, slot in enumerate(kept))
 
 
 def whole_blocks(slots: int) -> int:

@@ -1,18 +1,20 @@
 """A causal LM together with its KV cache: feed it tokens at their true positions, take some back."""
 
 import copy
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from specpress.engine.attention import ATTENTION, grouped_mask
-from specpress.engine.cache import PreallocatedCache
+from specpress.engine.attention import ATTENTION, grouped_mask, tree_mask
+from specpress.engine.cache import PreallocatedCache, in_place
 from specpress.engine.compression import compress
 from specpress.engine.forward import Forward, forward_of
 from specpress.engine.graphs import spare_slots, steps_of
 from specpress.engine.observation import Observations, observed_attention
+from specpress.engine.tree import Tree
 from specpress.laws.law import head_tokens
 from specpress.models.vocabulary import without_padding
 
@@ -46,8 +48,11 @@ class CachedModel:
         """Tokens fed and not taken back, padding included."""
         return self.cache.seen
 
-    def feed(self, tokens: Tensor, keep: int = 1) -> Tensor:
+    def feed(self, tokens: Tensor, keep: int = 1, tree: Tree | None = None) -> Tensor:
         """Append tokens, (batch, n), from any device; returns the logits after each of the last `keep`.
+
+        tree : of the last tokens, whose context are all before them; each sees its own path alone, and its position is
+            that of its depth. None: a path.
 
         Returns
         -------
@@ -57,11 +62,15 @@ class CachedModel:
         """
         tokens = tokens.to(self.device)
         static, here = steps_of(self.model), (self.model, self.forward, self.cache, tokens)
-        if static and self._padding is None and not self.observations and static.fit(*here):
+        if static and tree is None and self._padding is None and not self.observations and static.fit(*here):
             return without_padding(static.feed(*here)[:, -keep:], self.model).clone()
         positions, mask = self._positions(tokens)
         new, slots = tokens.shape[1], self.cache.get_seq_length()
-        if self.model.config._attn_implementation == ATTENTION:
+        if tree is not None:
+            before = new - len(tree)
+            positions[:, before:] = self.cache.position + before - 1 + positions.new_tensor(tree.depths)
+            mask = tree_mask(tree, new, slots + new, self.model)
+        elif self.model.config._attn_implementation == ATTENTION:
             queries = torch.arange(new, device=tokens.device)
             mask = grouped_mask(len(tokens), queries, slots + new, mask, self.model.dtype, self.model.config)
         end = self.cache.position + new
@@ -91,6 +100,12 @@ class CachedModel:
         """Take back tokens until at most `length` remain."""
         if length < self.length:
             self.cache.rollback(self.length - length)
+
+    def keep(self, new: int, kept: Sequence[int]) -> None:
+        """Of the last `new` tokens, fed in one go, only those at `kept`, ascending, stand: a path of their tree."""
+        if self.observations and not in_place(kept):
+            self.observations.keep(new, kept)
+        self.cache.keep(new, kept)
 
 
 def run(

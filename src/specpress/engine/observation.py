@@ -47,6 +47,13 @@ class LayerObservation:
                 self._pieces.append(last[:, : length - start])
             self.end = max(start, length)
 
+    def keep(self, new: int, kept: Sequence[int]) -> None:
+        """Of the last `new` tokens, noted in one forward, drop all but those at `kept`."""
+        last = self._pieces.pop()
+        before, of_tree = last.split([last.shape[1] - new, new], 1)
+        self._pieces.append(torch.cat([before, of_tree[:, list(kept)]], 1))
+        self.end -= new - len(kept)
+
     def keep_last(self, tokens: int) -> None:
         """Drop all but the last `tokens` hidden states, and the attention weights."""
         self._pieces, self.attentions = [self.hidden_states[:, -tokens:].clone()], None
@@ -77,6 +84,11 @@ class Observations:
         """Drop all but the last `tokens` hidden states of each layer, and the attention weights."""
         for layer in self.layers:
             layer.keep_last(tokens)
+
+    def keep(self, new: int, kept: Sequence[int]) -> None:
+        """See `LayerObservation.keep`."""
+        for layer in self.layers:
+            layer.keep(new, kept)
 
     def copied(self) -> "Observations":
         """See `LayerObservation.copied`."""

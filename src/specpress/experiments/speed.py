@@ -7,6 +7,7 @@ from specpress.experiments.assets import Assets
 from specpress.experiments.contender import Contender, Run
 from specpress.experiments.contest import Contest
 from specpress.experiments.lossless import Pair, check
+from specpress.speculation.verification import OF_TREES
 from specpress.study.expansion import is_compared
 from specpress.theory.duels import costs
 from specpress.theory.expected import expected_speedup
@@ -43,6 +44,8 @@ def _theory(spec: dict, contender: Contender) -> dict:
     nothing = {"acceptance": None, "draft_cost": None, "verification_cost": None, "predicted_speedup": None}
     if "drafter" not in spec:
         return {**nothing, "why": "no drafter"}
+    if spec.get("verification") in OF_TREES:
+        return {**nothing, "why": "the formula is for a path"}
     if spec.get("batch", 1) > 1:
         return {**nothing, "why": "the formula is for a single sequence"}
     rounds = [i for run in contender.runs for i in run.generation.trace.iterations]

@@ -22,6 +22,13 @@ def laws_of(logits: Tensor, sampling: SamplingParams, head: Head | None = None) 
     return ENGINES.get(logits.device.type, Laws)(logits, sampling, head)
 
 
+def selected(laws: Sequence[Law], places: Sequence[int]) -> Sequence[Law]:
+    """The laws at these places, where they are."""
+    if isinstance(laws, DeviceLaws):
+        return DeviceLaws.of(laws.mass[places], laws.sound[places])
+    return [laws[place] for place in places]
+
+
 def joined(parts: Sequence[Sequence[Law]]) -> Sequence[Law]:
     """Several runs of laws as one, where they are if they are of one kind."""
     if parts and all(isinstance(part, DeviceLaws) for part in parts):

@@ -29,7 +29,8 @@ class Law(NamedTuple):
     """`mass`, float64 (k,), non-negative, on `tokens`, int64 (k,), distinct; zero on all others.
 
     Need not be normalised to be drawn from. `law_of` gives the tokens in the order of the vocabulary, so that a uniform
-    says the same token here and in a law over the whole vocabulary.
+    says the same token here and in a law over the whole vocabulary. Where exactness is proved, `mass` holds fractions
+    instead (dtype object).
     """
 
     tokens: np.ndarray
@@ -48,7 +49,7 @@ class Law(NamedTuple):
     def probability(self, token: int) -> float:
         """The mass of a token."""
         found = (self.tokens == token).argmax()
-        return float(self.mass[found]) if self.tokens[found] == token else 0.0
+        return self.mass.item(found) if self.tokens[found] == token else 0.0
 
     def at(self, tokens: np.ndarray) -> np.ndarray:
         """The mass of each of `tokens`, int64 (m,): float64 (m,), not to be written to."""
@@ -58,7 +59,7 @@ class Law(NamedTuple):
 
     def dense(self, vocabulary: int) -> np.ndarray:
         """The law over the whole vocabulary, float64 (vocabulary,)."""
-        dense = np.zeros(vocabulary)
+        dense = np.zeros(vocabulary, self.mass.dtype)
         dense[self.tokens] = self.mass
         return dense
 

@@ -28,7 +28,7 @@ class AIMD(Schedule):
 
     def update(self, iteration: Iteration) -> None:
         """Grow after full acceptance of all that was asked for, halve after a rejection."""
-        if iteration.accepted < iteration.proposed:
+        if iteration.rejections:
             self.gamma = self._bounded(self.gamma // 2)
         elif iteration.proposed >= self.gamma:
             self.gamma = self._bounded(self.gamma + self.increase)
@@ -46,7 +46,7 @@ class PlusMinusOne(Schedule):
 
     def update(self, iteration: Iteration) -> None:
         """One up or one down."""
-        step = 1 if iteration.accepted == iteration.proposed else -1
+        step = -1 if iteration.rejections else 1
         self.gamma = min(max(self.gamma + step, self.floor), self.cap)
 
 
@@ -59,4 +59,4 @@ class Heuristic(Schedule):
 
     def update(self, iteration: Iteration) -> None:
         """Two up or one down."""
-        self.gamma = self.gamma + 2 if iteration.accepted == iteration.proposed else max(1, self.gamma - 1)
+        self.gamma = max(1, self.gamma - 1) if iteration.rejections else self.gamma + 2

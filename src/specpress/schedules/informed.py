@@ -45,7 +45,7 @@ class Optimal(Schedule):
     def update(self, iteration: Iteration) -> None:
         """Add a round to the estimates and choose the best gamma under them."""
         self._accepted += iteration.accepted
-        self._tested += iteration.accepted + (iteration.accepted < iteration.proposed)
+        self._tested += iteration.accepted + iteration.rejections
         self._draft_seconds += iteration.draft_seconds
         self._drafted += iteration.proposed
         self._verify_seconds += iteration.verify_seconds

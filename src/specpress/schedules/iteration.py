@@ -9,7 +9,8 @@ class Iteration:
 
     `gamma` is what the schedule asked for, `proposed` what the drafter gave, `accepted` what the target kept,
     `committed` the tokens that reached the output (at most accepted + 1), `slots` the slots of the target's cache
-    afterwards (of its fullest row). `rejections` counts the sequences whose draft was cut short.
+    afterwards (of its fullest row). `rejections` counts the sequences in which a drafted token was refused after the
+    last that was kept; of a path that is one with fewer accepted than proposed, of a tree one that stops before a leaf.
 
     For a batch with a drafter, proposed, accepted, committed and rejections are sums over the rows, and gamma is what
     was asked for in each row.

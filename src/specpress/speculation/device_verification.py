@@ -88,5 +88,5 @@ def _residual(p: Tensor, q: Tensor, accepted: Tensor, weight: Tensor) -> Tensor:
     return torch.where(excess.sum(-1, keepdim=True) > 0, excess, row)
 
 
-_RULES = {"token": _token, "block": _block}
+_RULES = {"token": _token, "block": _block, "traversal": _block, "recursive": _token}
 ON_DEVICE = frozenset(_RULES)  # other rules read the laws on the host

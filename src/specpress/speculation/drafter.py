@@ -9,25 +9,50 @@ from torch import Tensor, nn
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
 from specpress.engine.observation import Observations
+from specpress.engine.tree import CONTEXT, Tree
+from specpress.laws.engines import selected
 from specpress.laws.law import Law
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.models.vocabulary import common_tokens
 
 
 class Proposal(NamedTuple):
-    """Drafted tokens and the laws they were drawn from."""
+    """Drafted tokens, the laws they were drawn from, and which follows which: the nodes of a tree, or a path."""
 
     tokens: Tensor  # LongTensor (n,), on the host or where a model drew them
-    laws: Sequence[Law]  # n: of each token, given the context and the tokens before it
+    # n: of each token, given the context, its ancestors and its earlier siblings. Of children drawn without replacement
+    # it is the law renormalised without those; of a child that is not drawn (the most likely one) it is a point.
+    laws: Sequence[Law]
+    # n: the index of each token's parent, -1 for the context; parents[i] < i, siblings in the order in which they are
+    # tried. None: each token follows the one before it.
+    parents: Sequence[int] | None = None
+
+    @property
+    def tree(self) -> Tree | None:
+        """The shape; None for a path."""
+        tree = None if self.parents is None else Tree(self.parents)
+        return None if tree is None or tree.is_path else tree
+
+    def up_to(self, depth: int) -> "Proposal":
+        """Without the nodes deeper than `depth`, and each node followed by its descendants, as the cache likes them."""
+        tree = self.tree
+        if tree is None:
+            return self if len(self.tokens) <= depth else Proposal(self.tokens[:depth], self.laws[:depth])
+        order = tree.depth_first(depth)
+        place = {node: new for new, node in enumerate(order)} | {CONTEXT: CONTEXT}
+        parents = [place[tree.parents[node]] for node in order]
+        return Proposal(self.tokens[order], selected(self.laws, order), parents)
 
 
 class Drafter:
     """Base of all drafters. The loop calls `start` and `prefilled` once, then `propose` and `rollback` in turn.
 
     `observes` : bool, whether `prefilled` needs to know what the target's attention layers were given.
+    `branches` : bool, whether proposals may be trees; these need the verification "traversal" or "recursive"
     """
 
     observes = False
+    branches = False
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """Get ready for one generation.
@@ -55,11 +80,18 @@ class Drafter:
         """
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
-        """Draft up to `gamma` tokens after `context`, LongTensor (n,); `stop` ends drafting after an included token."""
+        """Draft up to `gamma` tokens, a path or a tree, after `context`, LongTensor (n,).
+
+        `stop` ends drafting after an included token.
+        """
         raise NotImplementedError
 
     def rollback(self, length: int) -> None:
-        """Only the first `length` tokens of context and proposal stand; forget what was computed for later ones."""
+        """Only the first `length` tokens of context and proposal stand; forget what was computed for later ones.
+
+        Of a tree none stands by its place: `length` is then that of the context, and those tokens of the tree that were
+        kept come again with the next context.
+        """
 
     def models(self) -> Iterable[nn.Module]:
         """The models this drafter runs, so that the loop can set them up."""
@@ -87,6 +119,7 @@ class RowByRow:
     ------
     ValueError
         If the drafter reads the target's cache: that of a batch is another, which the drafter's own `rows` has to read.
+        If it proposes trees: these are verified for one sequence at a time.
     """
 
     observes = False
@@ -96,6 +129,11 @@ class RowByRow:
             raise ValueError(
                 f"{type(drafter).__name__} reads the target's cache and drafts for one sequence at a time, got a batch "
                 f"of {batch}; decode the sequences one by one, or give it a method `rows` that drafts for a batch"
+            )
+        if drafter.branches:
+            raise ValueError(
+                f"{type(drafter).__name__} proposes trees, which are verified for one sequence at a time, got a batch "
+                f"of {batch} or padding; decode the sequences one by one, without padding"
             )
         self._drafters = [copy.copy(drafter) for _ in range(batch)]
 

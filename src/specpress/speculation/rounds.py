@@ -12,21 +12,28 @@ from torch.nn.utils.rnn import pad_sequence
 
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.ragged_model import RaggedModel
+from specpress.engine.tree import CONTEXT
 from specpress.laws.device import DeviceLaws
-from specpress.laws.engines import laws_of
+from specpress.laws.engines import laws_of, selected
 from specpress.laws.law import Law, Laws
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.device_verification import ON_DEVICE, verify_on_device
 from specpress.speculation.drafter import Drafter, Proposal, RowByRow
-from specpress.speculation.verification import verify
+from specpress.speculation.verification import check_shape, verify
 
 
 class Round(NamedTuple):
     """What a round yields: `accepted` drafted tokens and one more, and the verifier's law of each."""
 
-    accepted: int
+    kept: Sequence[int]  # the drafted tokens that stand, by their places in the proposal
     tokens: Tensor  # LongTensor (accepted + 1,), on the host
     laws: Sequence[Law]  # the verifier's law of each token
+    cut: bool = False  # whether a drafted token was refused after the last that stands
+
+    @property
+    def accepted(self) -> int:
+        """How many drafted tokens stand."""
+        return len(self.kept)
 
 
 def speculate(
@@ -47,13 +54,13 @@ def speculate(
     fresh = context[verifier.length :]
     if proposal is None or not len(proposal.tokens):
         laws = laws_of(verifier.feed(fresh[None])[0, -1:], sampling, verifier.head_tokens)
-        return Round(0, laws.take(randomness), laws)
-    drafted = proposal.tokens
-    logits = verifier.feed(torch.cat([fresh.to(drafted.device), drafted])[None], keep=len(drafted) + 1)[0]
+        return Round((), laws.take(randomness), laws)
+    drafted, tree = proposal.tokens, proposal.tree
+    check_shape(verification, tree)
+    logits = verifier.feed(torch.cat([fresh.to(drafted.device), drafted])[None], len(drafted) + 1, tree)[0]
     round_ = judge(laws_of(logits, sampling, verifier.head_tokens), proposal, randomness, verification)
-    standing = len(context) + round_.accepted
-    verifier.rollback_to(standing)
-    drafter.rollback(standing)
+    verifier.keep(len(drafted), round_.kept)
+    drafter.rollback(len(context) + (round_.accepted if tree is None else 0))
     return round_
 
 
@@ -73,6 +80,8 @@ def speculate_rows(
     """
     fed = [context[:0] for context in contexts]
     for r in rows:
+        if proposals[r].tree is not None:
+            raise ValueError("a tree is verified for one sequence at a time: propose a path for each row of a batch")
         fed[r] = torch.cat([contexts[r][verifier.lengths[r] :], proposals[r].tokens.to(contexts[r].device)])
     counts, standing, rounds = [len(tokens) for tokens in fed], [len(context) for context in contexts], []
     logits = verifier.feed(pad_sequence(fed, batch_first=True), counts)
@@ -86,13 +95,18 @@ def speculate_rows(
 
 
 def judge(laws: Laws | DeviceLaws, proposal: Proposal, randomness: Randomness, verification: str) -> Round:
-    """What stands of a proposal under the verifier's laws of its tokens and of the one after."""
-    if not isinstance(laws, DeviceLaws) or verification not in ON_DEVICE:
+    """What stands of a proposal under the verifier's laws of the token after the context and after each drafted one."""
+    tree = proposal.tree
+    if not isinstance(laws, DeviceLaws) or verification not in ON_DEVICE or tree is not None:
         drafted = proposal.tokens.tolist()
-        accepted, token = verify(verification, laws, proposal.laws, drafted, randomness)
-        tokens = [*drafted[:accepted], token]
+        kept, token = verify(verification, laws, proposal.laws, drafted, randomness, tree)
+        tokens = [*(drafted[node] for node in kept), token]
     elif len(proposal.tokens):
         accepted, tokens = verify_on_device(verification, laws, proposal.laws, proposal.tokens, randomness)
+        kept = range(accepted)
     else:
-        accepted, tokens = 0, laws.take(randomness)
-    return Round(accepted, torch.as_tensor(tokens), laws[: accepted + 1])
+        kept, tokens = (), laws.take(randomness)
+    after = kept[-1] if kept else CONTEXT
+    cut = len(kept) < len(proposal.tokens) if tree is None else bool(tree.children[after])
+    of_kept = laws[: len(kept) + 1] if tree is None else selected(laws, [CONTEXT + 1, *(node + 1 for node in kept)])
+    return Round(kept, torch.as_tensor(tokens), of_kept, cut)

@@ -1,136 +1,186 @@
 """Which drafted tokens the target keeps, so that the output law is the target's own.
 
-Both rules see the target's laws P (gamma + 1 rows), the draft's laws Q (gamma rows) and the drafted tokens x, and
-return how many leading tokens are kept and one more token drawn from the target's side. Greedy decoding is the case of
-one-hot laws: nothing here treats it apart.
+The drafted tokens are the nodes of a tree; a path is a tree with one child a node. Both rules see the target's law P at
+the context and at each node, and of each node the law Q that its token was drawn from, given its ancestors and its
+earlier siblings: for children drawn without replacement renormalised without those, for a child that was not drawn at
+all (a looked up or most likely token) a point. They return a node, which is kept with all its ancestors, and one more
+token drawn from what is left of the target's law there. Greedy decoding is the case of one-hot laws: nothing here
+treats it apart.
 
-- `token`: Leviathan et al. (2023), algorithm 1; Chen et al. (2023), algorithm 2.
-- `block`: Sun et al. (2024), "Block Verification Accelerates Speculative Decoding", algorithm 2.
+- `recursive`: Miao et al. (2024), "SpecInfer", algorithm 2 (multi-step speculative sampling), and Chen et al. (2024),
+  "Sequoia", algorithm 2 (without replacement). On a path it is `token`: Leviathan et al. (2023), algorithm 1; Chen et
+  al. (2023), algorithm 2.
+- `traversal`: Weng et al. (2025), "Traversal Verification for Speculative Tree Decoding" (arXiv 2505.12398). On a path
+  it is `block`: Sun et al. (2024), "Block Verification Accelerates Speculative Decoding", algorithm 2.
+
+The arithmetic is that of the laws' numbers: in fractions it is exact (the tests enumerate it so).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from specpress.engine.tree import CONTEXT, Tree
 from specpress.laws.law import Law
 from specpress.laws.sampling import Randomness
 
+# Whether a node that is kept with a probability is kept: (node, probability) -> bool; asked once a node at most.
+Coin = Callable[[int, float], bool]
+# A rule: the laws of target (n + 1) and draft (n), the drafted tokens (n), their tree, a coin -> the last node kept,
+# -1 if none is, and what is left of the target's law there, unnormalised.
+Rule = Callable[[Sequence[Law], Sequence[Law], Sequence[int], Tree, Coin], tuple[int, Law]]
+
 
 class Verdict(NamedTuple):
-    """The outcome of one verification: the drafted tokens kept, and the token that follows them."""
+    """The outcome of one verification: the nodes kept, each the parent of the next, and the token that follows them."""
 
-    accepted: int
+    kept: list[int]
     token: int
 
 
 def verify(
-    method: str, target: Sequence[Law], draft: Sequence[Law], drafted: Sequence[int], randomness: Randomness
+    method: str,
+    target: Sequence[Law],
+    draft: Sequence[Law],
+    drafted: Sequence[int],
+    randomness: Randomness,
+    tree: Tree | None = None,
 ) -> Verdict:
-    """Keep a prefix of the drafted tokens and draw the token after it.
+    """Keep a path of the drafted tokens from the context on, and draw the token after it.
 
     Parameters
     ----------
-    method : "token" or "block"
-    target : gamma + 1 laws, the target's at each drafted position and after the last
-    draft : gamma laws, those the drafted tokens were drawn from
-    drafted : gamma tokens
-    randomness : Randomness
+    method : a name of `METHODS`
+    target : n + 1 laws, the target's after the context and after each drafted token
+    draft : n laws, those the drafted tokens were drawn from
+    drafted : n tokens
+    randomness : Randomness; n + 1 uniforms are used, one a node and one for the token
+    tree : of the drafted tokens; None is a path
 
     Returns
     -------
-    Verdict: accepted in [0, gamma]; the sequence drafted[:accepted] + [token] follows the target's law.
+    Verdict: the tokens kept and the one after them follow the target's law.
+
+    Raises
+    ------
+    ValueError
+        A tree for a rule of paths; a drafted token that its law cannot have drawn.
     """
-    gamma = len(drafted)
-    if gamma == 0:
-        return Verdict(0, target[0].draw(randomness.uniform())[0])
-    plan = _RULES[method](target, draft, drafted)
-    accepted = plan.accepted(randomness.uniforms(gamma))
-    law = target[gamma] if accepted == gamma else residual(target[accepted], draft[accepted], plan.weight(accepted))
-    return Verdict(accepted, law.draw(randomness.uniform())[0])
+    check_shape(method, tree)
+    tree = Tree.path(len(drafted)) if tree is None else tree
+    uniforms = randomness.uniforms(len(drafted))
+    node, law = RULES[method](target, draft, drafted, tree, lambda node, kept: uniforms[node] < kept)
+    return Verdict(tree.path_to(node), law.draw(randomness.uniform())[0])
 
 
-def residual(target: Law, draft: Law, weight: float = 1.0) -> Law:
-    """The law of the token after a rejection: max(weight P - Q, 0), unnormalised.
+def recursive(
+    target: Sequence[Law], draft: Sequence[Law], drafted: Sequence[int], tree: Tree, coin: Coin
+) -> tuple[int, Law]:
+    """From the context on, keep the first child that is accepted, with probability min(1, R(x) / Q(x)).
 
-    When P and Q agree to rounding nothing is left of the difference; a rejection there has probability zero in exact
-    arithmetic, and P itself is the limit.
+    R is P at first, and norm(max(R - Q, 0)) after a child was refused. The target's laws behind refused children are
+    not looked at.
+    """
+    node = CONTEXT
+    while True:
+        rest = Rest(target, node)
+        for child in tree.children[node]:
+            if coin(child, rest.ratio(draft[child], drafted[child])):
+                node = child
+                break
+            rest.refuse(draft[child])
+        else:
+            return node, rest.law
+
+
+def traversal(
+    target: Sequence[Law], draft: Sequence[Law], drafted: Sequence[int], tree: Tree, coin: Coin
+) -> tuple[int, Law]:
+    """The leaves first: a node is asked for once all that follows it was refused, and is kept with probability a.
+
+    a is 1 at the context, and min(1, a R(x) / Q(x)) at a child, with R what is left of P and a what is left of its
+    parent's. After a child and all that follows it was refused, with S = sum max(a R - Q, 0): R = max(a R - Q, 0) / S
+    and a = S / (S + 1 - a). Nodes that cannot be kept are not looked at.
+    """
+    rests, ahead = [Rest(target, CONTEXT)], [iter(tree.children[CONTEXT])]
+    while True:
+        rest, child = rests[-1], next(ahead[-1], None)
+        if child is not None:
+            reached = rest.ratio(draft[child], drafted[child])
+            if reached > 0:
+                rests.append(Rest(target, child, reached))
+                ahead.append(iter(tree.children[child]))
+            else:
+                rest.refuse(draft[child])
+        elif rest.node == CONTEXT or coin(rest.node, rest.weight):
+            return rest.node, rest.law
+        else:
+            rests.pop()
+            ahead.pop()
+            rests[-1].refuse(draft[rest.node])
+
+
+class Rest:
+    """What is left of the target's law P at a node after some of its children were refused: `weight` times R.
 
     Parameters
     ----------
-    target, draft : Law
-    weight : float in (0, 1], the probability p_tau of block verification; 1 for token verification
-    """
-    if len(target.tokens) == 1:  # whatever is left of it, it is left on the one token
-        return target
-    mass = _excess(target, draft, weight)
-    return Law(target.tokens, mass) if mass.any() else target
-
-
-def _excess(target: Law, draft: Law, weight: float) -> np.ndarray:
-    """max(weight P - Q, 0) on P's tokens; nothing is left elsewhere."""
-    excess = weight * target.mass
-    excess -= draft.at(target.tokens)
-    return np.maximum(excess, 0, out=excess)
-
-
-def _ratio(target: Law, draft: Law, token: int) -> float:
-    """P(x) / Q(x)."""
-    return target.probability(token) / draft.probability(token)
-
-
-class TokenPlan:
-    """Token verification: x_i is kept with probability min(1, P(x_i) / Q(x_i)), up to the first rejection."""
-
-    def __init__(self, target: Sequence[Law], draft: Sequence[Law], drafted: Sequence[int]):
-        self._target, self._draft, self._drafted = target, draft, drafted
-
-    def probability(self, i: int) -> float:
-        """Of keeping drafted[i], given that all before it are kept."""
-        return min(1.0, _ratio(self._target[i], self._draft[i], self._drafted[i]))
-
-    def accepted(self, uniforms: Sequence[float]) -> int:
-        """Length of the kept prefix; gamma uniforms in [0, 1). The target's laws behind it are not looked at."""
-        rejected = (i for i, uniform in enumerate(uniforms) if uniform >= self.probability(i))
-        return next(rejected, len(uniforms))
-
-    def weight(self, accepted: int) -> float:
-        """The residual's weight on P after `accepted` kept tokens."""
-        return 1.0
-
-
-class BlockPlan:
-    """Block verification: the kept length is the last i whose uniform falls under h_i; no early stop.
-
-    p_0 = 1, p_i = min(1, p_{i-1} P(x_i) / Q(x_i)); for i < gamma, with the laws of position i + 1,
-    Z_i = sum_x max(p_i P(x) - Q(x), 0) and h_i = Z_i / (Z_i + 1 - p_i), where 0/0 is 1; h_gamma = p_gamma.
+    target : n + 1 laws, P at the context and at each node; that of this node is not made before it is needed
+    node : -1 for the context
+    weight : a in (0, 1], the probability that the node is kept if none of its children is
     """
 
-    def __init__(self, target: Sequence[Law], draft: Sequence[Law], drafted: Sequence[int]):
-        self._target, self._draft = target, draft
-        self.p = [1.0]
-        for p, q, x in zip(target, draft, drafted, strict=False):
-            self.p.append(min(1.0, self.p[-1] * _ratio(p, q, x)))
+    def __init__(self, target: Sequence[Law], node: int, weight: float = 1.0):
+        self._target, self._scale, self._law = target, weight, None  # weight times R is scale times law
+        self.node, self.weight = node, weight
 
-    def probability(self, i: int) -> float:
-        """h_{i + 1}: of keeping drafted[: i + 1] at least, given that no longer prefix is kept."""
-        p = self.p[i + 1]
-        if i + 1 == len(self._draft):
-            return p
-        z = float(_excess(self._target[i + 1], self._draft[i + 1], p).sum())
-        return z / (z + 1 - p) if z + 1 - p > 0 else 1.0
+    @property
+    def law(self) -> Law:
+        """R, unnormalised."""
+        if self._law is None:
+            self._law = self._target[self.node + 1]
+        return self._law
 
-    def accepted(self, uniforms: Sequence[float]) -> int:
-        """Length of the kept prefix; gamma uniforms in [0, 1)."""
-        for i in reversed(range(len(uniforms))):
-            if uniforms[i] < self.probability(i):
-                return i + 1
-        return 0
+    def ratio(self, draft: Law, token: int) -> float:
+        """min(1, a R(x) / Q(x)) of a drafted token x."""
+        drawn = draft.probability(token)
+        if not drawn > 0:
+            raise ValueError(
+                f"the drafter proposed token {token}, which the law it gave for it cannot have drawn: laws[i] is that "
+                "of tokens[i] given its ancestors and its earlier siblings"
+            )
+        return min(1, self._scale * self.law.probability(token) / drawn)
 
-    def weight(self, accepted: int) -> float:
-        """The residual's weight on P after `accepted` kept tokens: p_tau."""
-        return self.p[accepted]
+    def refuse(self, draft: Law) -> None:
+        """A child drawn from `draft` was refused, with all that follows it.
+
+        When nothing is left of a law of weight 1, P and Q agree to rounding: a refusal there has probability zero in
+        exact arithmetic, and R itself is the limit.
+        """
+        excess = self._scale * self.law.mass
+        excess -= draft.at(self.law.tokens)
+        np.maximum(excess, 0, out=excess)
+        left = np.add.reduce(excess)
+        rest = left + (1 - self.weight)
+        if rest > 0:
+            self._law, self._scale, self.weight = Law(self.law.tokens, excess), 1 / rest, left / rest
 
 
-_RULES = {"token": TokenPlan, "block": BlockPlan}
-METHODS = tuple(_RULES)
+RULES: dict[str, Rule] = {"token": recursive, "block": traversal, "traversal": traversal, "recursive": recursive}
+OF_PATHS = ("token", "block")
+OF_TREES = ("traversal", "recursive")
+METHODS = (*OF_PATHS, *OF_TREES)
+
+
+def check_shape(method: str, tree: Tree | None) -> None:
+    """Raise ValueError for a tree (None is a path) that the rule is not named for."""
+    if method in OF_PATHS and tree is not None and not tree.is_path:
+        raise ValueError(refusal(method))
+
+
+def refusal(method: str) -> str:
+    """Why drafted trees cannot be verified by a rule of paths."""
+    return f"verification {method!r} is for a path, and this drafter proposes trees; use " + " or ".join(
+        map(repr, OF_TREES)
+    )

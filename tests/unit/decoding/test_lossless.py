@@ -28,7 +28,7 @@ from specpress.drafters.prompt_lookup import lookup
 from specpress.laws.sampling import probabilities
 from specpress.presses import get_press
 from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
-from specpress.speculation.verification import METHODS
+from specpress.speculation.verification import OF_PATHS as METHODS
 
 VOCABULARY = 8
 GAMMA = 3  # the most any schedule below drafts
@@ -206,7 +206,7 @@ def test_each_combination_follows_the_target(family, kind, schedule, verificatio
 @pytest.mark.parametrize("verification", METHODS)
 def test_a_biased_residual_is_caught(verification, kind, monkeypatch):
     """The target's own law after a rejection, as TriForce's middle model samples."""
-    monkeypatch.setattr(verification_module, "residual", lambda target, draft, weight=1.0: target)
+    monkeypatch.setattr(verification_module.Rest, "refuse", lambda rest, draft: None)
     assert p_value([draw_sample("llama", kind, "constant", verification, ROUNDS // 10)]) < FALSE_ALARM
 
 

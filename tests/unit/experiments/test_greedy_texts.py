@@ -143,8 +143,8 @@ def test_a_biased_verification_is_found_out(experiment, monkeypatch):
     """Negative control: every draft is kept."""
     from specpress.speculation.verification import Verdict
 
-    def keep_all(method, target, draft, drafted, randomness):
-        return Verdict(len(drafted), int(target[-1].tokens[target[-1].mass.argmax()]))
+    def keep_all(method, target, draft, drafted, randomness, tree):
+        return Verdict(range(len(drafted)), int(target[-1].tokens[target[-1].mass.argmax()]))
 
     monkeypatch.setattr("specpress.speculation.rounds.verify", keep_all)
     assert experiment(**LOOKUP)["unexplained"] > 0

@@ -1,179 +1,208 @@
-"""Verification by exact enumeration: every drafted sequence, every outcome, in float64."""
+"""Verification by exact enumeration in fractions: every proposal, every outcome; total variation 0 is 0."""
 
-import itertools
-import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from small_worlds import MIXES, SHAPES, VOCABULARY, World, exact
 
-from specpress.laws.law import Law, law_of, point
-from specpress.laws.sampling import Randomness, SamplingParams
-from specpress.speculation.verification import BlockPlan, TokenPlan, residual, verify
+import specpress.speculation.verification as verification
+from specpress.engine.tree import Tree
+from specpress.laws.law import Law, point
+from specpress.laws.sampling import Randomness
+from specpress.speculation.enumeration import joint, outcomes, output, total_variation
+from specpress.speculation.verification import METHODS, OF_TREES, RULES, Rest, verify
 
-RULES = {"token": TokenPlan, "block": BlockPlan}
-
-
-def on_support(dense):
-    """A law over the vocabulary on its support, in any order; a token under 0.05 is cut off, as by a nucleus."""
-    tokens = (dense >= min(0.05, dense.max())).nonzero().squeeze(-1).flip(0).numpy()
-    return Law(tokens, dense.double().numpy()[tokens] / dense.double().numpy()[tokens].sum())
+BROAD = ("two", "three", "breadth first")  # shapes in which a node has several children
 
 
-def random_tables(vocabulary, gamma, seed, sharpness=2.0):
-    """Conditional laws of target and draft for every prefix of up to gamma tokens: dicts prefix -> Law."""
-    generator = torch.Generator().manual_seed(seed)
-    prefixes = [p for n in range(gamma + 1) for p in itertools.product(range(vocabulary), repeat=n)]
-
-    def table():
-        noise = torch.randn(len(prefixes), vocabulary, generator=generator, dtype=torch.float64) * sharpness
-        return {prefix: on_support(law) for prefix, law in zip(prefixes, torch.softmax(noise, -1), strict=True)}
-
-    return table(), table()
+def enumerated(rule, world, shape, mix, **options):
+    length = max(Tree(SHAPES[shape]).depths) + 1
+    found = output(RULES[rule], world.target, world.drafts(SHAPES[shape], mix, **options), length)
+    return total_variation(found.law, joint(world.target, length)), found.accepted
 
 
-def outcomes(plan, gamma):
-    """(accepted, probability) from the rule's own acceptance probabilities."""
-    h = [plan.probability(i) for i in range(gamma)]
-    if isinstance(plan, TokenPlan):
-        for accepted in range(gamma + 1):
-            rejected = 1 - h[accepted] if accepted < gamma else 1.0
-            yield accepted, math.prod(h[:accepted]) * rejected
-    else:
-        for accepted in range(gamma + 1):
-            hit = h[accepted - 1] if accepted else 1.0
-            yield accepted, hit * math.prod(1 - x for x in h[accepted:])
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_text_follows_the_target_and_traversal_accepts_no_less(shape, mix):
+    for seed in range(3):
+        world = World(seed)
+        off, accepted = zip(*(enumerated(rule, world, shape, mix) for rule in ("traversal", "recursive")), strict=True)
+        assert off == (0, 0)
+        assert isinstance(off[0], Fraction | int)
+        assert accepted[0] >= accepted[1]
 
 
-def enumerate_law(rule, target, draft, vocabulary, gamma, spoil=lambda law: law):
-    """The exact joint law of the first gamma + 1 output tokens, completed by the target, and the mean kept length."""
-    law = torch.zeros([vocabulary] * (gamma + 1), dtype=torch.float64)
-    mean_accepted = 0.0
-    for x in itertools.product(range(vocabulary), repeat=gamma):
-        p, q = [target[x[:i]] for i in range(gamma + 1)], [draft[x[:i]] for i in range(gamma)]
-        drafted_with = math.prod(law.probability(token) for law, token in zip(q, x, strict=True))
-        if not drafted_with:
-            continue
-        plan = RULES[rule](p, q, x)
-        for accepted, chance in outcomes(plan, gamma):
-            weight = drafted_with * chance
-            mean_accepted += weight * accepted
-            after = p[gamma] if accepted == gamma else spoil(residual(p[accepted], q[accepted], plan.weight(accepted)))
-            for token, mass in zip(after.tokens, after.mass / after.mass.sum(), strict=True):
-                prefix = (*x[:accepted], int(token))
-                law[prefix] += weight * mass * continuation(target, prefix, vocabulary, gamma + 1)
-    return law, mean_accepted
+def test_traversal_accepts_more_somewhere():
+    accepted = [enumerated(rule, World(0), "breadth first", "without replacement")[1] for rule in OF_TREES]
+    assert accepted[0] > accepted[1] > 0
 
 
-def continuation(target, prefix, vocabulary, length):
-    """The target's joint law of the tokens that complete `prefix` to `length`: shape (vocabulary,) * (length - n)."""
-    law = torch.ones([vocabulary] * (length - len(prefix)), dtype=torch.float64)
-    for rest in itertools.product(range(vocabulary), repeat=length - len(prefix)):
-        for i in range(len(rest)):
-            law[rest] *= target[prefix + rest[:i]].probability(rest[i])
-    return law
-
-
-def total_variation(a, b):
-    return 0.5 * (a - b).abs().sum().item()
-
-
-@pytest.mark.parametrize("rule", ["token", "block"])
-@given(seed=st.integers(0, 10_000), shape=st.sampled_from([(2, 1), (2, 3), (3, 2)]), sharpness=st.floats(0.1, 5))
-@settings(max_examples=15)
-def test_output_law_is_the_targets(rule, seed, shape, sharpness):
-    vocabulary, gamma = shape
-    target, draft = random_tables(vocabulary, gamma, seed, sharpness)
-    law, _ = enumerate_law(rule, target, draft, vocabulary, gamma)
-    assert total_variation(law, continuation(target, (), vocabulary, gamma + 1)) < 1e-12
-
-
-@pytest.mark.parametrize("rule", ["token", "block"])
-def test_a_biased_residual_is_seen(rule):
-    """Negative control: TriForce's shortcut (the law itself after a rejection, no residual) must show."""
-    target, draft = random_tables(3, 2, seed=1)
-
-    def uniform(law):
-        return Law(law.tokens, np.ones(len(law.tokens)))
-
-    law, _ = enumerate_law(rule, target, draft, 3, 2, spoil=uniform)
-    assert total_variation(law, continuation(target, (), 3, 3)) > 0.01
-
-
-@given(seed=st.integers(0, 10_000))
-@settings(max_examples=15)
-def test_block_accepts_at_least_as_much_as_token(seed):
-    target, draft = random_tables(3, 2, seed)
-    means = {rule: enumerate_law(rule, target, draft, 3, 2)[1] for rule in RULES}
-    assert means["block"] >= means["token"] - 1e-12
+def test_on_a_path_the_rules_are_those_of_paths():
+    assert RULES["block"] is RULES["traversal"]
+    assert RULES["token"] is RULES["recursive"]
 
 
 def test_the_papers_example():
     """Sun et al. (2024), section 2: context-independent laws (1/3, 2/3) and (2/3, 1/3), gamma 2: 11/9 against 10/9."""
-    prefixes = [p for n in range(3) for p in itertools.product(range(2), repeat=n)]
-    target = {p: Law(np.arange(2), np.array([1 / 3, 2 / 3])) for p in prefixes}
-    draft = {p: Law(np.arange(2), np.array([2 / 3, 1 / 3])) for p in prefixes}
-    assert enumerate_law("token", target, draft, 2, 2)[1] == pytest.approx(10 / 9, abs=1e-12)
-    assert enumerate_law("block", target, draft, 2, 2)[1] == pytest.approx(11 / 9, abs=1e-12)
+    world = World(0)
+    world.target, world.draft = (lambda text, masses=masses: exact(range(2), masses) for masses in ([1, 2], [2, 1]))
+    for rule, mean in (("token", Fraction(10, 9)), ("block", Fraction(11, 9))):
+        found = output(RULES[rule], world.target, world.drafts([-1, 0], "with replacement"), 3)
+        assert found.accepted == mean
 
 
-@pytest.mark.parametrize("rule", ["token", "block"])
+# Negative controls: each way to be wrong must show.
+
+
+class Biased(Rest):
+    """The target's own law after a refusal, as TriForce's middle model samples."""
+
+    def refuse(self, draft):
+        self.weight = self._scale = 1
+
+
+class PublicVariant(Rest):
+    """a = S / (1 - Q(x)) after the refusal of a token x, as public code has it."""
+
+    def ratio(self, draft, token):
+        self._token = token
+        return super().ratio(draft, token)
+
+    def refuse(self, draft):
+        excess = np.maximum(self._scale * self.law.mass - draft.at(self.law.tokens), 0)
+        left, others = excess.sum(), 1 - draft.probability(self._token)
+        if left and others:
+            self.weight = min(1, left / others)
+            self._law, self._scale = Law(self.law.tokens, excess), self.weight / left
+
+
+@pytest.mark.parametrize("wrong", [Biased, PublicVariant])
+@pytest.mark.parametrize("rule", OF_TREES)
+def test_a_wrong_residual_is_seen(rule, wrong, monkeypatch):
+    if wrong is PublicVariant and rule == "recursive":
+        pytest.skip("its weight is one throughout")
+    monkeypatch.setattr(verification, "Rest", wrong)
+    assert any(enumerated(rule, World(seed), "breadth first", "without replacement")[0] > 0.01 for seed in range(3))
+
+
+@pytest.mark.parametrize("rule", OF_TREES)
+@pytest.mark.parametrize("shape", BROAD)
+def test_a_sibling_that_was_not_removed_is_seen(shape, rule):
+    """Children are drawn without replacement, but the drafter gives the law of the first for all."""
+    off = [
+        enumerated(rule, World(seed), shape, "without replacement", claimed="with replacement")[0] for seed in range(3)
+    ]
+    assert max(off) > 0.01
+
+
+# The rules as they are called: with draws, floats and laws on their supports.
+
+
+def test_outcomes_have_probability_one():
+    world, tree = World(1), Tree(SHAPES["breadth first"])
+    draft = next(world.drafts(SHAPES["breadth first"], "with replacement"))
+    target = [world.target(tuple(draft.tokens[i] for i in tree.path_to(node))) for node in range(-1, len(tree))]
+    for rule in OF_TREES:
+        found = list(outcomes(RULES[rule], target, draft.laws, draft.tokens, tree))
+        assert sum(chance for _, _, chance in found) == 1
+        assert len({node for node, _, _ in found}) > 2
+
+
+def floats(law):
+    return Law(law.tokens, law.mass.astype(float))
+
+
+@pytest.mark.parametrize("rule", OF_TREES)
 def test_the_drawn_verdicts_follow_the_enumerated_law(rule):
-    """verify() itself, with its random draws: the first output token follows the target (chi-square, 1e-9)."""
+    """verify() itself, with its random draws: the first two tokens follow the target (chi-square, 1e-9)."""
     from scipy.stats import chisquare
 
-    target, draft = random_tables(4, 2, seed=5, sharpness=0.7)
-    randomness, counts = Randomness(0), np.zeros(4)
-    rounds = 20_000
+    world, tree, randomness = World(4), Tree(SHAPES["breadth first"]), Randomness(0)
+    expected, counts, rounds = joint(world.target, 2), {}, 6000
     for _ in range(rounds):
-        x = ()
-        for _ in range(2):
-            x = (*x, draft[x].draw(randomness.uniform())[0])
-        accepted, token = verify(
-            rule, [target[x[:i]] for i in range(3)], [draft[x[:i]] for i in range(2)], x, randomness
-        )
-        counts[x[0] if accepted else token] += 1
-    assert chisquare(counts, target[()].dense(4) * rounds, sum_check=False).pvalue > 1e-9
+        drafted, laws = [], []
+        for node, parent in enumerate(tree.parents):
+            text = tuple(drafted[i] for i in tree.path_to(parent))
+            earlier = [drafted[i] for i in tree.children[parent] if i < node]
+            laws.append(floats(world.child("without replacement", text, earlier, node)))
+            drafted.append(laws[-1].draw(randomness.uniform())[0])
+        texts = [tuple(drafted[i] for i in tree.path_to(node)) for node in range(-1, len(tree))]
+        kept, token = verify(rule, [floats(world.target(text)) for text in texts], laws, drafted, randomness, tree)
+        text = (*(drafted[i] for i in kept), token)
+        while len(text) < 2:
+            text = (*text, floats(world.target(text)).draw(randomness.uniform())[0])
+        counts[text[:2]] = counts.get(text[:2], 0) + 1
+    assert set(counts) <= set(expected)
+    observed = [counts.get(text, 0) for text in expected]
+    assert chisquare(observed, [float(p) * rounds for p in expected.values()], sum_check=False).pvalue > 1e-9
 
 
-@pytest.mark.parametrize("rule", ["token", "block"])
+@pytest.mark.parametrize("rule", METHODS)
 def test_greedy_keeps_the_agreeing_prefix_and_corrects_the_next(rule):
     p = [point(token) for token in (1, 2, 3, 4)]  # the target's choices
-    for drafted, verdict in (([1, 2, 0], (2, 3)), ([1, 2, 3], (3, 4)), ([0, 2, 3], (0, 1))):
+    for drafted, verdict in (([1, 2, 0], ([0, 1], 3)), ([1, 2, 3], ([0, 1, 2], 4)), ([0, 2, 3], ([], 1))):
         assert verify(rule, p, [point(token) for token in drafted], drafted, Randomness(0)) == verdict
 
 
+@pytest.mark.parametrize("rule", OF_TREES)
+def test_greedy_keeps_the_agreeing_path_of_a_tree(rule):
+    """1 or 2, after 2 comes 1 or 3: the target wants 2 3, and 4 after that."""
+    tree, drafted = Tree([-1, -1, 1, 1]), [1, 2, 1, 3]
+    target = Asked([point(2), None, point(3), None, point(4)])  # the law after a refused node is not even made
+    verdict = verify(rule, target, [point(token) for token in drafted], drafted, Randomness(0), tree)
+    assert verdict == ([1, 3], 4)
+    assert target.asked == {0, 2, 4}
+
+
+class Asked(list):
+    """Laws, and which of them were asked for."""
+
+    def __init__(self, laws):
+        super().__init__(laws)
+        self.asked = set()
+
+    def __getitem__(self, i):
+        self.asked.add(i)
+        return super().__getitem__(i)
+
+
 def test_nothing_drafted_draws_from_the_target():
-    assert verify("token", [point(2)], [], [], Randomness(0)) == (0, 2)
-
-
-def test_residual_of_equal_laws_is_the_law_itself():
-    law, other = Law(np.arange(2), np.array([0.25, 0.75])), Law(np.arange(2), np.array([0.75, 0.25]))
-    assert residual(law, law) == law
-    assert residual(law, other).mass.tolist() == [0, 0.5]
-
-
-def test_laws_over_the_whole_vocabulary_are_compared_place_by_place_and_left_as_they_are():
-    target, draft = (
-        law_of(logits, SamplingParams()) for logits in (torch.tensor([0.0, 1, 2]), torch.tensor([2.0, 1, 0]))
-    )
-    assert target.tokens is draft.tokens
-    before = [law.mass.copy() for law in (target, draft)]
-    expected = np.maximum(0.5 * target.mass - draft.dense(3), 0)
-    assert residual(target, draft, 0.5).dense(3).tolist() == expected.tolist()
-    assert [law.mass.tolist() for law in (target, draft)] == [mass.tolist() for mass in before]
+    assert verify("token", [point(2)], [], [], Randomness(0)) == ([], 2)
 
 
 def test_token_verification_does_not_look_behind_a_rejection():
-    """The target's laws there are not even made."""
-
-    class Target(list):
-        def __getitem__(self, i):
-            assert i <= 1, "a law behind the rejected token was asked for"
-            return super().__getitem__(i)
-
+    target = Asked([point(1), point(2), point(3), point(4)])
     drafted = [1, 0, 3]
-    target = Target([point(1), point(2), point(3), point(4)])
-    assert verify("token", target, [point(token) for token in drafted], drafted, Randomness(0)) == (1, 2)
+    assert verify("token", target, [point(token) for token in drafted], drafted, Randomness(0)) == ([0], 2)
+    assert target.asked == {0, 1}
+
+
+def test_laws_that_are_refused_leave_the_originals_as_they_are():
+    target, draft = (Law(np.arange(2), np.array(mass)) for mass in ([0.25, 0.75], [0.75, 0.25]))
+    rest = Rest([target], -1)
+    rest.refuse(draft)
+    assert rest.law.mass.tolist() == [0, 0.5]
+    rest = Rest([target], -1)
+    rest.refuse(target)  # equal laws: nothing is left, and the law itself is the limit
+    assert rest.law is target
+    assert (target.mass.tolist(), draft.mass.tolist()) == ([0.25, 0.75], [0.75, 0.25])
+
+
+@pytest.mark.parametrize("rule", METHODS)
+def test_a_token_that_its_law_cannot_have_drawn_is_refused(rule):
+    with pytest.raises(ValueError, match="proposed token 1, which the law it gave for it cannot have drawn"):
+        verify(rule, [point(1)] * 2, [point(2)], [1], Randomness(0))
+
+
+@pytest.mark.parametrize("rule", ["token", "block"])
+def test_a_tree_is_refused_by_the_rules_of_paths(rule):
+    with pytest.raises(ValueError, match="proposes trees; use 'traversal' or 'recursive'"):
+        verify(rule, [point(1)] * 3, [point(1)] * 2, [1, 1], Randomness(0), Tree([-1, -1]))
+    assert verify(rule, [point(1)] * 3, [point(1)] * 2, [1, 1], Randomness(0), Tree([-1, 0])).kept == [0, 1]
+
+
+def test_vocabulary_of_the_worlds():
+    assert {token for mix in MIXES for draft in World(0).drafts([-1], mix) for token in draft.tokens} == set(
+        range(VOCABULARY)
+    )
