@@ -49,7 +49,7 @@ class Law(NamedTuple):
     def probability(self, token: int) -> float:
         """The mass of a token."""
         found = (self.tokens == token).argmax()
-        return self.mass.item(found) if self.tokens[found] == token else 0.0
+        return self.mass.item(found) if self.tokens[found] == token else 0
 
     def at(self, tokens: np.ndarray) -> np.ndarray:
         """The mass of each of `tokens`, int64 (m,): float64 (m,), not to be written to."""

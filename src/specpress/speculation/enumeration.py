@@ -44,7 +44,7 @@ def outcomes(
         def coin(node: int, kept: Real, script=script, answers=answers) -> bool:
             nonlocal chance
             place = len(answers)
-            if place == len(script) and 0 < kept < 1:
+            if place >= len(script) and 0 < kept < 1:
                 scripts.append((*answers, False))
             answers.append(script[place] if place < len(script) else kept > 0)
             chance = chance * (kept if answers[-1] else 1 - kept)

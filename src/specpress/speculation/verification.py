@@ -131,7 +131,7 @@ class Rest:
     weight : a in (0, 1], the probability that the node is kept if none of its children is
     """
 
-    def __init__(self, target: Sequence[Law], node: int, weight: float = 1.0):
+    def __init__(self, target: Sequence[Law], node: int, weight: float = 1):
         self._target, self._scale, self._law = target, weight, None  # weight times R is scale times law
         self.node, self.weight = node, weight
 
