@@ -156,7 +156,7 @@ def laws(check: Check) -> Iterator[Row]:
             method = ("token", "block")[seed % 2]
             expected = verify(method, theirs, draft, drafted.tolist(), one)
             found = verify_on_device(method, ours, draft_there, drafted, other)
-            verdicts += found != (len(expected.kept), [*drafted[expected.kept].tolist(), expected.token])
+            verdicts += found != (expected.kept, [*drafted[expected.kept].tolist(), expected.token])
         yield Row(f"largest difference of a mass, {name}", "<= 1e-12", f"{off:.1e}", off, off <= 1e-12)
         yield Row(f"rounds drafted otherwise, {name}", f"0 of {rounds}", f"{different}", different, not different)
         yield Row(f"rounds decided otherwise, {name}", f"0 of {rounds}", f"{verdicts}", verdicts, not verdicts)

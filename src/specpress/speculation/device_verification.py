@@ -1,47 +1,58 @@
 """Verification where the laws are: the rules of `specpress.speculation.verification` on whole rows, read back once.
 
-The rules on the host are the oracle: the same uniforms give the same tokens, unless one falls within some 1e-12 of a
-threshold (sums of float64 in another order).
+What a rule decides by does not depend on what it decides: the weights of all nodes are computed, then compared with
+their uniforms at once. The rules on the host are the oracle: the same uniforms give the same tokens, unless one falls
+within some 1e-12 of a threshold (sums of float64 in another order).
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from specpress.engine.tree import CONTEXT, Tree
 from specpress.laws.device import DeviceLaws, drawn, widened
 from specpress.laws.law import NO_NUMBERS, Law
 from specpress.laws.sampling import Randomness
+from specpress.speculation.verification import RULES, check_shape, traversal
 
 
 def verify_on_device(
-    method: str, target: DeviceLaws, draft: Sequence[Law], drafted: Tensor, randomness: Randomness
-) -> tuple[int, list[int]]:
-    """How many of the drafted tokens, LongTensor (gamma,), are kept, and those kept with the token that follows them.
+    method: str,
+    target: DeviceLaws,
+    draft: Sequence[Law],
+    drafted: Tensor,
+    randomness: Randomness,
+    tree: Tree | None = None,
+) -> tuple[list[int], list[int]]:
+    """Which of the drafted tokens, LongTensor (n,), are kept, and those kept with the token that follows them.
 
-    One copy of gamma + 2 integers comes back. For the laws see `specpress.speculation.verification.verify`; those of
+    One copy of 2 n + 2 integers comes back. For the others see `specpress.speculation.verification.verify`; the laws of
     the draft may be on the host.
 
     Raises
     ------
     ValueError
-        Logits of the target or the draft that leave no law.
+        Logits of the target or the draft that leave no law; a tree for a rule of paths.
     """
-    gamma, device = len(drafted), target.mass.device
-    drafted = drafted.to(device)
+    check_shape(method, tree)
+    nodes, device = len(drafted), target.mass.device
+    tree, drafted = tree or Tree.path(nodes), drafted.to(device)
     width = max(target.mass.shape[1], *(_width(law) for law in _some(draft)))
     p, q = widened(target.mass, width), DeviceLaws.gathered(draft, width, device)
-    uniforms = randomness.on(device, gamma + 1)
-    accepted, weight = _RULES[method](p, q.mass, _ratios(p, q.mass, drafted), uniforms[:gamma])
-    token = drawn(_residual(p, q.mass, accepted, weight), uniforms[gamma:])
-    kept = torch.arange(gamma, device=device) < accepted
-    committed = torch.where(F.pad(kept, (0, 1)), F.pad(drafted, (0, 1)), token)
-    sound = target.sound.all() & q.sound.all()
-    accepted, *tokens = torch.cat([torch.where(sound, accepted, -1), committed]).tolist()
-    if accepted < 0:
+    uniforms, shape = randomness.on(device, nodes + 1), _Shape.of(tree.parents, device)
+    rests = _Rests(p, q.mass, drafted, shape, sinking=RULES[method] is traversal)
+    kept = (_lowest if RULES[method] is traversal else _first_of_siblings)(rests, uniforms[:nodes], shape)
+    last = (kept * torch.arange(1, nodes + 1, device=device)).amax(0, keepdim=True)
+    token = drawn(rests.laws.index_select(0, last), uniforms[nodes:])
+    sound = (target.sound.all() & q.sound.all())[None]
+    sound, token, *rest = torch.cat([sound, token, kept, drafted]).tolist()
+    if not sound:
         raise ValueError(NO_NUMBERS)
-    return accepted, tokens[: accepted + 1]
+    path = [node for node in range(nodes) if rest[node]]
+    return path, [*(rest[nodes + node] for node in path), token]
 
 
 def _some(draft: Sequence[Law]) -> list:
@@ -52,41 +63,106 @@ def _width(laws: DeviceLaws | Law) -> int:
     return laws.mass.shape[1] if isinstance(laws, DeviceLaws) else int(laws.tokens.max()) + 1
 
 
-def _ratios(p: Tensor, q: Tensor, drafted: Tensor) -> Tensor:
-    """P(x) / Q(x) of each drafted token x, (gamma,)."""
-    chosen = drafted[:, None]
-    return (p[:-1].gather(1, chosen) / q.gather(1, chosen))[:, 0]
+class _Shape(NamedTuple):
+    """A tree as tensors. Rows are numbered from the context, 0: node i is row i + 1.
+
+    levels : of each depth and rank of siblings the nodes, their parents' rows, and their next older siblings
+    youngest, parents : the last child of each row that has one, and that row
+    lowest_first : the nodes, each after all that follow it
+    seen : BoolTensor (n, n), the path (columns) to each node (rows)
+    older : BoolTensor (n, n), the older siblings (columns) of each node (rows)
+    """
+
+    levels: list[tuple[Tensor, Tensor, Tensor]]
+    youngest: Tensor
+    parents: Tensor
+    lowest_first: Tensor
+    seen: Tensor
+    older: Tensor
+
+    @staticmethod
+    @lru_cache(256)
+    def of(parents: tuple[int, ...], device: torch.device) -> "_Shape":
+        """All indices travel in one copy; shapes come again and again."""
+        tree = Tree(parents)
+        rank = {node: i for siblings in tree.children for i, node in enumerate(siblings)}
+        kinds = sorted({(tree.depths[node], rank[node]) for node in range(len(tree))})
+        parts = []
+        for kind in kinds:
+            nodes = [node for node in range(len(tree)) if (tree.depths[node], rank[node]) == kind]
+            older = [tree.children[tree.parents[node]][rank[node] - 1] for node in nodes] if kind[1] else []
+            parts += [nodes, [tree.parents[node] + 1 for node in nodes], older]
+        rows = [row for row in range(CONTEXT, len(tree)) if tree.children[row]]
+        parts += [[tree.children[row][-1] for row in rows], [row + 1 for row in rows], _lowest_first(tree)]
+        older = [parent == tree.parents[j] and j < i for i, parent in enumerate(tree.parents) for j in range(len(tree))]
+        parts += [tree.seen().ravel().tolist(), older]
+        flat = torch.tensor([place for part in parts for place in part]).to(device)
+        *places, seen, older = flat.split([len(part) for part in parts])
+        levels = list(zip(places[:-3:3], places[1:-3:3], places[2:-3:3], strict=True))
+        square = (len(tree), len(tree))
+        return _Shape(levels, *places[-3:], seen.view(square).bool(), older.view(square).bool())
 
 
-def _token(p: Tensor, q: Tensor, ratios: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """See `TokenPlan`: (accepted, the residual's weight), (1,) each."""
-    kept = uniforms < ratios.clamp(max=1.0)
-    return kept.long().cumprod(0).sum(0, keepdim=True), torch.ones_like(uniforms[:1])
+def _lowest_first(tree: Tree) -> list[int]:
+    """Each node after all that follow it, siblings in their order."""
+    order, ahead = [], [(CONTEXT, iter(tree.children[CONTEXT]))]
+    while ahead:
+        node = next(ahead[-1][1], None)
+        if node is not None:
+            ahead.append((node, iter(tree.children[node])))
+        else:
+            order.append(ahead.pop()[0])
+    return order[:-1]
 
 
-def _block(p: Tensor, q: Tensor, ratios: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """See `BlockPlan`: (accepted, the residual's weight p_tau, 1 where all are accepted), (1,) each."""
-    steps = [torch.ones_like(ratios[0])]
-    for ratio in ratios.unbind():
-        steps.append((steps[-1] * ratio).clamp(max=1.0))
-    reached = torch.stack(steps)  # p_0 to p_gamma
-    before_last = reached[1:-1]
-    z = (before_last[:, None] * p[1:-1] - q[1:]).clamp_(min=0).sum(-1)
-    rest = z + 1 - before_last
-    h = torch.cat([torch.where(rest > 0, z / rest, 1.0), reached[-1:]])
-    places = torch.arange(1, len(ratios) + 1, device=p.device)
-    accepted = torch.where(uniforms < h, places, 0).amax(0, keepdim=True)
-    weights = torch.cat([reached[:-1], torch.ones_like(reached[:1])])
-    return accepted, weights.index_select(0, accepted)
+class _Rests:
+    """`specpress.speculation.verification.Rest` of all rows, after all children of each were refused.
+
+    `reached` : of each node min(1, a R(x) / Q(x)), (n,)
+    `weights`, `laws` : a and R, unnormalised, of each row: (n + 1,) and (n + 1, width)
+
+    Parameters
+    ----------
+    sinking : whether a node begins with the weight it was reached with, as in traversal, and not with 1
+    """
+
+    def __init__(self, p: Tensor, q: Tensor, drafted: Tensor, shape: _Shape, sinking: bool):
+        self.laws, self._q = p.clone(), q
+        self.weights, self._scales = torch.ones_like(p[:, 0]), torch.ones_like(p[:, 0])
+        self.reached = torch.ones_like(q[:, 0])
+        for nodes, parents, older in shape.levels:
+            if len(older):
+                self._refuse(parents, older)
+            tokens = drafted[nodes]
+            ratio = self._scales[parents] * self.laws[parents, tokens] / q[nodes, tokens]
+            reached = ratio.clamp_(max=1.0)
+            self.reached[nodes] = reached
+            if sinking:
+                self.weights[nodes + 1] = reached
+                self._scales[nodes + 1] = reached
+        self._refuse(shape.parents, shape.youngest)
+
+    def _refuse(self, parents: Tensor, children: Tensor) -> None:
+        """See `Rest.refuse`."""
+        laws, weights, scales = self.laws[parents], self.weights[parents], self._scales[parents]
+        excess = (scales[:, None] * laws).sub_(self._q[children]).clamp_(min=0)
+        left = excess.sum(-1)
+        rest = left + (1 - weights)
+        some = rest > 0
+        self.laws[parents] = torch.where(some[:, None], excess, laws)
+        self._scales[parents] = torch.where(some, 1 / rest, scales)
+        self.weights[parents] = torch.where(some, left / rest, weights)
 
 
-def _residual(p: Tensor, q: Tensor, accepted: Tensor, weight: Tensor) -> Tensor:
-    """max(weight P - Q, 0) after `accepted` tokens, P where that is nothing or no token was rejected, (1, width)."""
-    row = p.index_select(0, accepted)
-    against = F.pad(q, (0, 0, 0, 1)).index_select(0, accepted)
-    excess = (weight[:, None] * row - against).clamp_(min=0)
-    return torch.where(excess.sum(-1, keepdim=True) > 0, excess, row)
+def _lowest(rests: _Rests, uniforms: Tensor, shape: _Shape) -> Tensor:
+    """Traversal: the path to the first node, lowest first, whose uniform falls under its weight; BoolTensor (n,)."""
+    hits = (uniforms < rests.weights[1:])[shape.lowest_first]
+    first = shape.lowest_first[hits.int().argmax(0, keepdim=True)]
+    return shape.seen[first][0] & hits.any()
 
 
-_RULES = {"token": _token, "block": _block, "traversal": _block, "recursive": _token}
-ON_DEVICE = frozenset(_RULES)  # other rules read the laws on the host
+def _first_of_siblings(rests: _Rests, uniforms: Tensor, shape: _Shape) -> Tensor:
+    """Recursive: from the context on the first sibling whose uniform falls under its ratio; BoolTensor (n,)."""
+    hits = uniforms < rests.reached
+    chosen = hits & ~(shape.older & hits).any(-1)
+    return (chosen | ~shape.seen).all(-1)

@@ -17,7 +17,7 @@ from specpress.laws.device import DeviceLaws
 from specpress.laws.engines import laws_of, selected
 from specpress.laws.law import Law, Laws
 from specpress.laws.sampling import Randomness, SamplingParams
-from specpress.speculation.device_verification import ON_DEVICE, verify_on_device
+from specpress.speculation.device_verification import verify_on_device
 from specpress.speculation.drafter import Drafter, Proposal, RowByRow
 from specpress.speculation.verification import check_shape, verify
 
@@ -97,15 +97,14 @@ def speculate_rows(
 def judge(laws: Laws | DeviceLaws, proposal: Proposal, randomness: Randomness, verification: str) -> Round:
     """What stands of a proposal under the verifier's laws of the token after the context and after each drafted one."""
     tree = proposal.tree
-    if not isinstance(laws, DeviceLaws) or verification not in ON_DEVICE or tree is not None:
+    if not len(proposal.tokens):
+        kept, tokens = (), laws.take(randomness)
+    elif isinstance(laws, DeviceLaws):
+        kept, tokens = verify_on_device(verification, laws, proposal.laws, proposal.tokens, randomness, tree)
+    else:
         drafted = proposal.tokens.tolist()
         kept, token = verify(verification, laws, proposal.laws, drafted, randomness, tree)
         tokens = [*(drafted[node] for node in kept), token]
-    elif len(proposal.tokens):
-        accepted, tokens = verify_on_device(verification, laws, proposal.laws, proposal.tokens, randomness)
-        kept = range(accepted)
-    else:
-        kept, tokens = (), laws.take(randomness)
     after = kept[-1] if kept else CONTEXT
     cut = len(kept) < len(proposal.tokens) if tree is None else bool(tree.children[after])
     of_kept = laws[: len(kept) + 1] if tree is None else selected(laws, [CONTEXT + 1, *(node + 1 for node in kept)])

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from instruments import NoHostReads
 
+from specpress.engine.tree import Tree
 from specpress.laws.device import DeviceLaws
 from specpress.laws.law import Head, Laws, point
 from specpress.laws.sampling import Randomness, SamplingParams
-from specpress.speculation import device_verification
 from specpress.speculation.device_verification import verify_on_device
-from specpress.speculation.verification import METHODS, verify
+from specpress.speculation.verification import OF_TREES, verify
 
 V = 40
 
@@ -43,10 +43,10 @@ def test_outcomes_are_the_hosts(method, gamma, closeness, temperature, top_k, to
     drafted = Laws(draft, sampling, head).take(theirs)
     assert torch.equal(DeviceLaws(draft, sampling, head).draw(ours).tokens, drafted)
     expected = verify(method, Laws(target, sampling), Laws(draft, sampling, head), drafted.tolist(), theirs)
-    accepted, tokens = verify_on_device(
+    kept, tokens = verify_on_device(
         method, DeviceLaws(target, sampling), DeviceLaws(draft, sampling, head), drafted, ours
     )
-    assert (accepted, tokens) == (len(expected.kept), [*drafted[expected.kept].tolist(), expected.token])
+    assert (kept, tokens) == (expected.kept, [*drafted[expected.kept].tolist(), expected.token])
     assert ours.uniform() == theirs.uniform()  # as many were used
 
 
@@ -59,7 +59,7 @@ def test_a_looked_up_proposal_has_laws_on_the_host(method):
         laws = [point(token) for token in drafted]
         expected = verify(method, Laws(target, sampling), laws, drafted, Randomness(seed))
         found = verify_on_device(method, DeviceLaws(target, sampling), laws, torch.tensor(drafted), Randomness(seed))
-        assert found == (len(expected.kept), [*(drafted[node] for node in expected.kept), expected.token])
+        assert found == (expected.kept, [*(drafted[node] for node in expected.kept), expected.token])
         outcomes.add(len(expected.kept))
     assert len(outcomes) > 2
 
@@ -82,5 +82,43 @@ def test_laws_that_are_none_are_refused(where):
         verify_on_device("token", target, draft, torch.tensor([1, 2]), Randomness(0))
 
 
-def test_every_rule_of_a_path_is_there():
-    assert set(device_verification._RULES) == set(METHODS)
+PARENTS = {
+    "siblings": [-1, -1, -1],
+    "breadth first": [-1, -1, 0, 0, 1, 2, 2],
+    "depth first": [-1, 0, 1, 1, 0, -1, 5, 5],
+    "a path": [-1, 0, 1],
+}
+
+
+@pytest.mark.parametrize("method", OF_TREES)
+@pytest.mark.parametrize("shape", PARENTS)
+@given(
+    closeness=st.sampled_from([0.0, 0.3, 3.0]),
+    temperature=st.sampled_from([0.0, 0.85]),
+    top_p=st.sampled_from([1.0, 0.6]),
+    points=st.booleans(),
+    seed=st.integers(0, 9999),
+)
+@settings(max_examples=60)
+def test_outcomes_of_trees_are_the_hosts(method, shape, closeness, temperature, top_p, points, seed):
+    sampling, tree = SamplingParams(temperature, 0, top_p), Tree(PARENTS[shape])
+    target = rows(len(tree) + 1, seed, vocabulary=9)
+    drafts = Laws(
+        target[[parent + 1 for parent in tree.parents]] + closeness * rows(1, seed + 1, vocabulary=9), sampling
+    )
+    theirs, ours = Randomness(seed), Randomness(seed)
+    drafted = drafts.take(Randomness(seed + 1)).tolist()
+    laws = [point(token) for token in drafted] if points else list(drafts)
+    expected = verify(method, Laws(target, sampling), laws, drafted, theirs, tree)
+    kept, tokens = verify_on_device(method, DeviceLaws(target, sampling), laws, torch.tensor(drafted), ours, tree)
+    assert (kept, tokens) == (expected.kept, [*(drafted[node] for node in expected.kept), expected.token])
+    assert ours.uniform() == theirs.uniform()
+
+
+@pytest.mark.parametrize("method", OF_TREES)
+def test_of_a_tree_too_one_copy_comes_back(method):
+    sampling, tree = SamplingParams(), Tree(PARENTS["breadth first"])
+    target, draft = DeviceLaws(rows(8, 0), sampling), DeviceLaws(rows(7, 1), sampling)
+    drafted = draft.draw(Randomness(0)).tokens
+    with NoHostReads():
+        verify_on_device(method, target, draft, drafted, Randomness(0), tree)
