@@ -8,6 +8,7 @@ import torch
 from specpress.drafters import Drafter, Proposal
 from specpress.engine.tree import Tree
 from specpress.laws.law import Law, law_of, point
+from specpress.laws.sampling import SamplingParams
 
 BINARY = (-1, -1, 0, 0, 1)
 
@@ -21,8 +22,10 @@ class Branching(Drafter):
         self.model, self.tree, self.replacement, self.top = model, Tree(parents), replacement, top
 
     def start(self, target, sampling, randomness, capacity):
-        """Remember how to draw."""
+        """Remember how to draw; where nothing is drawn, all children are the most likely ones."""
         self.sampling, self.randomness = sampling, randomness
+        if sampling.greedy:
+            self.sampling, self.top = SamplingParams(), len(self.tree)
 
     def models(self):
         """The small model."""
