@@ -89,6 +89,7 @@ FORMATS: Mapping[str, Callable[[float], str]] = {
     **dict.fromkeys(("kv_bytes", "baseline_kv_bytes", "kv_bytes_full", "kv_bytes_press", "peak_memory_bytes"), size),
     **dict.fromkeys(
         ("speedup", "speedup_over_reference", "speedup_over_plain", "speedup_over_token", "step_speedup", "ppl_ratio",
+         "model_ppl_ratio",
          "ppl_over_reference", "press_speedup", "self_speedup", "predicted_press_speedup", "predicted_self_speedup",
          "draft_cost", "verification_cost", "acceptance", "whole_over_parts"),
         lambda value: fixed(value, 3),

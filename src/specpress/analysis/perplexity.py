@@ -26,6 +26,9 @@ def observations(item: Mapping) -> Iterable[dict]:
 def summary(item: Mapping) -> Iterable[dict]:
     """The rows of every point of the curve."""
     reference = next((point for point in item["curve"] if point["ratio"] == 0), None)
+    if "reference" in item:
+        over = ratio_row(reference, item["reference"], "curve[ratio=0]", over="reference")
+        yield over | {"metric": "model_ppl_ratio"}
     for point in item["curve"]:
         setting = {"ratio": point["ratio"], "mode": mode_of(point)}
         for found in _point_rows(point, reference):
@@ -61,9 +64,9 @@ def _point_rows(point: Mapping, reference: Mapping | None) -> Iterable[dict]:
     yield joint_row("step_speedup", found, "" if found else why, f"{field}.brackets")
 
 
-def ratio_row(point: Mapping, reference: Mapping | None, field: str) -> dict:
+def ratio_row(point: Mapping, reference: Mapping | None, field: str, over: str = "curve[ratio=0]") -> dict:
     """Perplexity of a point over that of a reference on the same passages, with its interval."""
-    field = f"{field} over curve[ratio=0]"
+    field = f"{field} over {over}"
     if reference is None:
         return row("ppl_ratio", "x", None, "ratio 0 was not measured", field)
     if any(number(value) is None for value in [*point["nll"], *reference["nll"]]):

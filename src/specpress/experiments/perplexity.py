@@ -1,7 +1,7 @@
 """Quality: the perplexity of text that follows a compressed context, what the cache takes, and how fast a step is.
 
 The acceptance beside it is what self-speculation on such a cache would see: the overlap of its laws with the full
-cache's.
+cache's. Instead of a press a model may be set beside another, its `baseline`: what its weights cost.
 """
 
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from specpress.data.documents import Passage
 from specpress.decoding.brackets import COLUMNS
 from specpress.decoding.perplexity import Perplexity, perplexities
 from specpress.experiments.assets import Assets, as_batch
@@ -29,9 +30,9 @@ class Point:
 
     def compression(self, spec: dict) -> Compression:
         """Compressing that far; while decoding, to the slots that the ratio leaves of the context."""
-        press = get_press(compression_ratio=self.ratio, **spec["press"])
         if self.ratio == 0:
             return Compression()
+        press = get_press(compression_ratio=self.ratio, **spec["press"])
         if self.mode == ONCE:
             return Compression(press)
         budget = math.ceil((1 - self.ratio) * spec["context"])
@@ -54,9 +55,31 @@ def measure(spec: dict, assets: Assets) -> dict:
         with no_garbage_collection():
             found = perplexities(model, tokens, context=spec["context"], settings=settings, timed_steps=steps)
             results.append(list(found))
+    beside = {"reference": _reference(spec, assets, passages)} if "baseline" in spec else {}
     where = [{"document": passage.document, "offset": passage.offset} for passage in passages]
     curve = [_row(point, found) for point, found in zip(points, zip(*results, strict=True), strict=True)]
-    return {"passages": where, "curve": curve}
+    return {"passages": where, "curve": curve, **beside}
+
+
+def _reference(spec: dict, assets: Assets, passages: list[Passage]) -> dict:
+    """The baseline's likelihood of the same tokens on its full cache, a passage each.
+
+    Raises
+    ------
+    ValueError
+        If it is of another tokenizer: a perplexity is one of tokens.
+    """
+    model, baseline = assets.model(spec["model"]), assets.model(spec["baseline"])
+    if model.vocabulary != baseline.vocabulary:
+        raise ValueError(
+            f"{spec['id']}: {spec['model']} and its baseline {spec['baseline']} have different tokenizers, so that "
+            "their perplexities are of different tokens; compare models of one tokenizer"
+        )
+    found = []
+    for passage in passages:
+        tokens = as_batch([passage], baseline)
+        found += perplexities(baseline, tokens, context=spec["context"], settings=[Compression()])
+    return {name: [getattr(each, name) for each in found] for name in ("nll", "n_tokens")}
 
 
 def _points(spec: dict) -> list[Point]:

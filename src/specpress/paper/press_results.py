@@ -28,6 +28,12 @@ class PressResults:
         return [p for p in self.points if p.ratio == ratio and p.cell("ppl_ratio").defined]
 
     @property
+    def model_costs(self) -> list[tuple[Mapping, Cell]]:
+        """Models whose perplexity on a full cache was set beside their baseline's: the row and its cell."""
+        rows = self.summary[self.summary.metric == "model_ppl_ratio"].to_dict("records")
+        return [(row, Cell.of(row)) for row in rows]
+
+    @property
     def main_ratio(self) -> float | None:
         """The ratio the text speaks about: the original study's 0.7 where it was measured, else the highest."""
         ratios = {point.ratio for point in self.points if point.ratio}

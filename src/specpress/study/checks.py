@@ -92,8 +92,13 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     complete = merged({"defaults": defaults}, body)
     yield from against_schema(complete, definition(f"{kind}_complete"), path, hint=f", here or in defaults.{kind}")
     if kind == "perplexity":
-        if isinstance(complete.get("ratios"), list) and complete["ratios"] and 0 not in complete["ratios"]:
+        ratios = complete.get("ratios")
+        if isinstance(ratios, list) and ratios and 0 not in ratios:
             yield f"{path}.ratios: must contain 0, the uncompressed reference of the others"
+        if "press" not in complete and "baseline" not in complete:
+            yield f"{path}.press: missing; name a press, or the `baseline` whose perplexity the model's is set beside"
+        elif "press" not in complete and ratios != [0]:
+            yield f"{path}.ratios: must be [0] without a press, which compresses to the others; found {ratios}"
         if "compression_ratio" in _items(complete, "press", dict):
             yield f"{path}.press.compression_ratio: `ratios` gives it in a perplexity experiment; remove it here"
     if kind == "regime" and not _items(complete, "press", dict).get("compression_ratio"):

@@ -59,6 +59,8 @@ def caches(spec: dict, name: str, device: str) -> int:
     steps are graphs, a new cache moves into buffers that the last one left: one more. Perplexity has the prompt read by
     fused attention, again by one that gives weights, and a copy for every point of its curve.
     """
+    if spec.get("kind") == "perplexity" and name == spec.get("baseline") != spec.get("model"):
+        return 1
     if spec.get("kind") == "perplexity":
         pruned = sum(ratio > 0 for ratio in spec["ratios"])
         return 2 + len(spec["ratios"]) + ("decoding_interval" in spec) * pruned

@@ -220,6 +220,16 @@ def test_predicted_speedup_follows_from_the_recorded_costs(places):
     assert metrics["theory"]["predicted_speedup"] == pytest.approx((1 + a + a * a) / (draft + verify))
 
 
+def test_a_model_beside_its_baseline_is_scored_on_the_same_tokens(places):
+    spec = {**PERPLEXITY, "model": "draft", "baseline": "target", "ratios": [0]}
+    del spec["press"]
+    metrics = run(spec, **places)
+    alone = run({**PERPLEXITY, "ratios": [0]}, **places)
+    assert metrics["reference"]["nll"] == alone["curve"][0]["nll"]
+    assert metrics["reference"]["n_tokens"] == metrics["curve"][0]["n_tokens"]
+    assert metrics["curve"][0]["nll"] != metrics["reference"]["nll"]
+
+
 def test_what_the_parts_leave_out_is_an_error_that_says_how_much(places, monkeypatch):
     """Negative control: work that no part counts must show up in the rounds that are timed whole."""
     from specpress.decoding.loop import Loop

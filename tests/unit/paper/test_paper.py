@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -636,6 +637,24 @@ def test_the_tables_hold_measured_and_reported_rows_apart():
     assert r"no drafter: nothing to predict" in table
     presses = text_of(study("faster"), "tables/presses")
     assert "508.71" in presses.split("Reported by the original study")[1]
+
+
+def test_what_the_weights_of_a_model_cost_is_said_with_its_interval():
+    metrics = synthetic.perplexity(
+        "knorm", "bible", ratios=(0,), identifier="four-bits", model="small", baseline="target"
+    )
+    del metrics["spec"]["press"]
+    nll = np.array(metrics["curve"][0]["nll"])
+    wave = np.linspace(-0.01, 0.01, len(nll)) * 255
+    metrics["reference"] = {"nll": (nll - 0.05 * 255 + wave).tolist(), "n_tokens": metrics["curve"][0]["n_tokens"]}
+    results = results_of([metrics])
+    [(_, cost)] = results.model_costs
+    assert cost.value == pytest.approx(np.exp(0.05), abs=1e-3)
+    assert cost.low < cost.value < cost.high
+    text = text_of(results, "text/perplexity")
+    assert "the perplexity of small on the King James Bible is" in text
+    assert "times that of target, over" in text
+    assert "holds no perplexity experiment" not in text
 
 
 def test_a_study_without_experiments_of_a_kind_says_so():

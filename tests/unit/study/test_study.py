@@ -94,6 +94,22 @@ def test_perplexity_spec_uses_the_baseline_as_model(study):
     }
 
 
+def test_a_model_is_set_beside_a_baseline_or_a_press_compresses(study):
+    template = study["experiments"][2]
+    without = {**study, "experiments": [*study["experiments"][:2], {k: v for k, v in template.items() if k != "press"}]}
+    without["experiments"][2] = {**without["experiments"][2], "id": "quality"}
+    without["experiments"][2].pop("grid", None)
+    with pytest.raises(StudyError, match=r"experiments\[2\]\.press: missing; name a press, or the `baseline`"):
+        load_study(without)
+    beside = changed(without, "experiments.2.baseline", "target")
+    with pytest.raises(StudyError, match=r"experiments\[2\]\.ratios: must be \[0\] without a press"):
+        load_study(beside)
+    spec = load_study(changed(beside, "experiments.2.ratios", [0])).experiments["quality"]
+    assert (spec["baseline"], spec["ratios"]) == ("target", [0])
+    with pytest.raises(StudyError, match=r"experiments\[2\]\.baseline: .*targt"):
+        load_study(changed(without, "experiments.2.baseline", "targt"))
+
+
 def test_own_keys_win_over_defaults(study):
     spec = load_study(changed(study, "experiments.0.most_prompts", 7)).experiments["plain"]
     assert spec["most_prompts"] == 7
