@@ -49,8 +49,9 @@ class Branching(Drafter):
 
     def _law(self, text: list[int], earlier: list[int], rank: int) -> Law | None:
         """The first `top` children are the most likely ones, the others drawn."""
+        tokens = torch.tensor([text], device=self.model.device)
         with torch.inference_mode():
-            law = law_of(self.model(torch.tensor([text]), use_cache=False).logits[0, -1], self.sampling)
+            law = law_of(self.model(tokens, use_cache=False).logits[0, -1], self.sampling)
         left = np.array([self.replacement or token not in earlier for token in law.tokens.tolist()])
         if not left.any():
             return None

@@ -5,18 +5,20 @@ import copy
 import pytest
 import tiny
 import torch
+from tree_drafters import BINARY, Branching
 
 from specpress import SamplingParams, generate, perplexity
 from specpress.decoding.uncached import generate_uncached
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.engine.graphs import use_eager, use_graphs
+from specpress.engine.tree import Tree
 from specpress.laws.device import DeviceLaws
 from specpress.laws.law import Laws
 from specpress.laws.sampling import Randomness
 from specpress.presses import get_press
 from specpress.schedules import AIMD, Confidence, Constant
 from specpress.speculation.device_verification import verify_on_device
-from specpress.speculation.verification import verify
+from specpress.speculation.verification import OF_TREES, verify
 
 pytestmark = pytest.mark.gpu
 
@@ -31,6 +33,7 @@ METHODS = {
     "draft model": lambda small: {"drafter": DraftModel(small), "schedule": Constant(4)},
     "dynamic gamma": lambda small: {"drafter": DraftModel(small), "schedule": AIMD()},
     "block": lambda small: {"drafter": DraftModel(small), "verification": "block"},
+    "tree": lambda small: {"drafter": Branching(small), "verification": "traversal", "schedule": Constant(5)},
     "confidence": lambda small: {"drafter": DraftModel(small), "schedule": Confidence(0.3)},
     "lookup": lambda small: {"drafter": PromptLookup(2)},
     "compressed": lambda small: {"drafter": CompressedTarget(get_press("streaming_llm", **HALF), interval=16)},
@@ -58,6 +61,23 @@ def test_laws_draws_and_verdicts_are_the_hosts(sampling, method, gpu):
         assert torch.equal(DeviceLaws(near, sampling).draw(other).tokens.cpu(), drafted)
         expected = verify(method, theirs, Laws(near, sampling), drafted.tolist(), one)
         kept, tokens = verify_on_device(method, ours, DeviceLaws(near, sampling), drafted, other)
+        assert (kept, tokens[-1]) == (expected.kept, expected.token)
+
+
+@pytest.mark.parametrize("method", OF_TREES)
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_verdicts_on_trees_are_the_hosts(sampling, method, gpu):
+    sampling, generator, tree = SAMPLINGS[sampling], torch.Generator().manual_seed(0), Tree(BINARY)
+    for seed in range(20):
+        target = 4 * torch.randn(6, 50304, generator=generator)
+        near = target[[parent + 1 for parent in tree.parents]] + torch.randn(5, 50304, generator=generator)
+        target, near = target.to(gpu, torch.float16), near.to(gpu, torch.float16)
+        one, other = Randomness(seed), Randomness(seed)
+        drafted = Laws(near, sampling).take(one)
+        assert torch.equal(DeviceLaws(near, sampling).draw(other).tokens.cpu(), drafted)
+        expected = verify(method, Laws(target, sampling), Laws(near, sampling), drafted.tolist(), one, tree)
+        laws = DeviceLaws(target, sampling), DeviceLaws(near, sampling)
+        kept, tokens = verify_on_device(method, *laws, drafted, other, tree)
         assert (kept, tokens[-1]) == (expected.kept, expected.token)
 
 

@@ -30,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(SCHEDULES),
         help="default: confidence, which stops once the draft is unsure; constant with --gamma or --prompt-lookup",
     )
-    parser.add_argument("--verification", choices=("token", "block"), default="token", help="default: %(default)s")
+    parser.add_argument(
+        "--verification",
+        choices=("token", "block", "traversal", "recursive"),
+        default="token",
+        help="default: %(default)s",
+    )
     parser.add_argument("--temperature", type=float, default=0.85, help="0 is greedy (default: %(default)s)")
     parser.add_argument("--top-k", type=int, default=0, metavar="K", help="0 keeps all tokens (default: %(default)s)")
     parser.add_argument("--top-p", type=float, default=0.9, metavar="P", help="default: %(default)s")

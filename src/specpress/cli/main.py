@@ -4,13 +4,16 @@ import argparse
 import sys
 from typing import NoReturn
 
-from specpress.cli import generate, listing
+from specpress.cli import certify, generate, listing
 from specpress.files.program import run_program
 from specpress.provenance import archive, compare, explain
 
 # A command is a module with `add_arguments` and `run`, whose docstring is "`specpress NAME`: what it does. More.", and
 # which may have an `EXAMPLE`. What takes long to import it imports in `run`.
-COMMANDS = {"generate": generate, "list": listing, "explain": explain, "compare": compare, "archive": archive}
+COMMANDS = {
+    "generate": generate, "list": listing, "certify": certify,
+    "explain": explain, "compare": compare, "archive": archive,
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

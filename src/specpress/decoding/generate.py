@@ -13,7 +13,7 @@ from specpress.engine.compression_settings import Compression, check_even
 from specpress.laws.sampling import SamplingParams
 from specpress.schedules.base import Constant, Schedule
 from specpress.speculation.drafter import Drafter
-from specpress.speculation.verification import METHODS, OF_PATHS, refusal
+from specpress.speculation.verification import OF_PATHS, RULES, refusal
 
 
 def generate(
@@ -147,8 +147,8 @@ def _check(
         raise ValueError(f"drafter must be a Drafter, such as DraftModel(model), got {_named(drafter)}")
     if not isinstance(schedule, Schedule | None):
         raise ValueError(f"schedule must be a Schedule, such as Constant(4), got {_named(schedule)}")
-    if verification not in METHODS:
-        raise ValueError(f"unknown verification {verification!r}; known: {', '.join(METHODS)}")
+    if verification not in RULES:
+        raise ValueError(f"unknown verification {verification!r}; known: {', '.join(RULES)}")
     if drafter is not None and drafter.branches and verification in OF_PATHS:
         raise ValueError(refusal(verification))
     for draft in drafter.models() if drafter else ():

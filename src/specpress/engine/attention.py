@@ -99,7 +99,9 @@ def grouped_mask(
     return slot_mask(places, kv_length, config, dtype, attention_mask)
 
 
-def slot_mask(places: Tensor, slots: int, config, dtype: torch.dtype, real: Tensor | None = None) -> Tensor:
+def slot_mask(
+    places: Tensor, slots: int, config, dtype: torch.dtype, real: Tensor | None = None, seen: Tensor | None = None
+) -> Tensor:
     """Additive mask, (batch or 1, 1, groups * queries, slots): a query sees the slots up to its own.
 
     Parameters
@@ -107,11 +109,14 @@ def slot_mask(places: Tensor, slots: int, config, dtype: torch.dtype, real: Tens
     places : LongTensor (batch or 1, queries), the slot of each query
     config : of a model, which says how many query heads are stacked for a KV head
     real : Tensor (batch, slots) or None, 0 where a slot holds padding, which only its own query sees: no row is empty
+    seen : BoolTensor (queries, queries) or None, which of each other's slots the queries of a single row see
     """
     slot, own = torch.arange(slots, device=places.device), places[:, None, :, None]
     hidden = slot > own
     if real is not None:
         hidden = hidden | (real[:, None, None, :slots] == 0) & (slot != own)
+    if seen is not None:
+        hidden = hidden.index_copy(3, places[0], ~seen[None, None])
     heads = config.num_attention_heads
     groups = heads // (getattr(config, "num_key_value_heads", None) or heads)
     batch, _, queries, _ = hidden.shape
@@ -132,11 +137,9 @@ def tree_mask(tree: Tree, queries: int, slots: int, model: nn.Module) -> Tensor:
     """
     if model.config._attn_implementation != ATTENTION:
         raise ValueError(f"trees are fed inside `decode_attention`, under the attention {ATTENTION!r}")
-    device, nodes = model.device, len(tree)
-    mask = slot_mask(torch.arange(slots - queries, slots, device=device)[None], slots, model.config, model.dtype)
-    of_nodes = mask.unflatten(2, (-1, queries))[..., queries - nodes :, slots - nodes :]
-    of_nodes.masked_fill_(torch.from_numpy(~tree.seen()).to(device), torch.finfo(model.dtype).min)
-    return mask
+    places = torch.arange(slots - queries, slots, device=model.device)[None]
+    seen = torch.from_numpy(tree.seen(queries - len(tree))).to(model.device)
+    return slot_mask(places, slots, model.config, model.dtype, seen=seen)
 
 
 AttentionInterface.register(ATTENTION, grouped_attention)

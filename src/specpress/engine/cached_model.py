@@ -62,8 +62,8 @@ class CachedModel:
         """
         tokens = tokens.to(self.device)
         static, here = steps_of(self.model), (self.model, self.forward, self.cache, tokens)
-        if static and tree is None and self._padding is None and not self.observations and static.fit(*here):
-            return without_padding(static.feed(*here)[:, -keep:], self.model).clone()
+        if static and self._padding is None and not self.observations and static.fit(*here):
+            return without_padding(static.feed(*here, tree)[:, -keep:], self.model).clone()
         positions, mask = self._positions(tokens)
         new, slots = tokens.shape[1], self.cache.get_seq_length()
         if tree is not None:

@@ -1,9 +1,9 @@
 """Decoding steps at fixed shapes, so that CUDA can record one as a graph and replay it without launching its kernels.
 
 A graph reads and writes fixed addresses. What changes from step to step therefore comes from inputs that stay in place:
-the tokens, their positions, and the slots that their keys and values go to. A step attends to a bucket of slots of
-buffers that stay in place too; a mask made from the slots hides those not in use. Tokens are padded to one of a few
-sizes: what padding leaves in the slots behind them is written over before anything sees it.
+the tokens, their positions, the slots that their keys and values go to, and which of them each sees. A step attends to
+a bucket of slots of buffers that stay in place too; a mask made from the slots hides those not in use. Tokens are
+padded to one of a few sizes: what padding leaves in the slots behind them is written over before anything sees it.
 
 An arena is a set of such buffers. For measuring, every step that it will ever be asked for is captured when the first
 one is, so that after a warm-up none is captured while a clock runs; `captures` counts them.
@@ -26,6 +26,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from specpress.engine.attention import ATTENTION, slot_mask
 from specpress.engine.cache import PreallocatedCache, whole_blocks
 from specpress.engine.forward import Forward, follows_length
+from specpress.engine.tree import Tree
 
 SIZES = (1, 2, 5, 9, 17)  # tokens of a step, after padding: a verification of gamma drafted ones feeds gamma + 1
 MAX_QUERIES = SIZES[-1]
@@ -176,21 +177,33 @@ class Step:
         self.tokens = torch.zeros(len(buffers[0][0]), key.queries, **whole)
         self.positions = torch.arange(key.queries, **whole)[None]
         self.slots = torch.arange(key.queries, **whole)
-        self._forward, self._config, self._key = forward, config, key
+        self._path = torch.ones(key.queries, key.queries, dtype=torch.bool, device=self.slots.device).tril()
+        self.seen = self._path.clone()
+        self._forward, self._config, self._key, self._branched = forward, config, key, False
         self._dtype = buffers[0][0].dtype
         self._cache = Cache(layers=[StaticLayer(layer, self.slots, key.bucket) for layer in buffers])
         self._replay = capture(self._run)
 
-    def __call__(self, tokens: Tensor, position: int, slot: int) -> Tensor:
-        """Logits, (batch, n, head size), of n tokens from `position` on whose keys and values go from `slot` on."""
+    def __call__(self, tokens: Tensor, position: int, slot: int, tree: Tree | None = None) -> Tensor:
+        """Logits, (batch, n, head size), of n tokens from `position` on whose keys and values go from `slot` on.
+
+        tree : of the last of them; see `specpress.engine.cached_model.CachedModel.feed`
+        """
         new = tokens.shape[1]
         self.tokens[:, :new].copy_(tokens)
         torch.arange(position, position + self._key.queries, out=self.positions[0])
         torch.arange(slot, slot + self._key.queries, out=self.slots)
+        if self._branched:
+            self.seen.copy_(self._path)
+        self._branched = tree is not None
+        if tree is not None:
+            before = new - len(tree)
+            self.positions[0, before:new].copy_(torch.tensor(tree.depths) + (position + before - 1))
+            self.seen[:new, :new].copy_(torch.from_numpy(tree.seen(before)))
         return self._replay()[:, :new]
 
     def _run(self) -> Tensor:
-        mask = slot_mask(self.slots[None], self._key.bucket, self._config, self._dtype)
+        mask = slot_mask(self.slots[None], self._key.bucket, self._config, self._dtype, seen=self.seen)
         end = longest(self._config)
         return self._forward(self.tokens, self.positions, end, mask, self._cache, keep=self._key.queries)
 
@@ -276,7 +289,9 @@ class StaticSteps:
         )
 
     @torch.inference_mode()
-    def feed(self, model: nn.Module, forward: Forward, cache: PreallocatedCache, tokens: Tensor) -> Tensor:
+    def feed(
+        self, model: nn.Module, forward: Forward, cache: PreallocatedCache, tokens: Tensor, tree: Tree | None = None
+    ) -> Tensor:
         """Append tokens that `fit`; returns the logits after each, (batch, n, head size), until the next step."""
         if forward is not self._forward:  # other weights than those the steps read
             self._forward, self.arenas = forward, []
@@ -285,7 +300,7 @@ class StaticSteps:
         key = key_of(new, first.slots, first.capacity)
         if key not in arena.steps:
             self._make(arena, model.config, key)
-        logits = arena.steps[key](tokens, cache.position, first.slots)
+        logits = arena.steps[key](tokens, cache.position, first.slots, tree)
         for layer in cache.layers:
             layer.count(new)
         return logits

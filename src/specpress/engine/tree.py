@@ -62,10 +62,14 @@ class Tree:
                 ahead += self.children[node][::-1]
         return order
 
-    def seen(self) -> np.ndarray:
-        """Which nodes (columns) each node (rows) sees: those before it on its path, and itself; bool (n, n)."""
-        seen = np.eye(len(self), dtype=bool)
-        for node, parent in enumerate(self.parents):
+    def seen(self, before: int = 0) -> np.ndarray:
+        """Which tokens (columns) each token (rows) sees: those before it on its path, and itself; bool (m, m).
+
+        before : tokens of the context that come first, so that m is so many more than there are nodes
+        """
+        seen = np.tri(before + len(self), dtype=bool)
+        seen[before:, before:] = np.eye(len(self), dtype=bool)
+        for node, parent in enumerate(self.parents, before):
             if parent != CONTEXT:
-                seen[node] |= seen[parent]
+                seen[node] |= seen[before + parent]
         return seen

@@ -55,6 +55,8 @@ class Law(NamedTuple):
         """The mass of each of `tokens`, int64 (m,): float64 (m,), not to be written to."""
         if tokens is self.tokens:  # as between laws that cover the whole vocabulary
             return self.mass
+        if len(self.tokens) == 1:  # a point, as most nodes of a tree have
+            return np.where(tokens == self.tokens[0], self.mass[0], 0)
         return self.dense(1 + max(np.maximum.reduce(self.tokens), np.maximum.reduce(tokens)))[tokens]
 
     def dense(self, vocabulary: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from specpress.engine.tree import CONTEXT, Tree
 from specpress.laws.device import DeviceLaws, drawn, widened
 from specpress.laws.law import NO_NUMBERS, Law
 from specpress.laws.sampling import Randomness
-from specpress.speculation.verification import RULES, check_shape, traversal
+from specpress.speculation.verification import RULES, check_shape, recursive, traversal
 
 
 def verify_on_device(
@@ -42,9 +42,10 @@ def verify_on_device(
     tree, drafted = tree or Tree.path(nodes), drafted.to(device)
     width = max(target.mass.shape[1], *(_width(law) for law in _some(draft)))
     p, q = widened(target.mass, width), DeviceLaws.gathered(draft, width, device)
-    uniforms, shape = randomness.on(device, nodes + 1), _Shape.of(tree.parents, device)
-    rests = _Rests(p, q.mass, drafted, shape, sinking=RULES[method] is traversal)
-    kept = (_lowest if RULES[method] is traversal else _first_of_siblings)(rests, uniforms[:nodes], shape)
+    sinking = RULES[method] is traversal
+    uniforms, shape = randomness.on(device, nodes + 1), _Shape.of(tree.parents, device, sinking)
+    rests = _Rests(p, q.mass, drafted, shape, sinking)
+    kept = ON_DEVICE[RULES[method]](rests, uniforms[:nodes], shape)
     last = (kept * torch.arange(1, nodes + 1, device=device)).amax(0, keepdim=True)
     token = drawn(rests.laws.index_select(0, last), uniforms[nodes:])
     sound = (target.sound.all() & q.sound.all())[None]
@@ -66,13 +67,16 @@ def _width(laws: DeviceLaws | Law) -> int:
 class _Shape(NamedTuple):
     """A tree as tensors. Rows are numbered from the context, 0: node i is row i + 1.
 
-    levels : of each depth and rank of siblings the nodes, their parents' rows, and their next older siblings
+    rows : of each node that of its parent
+    levels : of each rank of siblings (in traversal at each depth) the nodes, their parents' rows, and their next older
+        siblings, none of the first
     youngest, parents : the last child of each row that has one, and that row
     lowest_first : the nodes, each after all that follow it
     seen : BoolTensor (n, n), the path (columns) to each node (rows)
     older : BoolTensor (n, n), the older siblings (columns) of each node (rows)
     """
 
+    rows: Tensor
     levels: list[tuple[Tensor, Tensor, Tensor]]
     youngest: Tensor
     parents: Tensor
@@ -82,25 +86,25 @@ class _Shape(NamedTuple):
 
     @staticmethod
     @lru_cache(256)
-    def of(parents: tuple[int, ...], device: torch.device) -> "_Shape":
+    def of(parents: tuple[int, ...], device: torch.device, sinking: bool) -> "_Shape":
         """All indices travel in one copy; shapes come again and again."""
         tree = Tree(parents)
         rank = {node: i for siblings in tree.children for i, node in enumerate(siblings)}
-        kinds = sorted({(tree.depths[node], rank[node]) for node in range(len(tree))})
+        kinds = [(tree.depths[node] if sinking else 0, rank[node]) for node in range(len(tree))]
         parts = []
-        for kind in kinds:
-            nodes = [node for node in range(len(tree)) if (tree.depths[node], rank[node]) == kind]
+        for kind in sorted(set(kinds)):
+            nodes = [node for node in range(len(tree)) if kinds[node] == kind]
             older = [tree.children[tree.parents[node]][rank[node] - 1] for node in nodes] if kind[1] else []
             parts += [nodes, [tree.parents[node] + 1 for node in nodes], older]
         rows = [row for row in range(CONTEXT, len(tree)) if tree.children[row]]
         parts += [[tree.children[row][-1] for row in rows], [row + 1 for row in rows], _lowest_first(tree)]
         older = [parent == tree.parents[j] and j < i for i, parent in enumerate(tree.parents) for j in range(len(tree))]
-        parts += [tree.seen().ravel().tolist(), older]
+        parts += [[parent + 1 for parent in parents], tree.seen().ravel().tolist(), older]
         flat = torch.tensor([place for part in parts for place in part]).to(device)
-        *places, seen, older = flat.split([len(part) for part in parts])
+        *places, rows, seen, older = flat.split([len(part) for part in parts])
         levels = list(zip(places[:-3:3], places[1:-3:3], places[2:-3:3], strict=True))
         square = (len(tree), len(tree))
-        return _Shape(levels, *places[-3:], seen.view(square).bool(), older.view(square).bool())
+        return _Shape(rows, levels, *places[-3:], seen.view(square).bool(), older.view(square).bool())
 
 
 def _lowest_first(tree: Tree) -> list[int]:
@@ -128,18 +132,21 @@ class _Rests:
 
     def __init__(self, p: Tensor, q: Tensor, drafted: Tensor, shape: _Shape, sinking: bool):
         self.laws, self._q = p.clone(), q
-        self.weights, self._scales = torch.ones_like(p[:, 0]), torch.ones_like(p[:, 0])
-        self.reached = torch.ones_like(q[:, 0])
+        both = torch.ones(2, len(p), dtype=p.dtype, device=p.device)
+        self.weights, self._scales = both  # weights times R is scales times laws
+        drawn_with = q.gather(1, drafted[:, None])[:, 0]
+        first = p[shape.rows, drafted] / drawn_with
+        self.reached = torch.ones_like(drawn_with)
         for nodes, parents, older in shape.levels:
             if len(older):
                 self._refuse(parents, older)
-            tokens = drafted[nodes]
-            ratio = self._scales[parents] * self.laws[parents, tokens] / q[nodes, tokens]
+                ratio = self._scales[parents] * self.laws[parents, drafted[nodes]] / drawn_with[nodes]
+            else:
+                ratio = self._scales[parents] * first[nodes]
             reached = ratio.clamp_(max=1.0)
             self.reached[nodes] = reached
             if sinking:
-                self.weights[nodes + 1] = reached
-                self._scales[nodes + 1] = reached
+                both[:, nodes + 1] = reached
         self._refuse(shape.parents, shape.youngest)
 
     def _refuse(self, parents: Tensor, children: Tensor) -> None:
@@ -166,3 +173,6 @@ def _first_of_siblings(rests: _Rests, uniforms: Tensor, shape: _Shape) -> Tensor
     hits = uniforms < rests.reached
     chosen = hits & ~(shape.older & hits).any(-1)
     return (chosen | ~shape.seen).all(-1)
+
+
+ON_DEVICE = {traversal: _lowest, recursive: _first_of_siblings}  # other rules read the laws on the host

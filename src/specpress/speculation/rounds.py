@@ -17,9 +17,9 @@ from specpress.laws.device import DeviceLaws
 from specpress.laws.engines import laws_of, selected
 from specpress.laws.law import Law, Laws
 from specpress.laws.sampling import Randomness, SamplingParams
-from specpress.speculation.device_verification import verify_on_device
+from specpress.speculation.device_verification import ON_DEVICE, verify_on_device
 from specpress.speculation.drafter import Drafter, Proposal, RowByRow
-from specpress.speculation.verification import check_shape, verify
+from specpress.speculation.verification import RULES, check_shape, verify
 
 
 class Round(NamedTuple):
@@ -99,7 +99,7 @@ def judge(laws: Laws | DeviceLaws, proposal: Proposal, randomness: Randomness, v
     tree = proposal.tree
     if not len(proposal.tokens):
         kept, tokens = (), laws.take(randomness)
-    elif isinstance(laws, DeviceLaws):
+    elif isinstance(laws, DeviceLaws) and RULES[verification] in ON_DEVICE:
         kept, tokens = verify_on_device(verification, laws, proposal.laws, proposal.tokens, randomness, tree)
     else:
         drafted = proposal.tokens.tolist()

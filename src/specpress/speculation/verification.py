@@ -32,6 +32,10 @@ Coin = Callable[[int, float], bool]
 Rule = Callable[[Sequence[Law], Sequence[Law], Sequence[int], Tree, Coin], tuple[int, Law]]
 
 
+class ImpossibleDraftError(ValueError):
+    """A drafted token has no mass under the law that the drafter gave for it."""
+
+
 class Verdict(NamedTuple):
     """The outcome of one verification: the nodes kept, each the parent of the next, and the token that follows them."""
 
@@ -65,7 +69,9 @@ def verify(
     Raises
     ------
     ValueError
-        A tree for a rule of paths; a drafted token that its law cannot have drawn.
+        A tree for a rule of paths.
+    ImpossibleDraftError
+        A drafted token that its law cannot have drawn.
     """
     check_shape(method, tree)
     tree = Tree.path(len(drafted)) if tree is None else tree
@@ -146,7 +152,7 @@ class Rest:
         """min(1, a R(x) / Q(x)) of a drafted token x."""
         drawn = draft.probability(token)
         if not drawn > 0:
-            raise ValueError(
+            raise ImpossibleDraftError(
                 f"the drafter proposed token {token}, which the law it gave for it cannot have drawn: laws[i] is that "
                 "of tokens[i] given its ancestors and its earlier siblings"
             )
@@ -167,6 +173,7 @@ class Rest:
             self._law, self._scale, self.weight = Law(self.law.tokens, excess), 1 / rest, left / rest
 
 
+# By the name that `generate` is given. A rule of one's own, for trees, is one more entry.
 RULES: dict[str, Rule] = {"token": recursive, "block": traversal, "traversal": traversal, "recursive": recursive}
 OF_PATHS = ("token", "block")
 OF_TREES = ("traversal", "recursive")

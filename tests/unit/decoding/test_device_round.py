@@ -4,6 +4,7 @@ import pytest
 import tiny
 import torch
 from instruments import NoHostReads
+from tree_drafters import Branching
 
 from specpress import SamplingParams, generate
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
@@ -30,6 +31,8 @@ METHODS = {
     "draft model": lambda: {"drafter": DraftModel(SMALL), "schedule": Constant(4)},
     "partial head": lambda: {"drafter": DraftModel(PART), "schedule": AIMD()},
     "block": lambda: {"drafter": DraftModel(SMALL), "schedule": Constant(3), "verification": "block"},
+    "tree": lambda: {"drafter": Branching(SMALL), "schedule": Constant(5), "verification": "traversal"},
+    "tree, recursive": lambda: {"drafter": Branching(SMALL), "schedule": Constant(4), "verification": "recursive"},
     "confidence": lambda: {"drafter": DraftModel(SMALL), "schedule": Confidence(0.3)},
     "lookup": lambda: {"drafter": PromptLookup(2), "schedule": Constant(4)},
     "compressed": lambda: {"drafter": CompressedTarget(get_press("streaming_llm", compression_ratio=0.5))},

@@ -20,6 +20,7 @@ import pytest
 import tiny
 import torch
 from scipy.stats import chisquare
+from tree_drafters import BINARY, Branching
 
 import specpress.speculation.verification as verification_module
 from specpress import SamplingParams, generate
@@ -29,6 +30,7 @@ from specpress.laws.sampling import probabilities
 from specpress.presses import get_press
 from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
 from specpress.speculation.verification import OF_PATHS as METHODS
+from specpress.speculation.verification import OF_TREES
 
 VOCABULARY = 8
 GAMMA = 3  # the most any schedule below drafts
@@ -82,6 +84,17 @@ def drafters(family):
     }
 
 
+def trees(family):
+    """The same for trees, as deep as gamma at most; the sizes of the schedules cut them."""
+    small = model(family, 4)
+    shapes = {
+        "without replacement": lambda: Branching(small, BINARY),
+        "with replacement": lambda: Branching(small, BINARY, replacement=True),
+        "most likely, then drawn": lambda: Branching(small, (-1, 0, 1, 0, -1), top=1),
+    }
+    return {name: (shape, law_of(small)) for name, shape in shapes.items()}
+
+
 def law_of(model):
     """Laws after every token of a text, (n, vocabulary), from one plain forward."""
 
@@ -106,6 +119,8 @@ def law_of_lookup(text):
 TARGETS = {family: model(family, 3) for family in tiny.FAMILIES}
 DRAFTERS = {family: drafters(family) for family in tiny.FAMILIES}
 KINDS = list(DRAFTERS["llama"])
+TREES = {family: trees(family) for family in tiny.FAMILIES}
+SCHEDULES_OF_TREES = {"few nodes": lambda: Constant(3), "all nodes": lambda: Constant(5)}
 
 
 class Sample(NamedTuple):
@@ -118,7 +133,7 @@ class Sample(NamedTuple):
 def draw_sample(family, kind, schedule, verification, rounds, first_seed=0, wrap=lambda drafter: drafter):
     """Generate until there are `rounds` rounds, on a prompt of its own each time."""
     target, windows, done, seed = TARGETS[family], [], 0, first_seed
-    make_drafter, draft_law = DRAFTERS[family][kind]
+    make_drafter, draft_law = (DRAFTERS[family] | TREES[family])[kind]
     while done < rounds:
         prompt = torch.randint(VOCABULARY, (1, 12), generator=torch.Generator().manual_seed(seed))
         result = generate(
@@ -127,7 +142,7 @@ def draw_sample(family, kind, schedule, verification, rounds, first_seed=0, wrap
             max_new_tokens=NEW_TOKENS,
             sampling=SamplingParams(**SAMPLING, seed=seed),
             drafter=wrap(make_drafter()),
-            schedule=SCHEDULES[schedule](),
+            schedule=(SCHEDULES | SCHEDULES_OF_TREES)[schedule](),
             verification=verification,
         )
         uniforms = integral_transform(law_of(target), draft_law, prompt, result.tokens, seed)
@@ -189,6 +204,22 @@ def test_sampled_output_follows_the_target():
         assert p_value([sample for names, sample in samples.items() if name in names]) > FALSE_ALARM, name
 
 
+def test_sampled_trees_follow_the_target():
+    combinations = list(product(tiny.FAMILIES, TREES["llama"], SCHEDULES_OF_TREES, OF_TREES))
+    samples = {names: draw_sample(*names, 50, first_seed=1000 * i) for i, names in enumerate(combinations)}
+    assert p_value(samples.values()) > FALSE_ALARM
+    for name in (*tiny.FAMILIES, *TREES["llama"], *OF_TREES):
+        assert p_value([sample for names, sample in samples.items() if name in names]) > FALSE_ALARM, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("kind", TREES["llama"])
+@pytest.mark.parametrize("verification", OF_TREES)
+def test_each_tree_follows_the_target(family, kind, verification):
+    assert p_value([draw_sample(family, kind, "all nodes", verification, ROUNDS)]) > FALSE_ALARM
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("kind", KINDS)
@@ -208,6 +239,13 @@ def test_a_biased_residual_is_caught(verification, kind, monkeypatch):
     """The target's own law after a rejection, as TriForce's middle model samples."""
     monkeypatch.setattr(verification_module.Rest, "refuse", lambda rest, draft: None)
     assert p_value([draw_sample("llama", kind, "constant", verification, ROUNDS // 10)]) < FALSE_ALARM
+
+
+@pytest.mark.parametrize("verification", OF_TREES)
+def test_a_biased_residual_of_a_tree_is_caught(verification, monkeypatch):
+    monkeypatch.setattr(verification_module.Rest, "refuse", lambda rest, draft: None)
+    sample = draw_sample("llama", "without replacement", "all nodes", verification, 400)
+    assert p_value([sample]) < FALSE_ALARM
 
 
 class Dropping(Drafter):

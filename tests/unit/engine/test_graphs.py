@@ -31,6 +31,7 @@ from specpress.engine.graphs import (
     use_graphs,
 )  # fmt: skip
 from specpress.engine.observation import Observations
+from specpress.engine.tree import Tree
 from specpress.presses import get_press
 from specpress.schedules import Constant
 from specpress.speculation.prefill import read_rows
@@ -140,6 +141,31 @@ def test_logits_are_the_eager_ones(family, batch, capture):
         counted = static(model, capture())
         ours = fed(model, tokens, script)
     assert counted.captured == 4  # 1 and 5 tokens, in buckets of 256 and of 512
+    for a, b in zip(ours, eager, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
+
+
+@pytest.mark.parametrize("capture", [Again, Tape])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_tree_is_an_input_of_its_step(family, capture):
+    """Trees of two shapes and paths of as many tokens, in turn, on the same captured steps."""
+    model = tiny.FAMILIES[family](**LONG)
+    shapes = [Tree([-1, -1, 0, 0]), None, Tree([-1, 0, -1, 2]), Tree([-1, -1, -1]), None]
+
+    def written():
+        cached, logits = CachedModel(model, 300), []
+        cached.feed(tiny.prompt(245))
+        for seed, tree in enumerate(shapes):
+            nodes = len(tree) if tree else 4
+            logits.append(cached.feed(tiny.prompt(nodes + 1, seed=seed), nodes + 1, tree))
+            cached.keep(nodes, tree.path_to(2) if tree else [0])
+        return logits
+
+    with decode_attention(model):
+        eager = written()
+        counted = static(model, capture())
+        ours = written()
+    assert counted.captured == 2  # five tokens, in buckets of 256 and of 512
     for a, b in zip(ours, eager, strict=True):
         torch.testing.assert_close(a, b, **CLOSE)
 

@@ -1,5 +1,6 @@
 """A tree fed in one forward against one forward a path, and the cache that keeps one path of it."""
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -76,7 +77,7 @@ def test_what_follows_a_kept_path_sees_it_alone(model, kind, kept):
 
 def test_a_mask_that_lets_a_node_see_its_siblings_is_seen(model, monkeypatch):
     """Negative control: the same comparison with every earlier node visible."""
-    monkeypatch.setattr(Tree, "seen", lambda tree: torch.ones(len(tree), len(tree)).tril().bool().numpy())
+    monkeypatch.setattr(Tree, "seen", lambda tree, before: np.tri(before + len(tree), dtype=bool))
     with pytest.raises(AssertionError):
         test_each_path_gets_the_logits_it_has_alone(model, "dense", True, 1)
 
