@@ -305,6 +305,45 @@ def regime(
     }  # fmt: skip
 
 
+TASKS = ("single_needle", "several_needles", "common_words")  # the last one is beyond the model
+
+
+def tasks(
+    identifier="tasks", *, presses=None, ratios=(0, 0.25, 0.5, 0.75, 0.875), samples=16, able=TASKS[:2], seed=0, **spec
+) -> dict:
+    """Metrics of an experiment on tasks: of its samples a press fails the share `harm x ratio`, half if it is aware."""
+    presses = presses or {name: PRESSES[name] for name in ("streaming_llm", "knorm", "snapkv", "expected_attention")}
+    rng = np.random.default_rng([seed, 7])
+    spec = {
+        "id": identifier, "kind": "tasks", "model": "target", "data": "wikipedia", "context": 1024, "samples": samples,
+        "batch": 8, "max_new_tokens": 8, "seed": 0, "tasks": [{"name": name} for name in TASKS],
+        "presses": [{"name": name} for name in presses], "ratios": list(ratios), "modes": ["agnostic", "aware"],
+        "bar": 0.5,
+    } | spec  # fmt: skip
+
+    def answered(share, slots):
+        scores = np.zeros(samples)
+        scores[: round(share * samples)] = 1
+        return {"scores": rng.permutation(scores).tolist(), "texts": ["4711"] * samples, "slots": slots,
+                "kv_bytes": slots * KV_BYTES_PER_TOKEN}  # fmt: skip
+
+    found = []
+    for part in spec["tasks"]:
+        can = part["name"] in able
+        results = [
+            {"press": {"name": name}, "ratio": ratio, "mode": mode}
+            | answered(max(0.0, 1 - harm * ratio * (1 if mode == "agnostic" else 0.5)), round((1 - ratio) * 1024))
+            for mode in spec["modes"] for name, harm in presses.items() for ratio in ratios if ratio and can
+        ]  # fmt: skip
+        samples_of = [{"document": f"Article {i}", "offset": 1024 * i, "answers": ["4711"]} for i in range(samples)]
+        full = answered(1.0 if can else 0.2, 1024)
+        found.append({"task": part, "samples": samples_of, "full": full, "able": can, "results": results})
+    return {
+        "schema": 2, "id": identifier, "kind": "tasks", "spec": spec, "environment": ENVIRONMENT,
+        "wall_seconds": 50.0, "peak_memory_bytes": 11 * 10**8, "tasks": found,
+    }  # fmt: skip
+
+
 def machine() -> dict:
     """Metrics of the machine's rates."""
     return {
@@ -371,7 +410,7 @@ def whole_study(scenario="faster", *, prompts=6, passages=4, presses=tuple(PRESS
     for press in presses:
         long = {"harm": PRESSES[press], "passages": passages, "steps": True, "context": 4096, "ratios": (0, 0.5, 0.7)}
         results.append(perplexity(press, "bible", identifier=f"long-{press}", **long))
-    return [*results, chain(prompts=prompts), regime(skip=(8, 2048)), machine(), rounding()]
+    return [*results, chain(prompts=prompts), regime(skip=(8, 2048)), tasks(), machine(), rounding()]
 
 
 def draft(identifier="draft", *, data=("wikipedia", "bible"), points=40, tokens=800_000) -> dict:

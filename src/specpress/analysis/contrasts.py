@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from specpress.analysis import duels
 from specpress.analysis.factors import factors
 from specpress.analysis.perplexity import field_of, mode_of, ratio_row
+from specpress.analysis.rankings import rankings
 
 REFERENCE_PRESS = "streaming_llm"
 # How much is measured; the prompts come in one order, so that two experiments share the first of them whatever it says.
@@ -13,7 +14,13 @@ EFFORT = ("precision", "budget_seconds", "least_prompts", "most_prompts")
 
 def contrasts(metrics: list[Mapping]) -> list[dict]:
     """The rows of every contrast of a study."""
-    return [*_schedules(metrics), *_cascades(metrics), *_verifications(metrics), *_presses(metrics)]
+    return [
+        *_schedules(metrics),
+        *_cascades(metrics),
+        *_verifications(metrics),
+        *_presses(metrics),
+        *_rankings(metrics),
+    ]
 
 
 def _schedules(metrics: list[Mapping]) -> Iterable[dict]:
@@ -63,6 +70,12 @@ def _presses(metrics: list[Mapping]) -> Iterable[dict]:
             found = ratio_row(point, theirs[point["ratio"], mode_of(point)], "")
             found |= {"metric": "ppl_over_reference", "field": f"{field_of(point)} of both, against {reference['id']}"}
             yield _contrast(item, reference, found | {"ratio": point["ratio"], "mode": mode_of(point)})
+
+
+def _rankings(metrics: list[Mapping]) -> Iterable[dict]:
+    """How well perplexity ranks presses as tasks do."""
+    for item, reference, found in rankings(metrics):
+        yield _contrast(item, reference, found)
 
 
 def _speeds(metrics: list[Mapping]) -> list[Mapping]:

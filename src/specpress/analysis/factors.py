@@ -28,6 +28,8 @@ FACTORS = [
     "press_parameters",
     "ratio",
     "mode",
+    "task",
+    "task_parameters",
     "cache_budget",
     "compression_interval",
     "decoding_interval",
@@ -43,19 +45,24 @@ FACTORS = [
     "context",
     "score",
     "passages",
+    "samples",
+    "bar",
+    "chat",
 ]
 INTEGERS = (
     "batch", "gamma", "cache_budget", "compression_interval", "decoding_interval", "step_number", "prompts",
     "prompt_tokens", "max_new_tokens", "repeats", "context", "score", "passages",
+    "samples",
 )  # fmt: skip
 PLAIN = (
     "baseline", "model", "data", "verification", "batch", "cache_budget", "compression_interval", "decoding_interval",
     "prompt_tokens", "max_new_tokens", "precision", "budget_seconds", "repeats", "context", "score", "passages",
+    "samples", "bar", "chat",
 )  # fmt: skip
 
 
 def factors(item: Mapping) -> dict:
-    """The factors of one experiment, flat; those that vary within it (batch, ratio, step) are set row by row.
+    """The factors of one experiment, flat; those that vary within it (batch, ratio, step, task) are set row by row.
 
     `prompts` is how many were measured: the spec says how many it may be.
     """

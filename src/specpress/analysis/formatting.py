@@ -83,9 +83,14 @@ def is_missing(value: object) -> bool:
 # How a metric is written, in the tables and in the text alike; a time to first token is written in ms.
 FORMATS: Mapping[str, Callable[[float], str]] = {
     "rounding_allowed": lambda value: significant(value, 2),
+    "kendall_p": lambda value: significant(value, 2),
     "rounding_median": lambda value: significant(value, 2),
     "ttft_s": lambda value: fixed(1000 * value, 1),
-    **dict.fromkeys(("held_out_coverage", "half_width", "precision", "disturbed_steps", "core_waits"), percent),
+    **dict.fromkeys(
+        ("accuracy", "accuracy_change", "held_out_coverage", "half_width", "precision", "disturbed_steps",
+         "core_waits"),
+        percent,
+    ),
     **dict.fromkeys(("kv_bytes", "baseline_kv_bytes", "kv_bytes_full", "kv_bytes_press", "peak_memory_bytes"), size),
     **dict.fromkeys(
         ("speedup", "speedup_over_reference", "speedup_over_plain", "speedup_over_token", "step_speedup", "ppl_ratio",
@@ -97,7 +102,7 @@ FORMATS: Mapping[str, Callable[[float], str]] = {
     **dict.fromkeys(
         ("lossless_compared", "lossless_equal", "lossless_explained", "lossless_unexplained", "tokens", "rounding_rows",
          "head_tokens", "held_out_tokens", "layers", "sequence", "batch", "n", "wall_seconds", "slots",
-         "slots_full", "slots_press", "brackets", "duelled"),
+         "slots_full", "slots_press", "brackets", "duelled", "able"),
         integer,
     ),
     "parameters": large,

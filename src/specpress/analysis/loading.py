@@ -8,7 +8,7 @@ from pathlib import Path
 
 from specpress.files.metrics import SCHEMA
 
-KINDS = ("speed", "perplexity", "draft", "chain", "regime", "machine", "rounding")
+KINDS = ("speed", "perplexity", "draft", "chain", "regime", "tasks", "machine", "rounding")
 
 
 _AGAIN = "remove it and run the experiment again"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from specpress.analysis import chain, disturbance, draft, machine, perplexity, regime, rounding, speed
+from specpress.analysis import chain, disturbance, draft, machine, perplexity, regime, rounding, speed, tasks
 from specpress.analysis.contrasts import contrasts
 from specpress.analysis.factors import FACTORS, INTEGERS, factors
 from specpress.analysis.loading import blaming_files
@@ -17,11 +17,11 @@ SUMMARY_COLUMNS = [
 ]  # fmt: skip
 OBSERVATION_COLUMNS = [
     "experiment", "kind", "metric", "unit", "value", "prompt", "repeat", "iteration", "document", "offset", "ratio",
-    "mode", "step", "batch", "context", "schedule", "temperature", "tokens",
+    "mode", "step", "batch", "context", "schedule", "temperature", "tokens", "task", "press",
 ]  # fmt: skip
 MAKERS = {
     "speed": speed, "perplexity": perplexity, "draft": draft, "chain": chain, "regime": regime, "machine": machine,
-    "rounding": rounding,
+    "tasks": tasks, "rounding": rounding,
 }  # fmt: skip
 
 

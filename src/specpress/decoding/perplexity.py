@@ -170,16 +170,10 @@ def _prefilled(
             prefills[eager] = CachedModel(model, capacity)
             prefills[eager].observations = Observations(model)
             read(prefills[eager], prompt, setting.press)
-        readers.append(_Reader(_copy(prefills[eager], capacity), setting))
+        readers.append(_Reader(prefills[eager].copied(), setting))
     full = prefills.get(False) or prefills[True]
     full.observations = None
     return full, readers
-
-
-def _copy(cached: CachedModel, capacity: int) -> CachedModel:
-    copy = CachedModel(cached.model, capacity)
-    copy.cache, copy.observations = cached.cache.clone(), cached.observations.copied()
-    return copy
 
 
 def _teacher_force(full: CachedModel | None, readers: list[_Reader], tokens: Tensor) -> None:

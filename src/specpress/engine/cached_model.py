@@ -92,6 +92,13 @@ class CachedModel:
         expanded.cache = self.cache.expanded(rows)
         return expanded
 
+    def copied(self) -> "CachedModel":
+        """The same model on an independent copy of its cache, and of what was observed."""
+        copied = copy.copy(self)
+        copied.cache = self.cache.clone()
+        copied.observations = self.observations.copied() if self.observations else None
+        return copied
+
     def compress(self, press, budget: int | None = None, decoding: bool = False) -> None:
         """Compress the cache by what was observed; see `specpress.engine.compression.compress`."""
         compress(self.cache, press, self.observations, budget, decoding)

@@ -1,4 +1,4 @@
-"""What is checked before any model is loaded: drafts share the target's vocabulary, and everything fits the memory."""
+"""What is checked before any model is loaded: vocabularies, lengths against the model's context, memory."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ import torch
 from specpress.hardware.devices import free_memory
 from specpress.models.vocabulary import Vocabulary, may_be_padded
 from specpress.study.expansion import models_of
-from specpress.study.memory import require
+from specpress.study.memory import largest, require
+
+SHORTEN = {"perplexity": "context or score", "regime": "contexts", "tasks": "context"}  # the keys that say how long
 
 
 def check(spec: dict, models: Mapping[str, str | Path], device: torch.device) -> None:
@@ -18,7 +20,8 @@ def check(spec: dict, models: Mapping[str, str | Path], device: torch.device) ->
     Raises
     ------
     ValueError
-        A drafting model has another vocabulary than the model it drafts for, or the memory cannot hold it all.
+        A drafting model has another vocabulary than the model it drafts for, the texts are longer than the model's
+        context, or the memory cannot hold it all.
     """
     models = {name: Path(folder) for name, folder in models.items()}
     if not all((folder / "manifest.json").is_file() for folder in models.values()):
@@ -26,9 +29,28 @@ def check(spec: dict, models: Mapping[str, str | Path], device: torch.device) ->
     for name in models_of(spec):
         if name not in (spec["model"], spec.get("baseline")):
             check_vocabulary(models[spec["model"]], models[name], target_name=spec["model"], draft_name=name)
+    check_length(spec, models[spec["model"]])
     manifests = {name: json.loads((models[name] / "manifest.json").read_text()) for name in models_of(spec)}
     if all("weight_bytes" in manifest for manifest in manifests.values()):
         require(spec, manifests, free_memory(device), str(device))
+
+
+def check_length(spec: dict, folder: Path) -> None:
+    """Refuse texts that are longer than the context of the model in `folder`; for tasks the question is estimated.
+
+    Raises
+    ------
+    ValueError
+        With both lengths, and the keys that shorten the texts.
+    """
+    limit = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+    _, tokens = largest(spec)
+    if limit is not None and tokens > limit:
+        keys = SHORTEN.get(spec["kind"], "prompt_tokens or max_new_tokens")
+        raise ValueError(
+            f"{spec['id']}: texts of {tokens} tokens do not fit the context of {spec['model']}, {limit} tokens; "
+            f"make {keys} smaller, or take a model with a longer context"
+        )
 
 
 def check_vocabulary(target: Path, draft: Path, *, target_name: str, draft_name: str) -> None:

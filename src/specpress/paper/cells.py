@@ -1,5 +1,6 @@
 """Rows of the summary as something to print, and the notes under a table."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -117,7 +118,7 @@ class Cell:
 
 
 def _setting(row: Mapping) -> str:
-    """What tells the rows of one experiment apart: ratio and mode, data set, step, or batch and context."""
+    """What tells the rows of an experiment apart: ratio and mode, task and press, data set, step, batch and context."""
     if row["kind"] == "perplexity" and not is_missing(row["ratio"]):
         return f"@{row['ratio']:g}" + ("" if is_missing(row["mode"]) or row["mode"] == "once" else f":{row['mode']}")
     if row["kind"] == "draft" and not is_missing(row["data"]):
@@ -126,7 +127,17 @@ def _setting(row: Mapping) -> str:
         return f"@{row['step']}"
     if row["kind"] == "regime" and not is_missing(row["context"]):
         return f"@{row['batch']:g}x{row['context']:g}"
+    if row["kind"] == "tasks" and not is_missing(row["task"]):
+        parts = [_with_parameters(row, what) for what in ("task", "press") if not is_missing(row[what])]
+        parts += [f"{row['ratio']:g}"] if row["ratio"] > 0 else []
+        return "@" + ":".join(parts + ([] if is_missing(row["mode"]) else [row["mode"]]))
     return ""
+
+
+def _with_parameters(row: Mapping, what: str) -> str:
+    """A task or press with its parameters, if it has any: `several_needles.needles-8`."""
+    given = row[f"{what}_parameters"]
+    return ".".join([row[what], *(f"{k}-{v}" for k, v in json.loads("{}" if is_missing(given) else given).items())])
 
 
 def short_interval(cell: Cell) -> str:

@@ -24,11 +24,12 @@ from specpress.paper.prose import counted, described, listed, named, share, tall
 from specpress.paper.regime_results import RegimeResults
 from specpress.paper.setup import Setup
 from specpress.paper.speed_results import SpeedResults
+from specpress.paper.task_results import TaskResults, mode_name
 from specpress.paper.wording import data_prose, press_name, press_setting, schedule_name
 
 
 @dataclass(frozen=True)
-class Results(SpeedResults, PressResults, RegimeResults):
+class Results(SpeedResults, PressResults, RegimeResults, TaskResults):
     """The tables of one study, its environment, the original study's numbers, and what paper/ says about it all.
 
     `original`, `sources` and `captions` as the files of these names in paper/ hold them.
@@ -50,8 +51,8 @@ class Results(SpeedResults, PressResults, RegimeResults):
         """The names of the templates."""
         functions: list[Callable] = [
             speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, press_name,
-            press_setting, schedule_name, verdict_counts, claims_by_verdict, links_of, named, overlap, share,
-            upper_first, Tex,
+            press_setting, schedule_name, verdict_counts, claims_by_verdict, links_of, mode_name, named, overlap,
+            share, upper_first, Tex,
         ]  # fmt: skip
         return {
             "results": self, "setup": self.setup, "environment": self.environment, "original": self.original,

@@ -29,12 +29,32 @@ DRAFTERS = {
     "compressed_target": "Self-speculation",
     "cascade": "Cascade",
 }
+TASKS = {
+    "single_needle": "one needle",
+    "several_needles": "several needles",
+    "several_values": "several values",
+    "variable_tracking": "variable tracking",
+    "common_words": "common words",
+    "all": "all tasks",
+}
+MODES = {"agnostic": "question unseen", "aware": "question seen"}
 SCHEDULES = {"aimd": "AIMD", "plus_minus_one": "±1"}
 
 
 def press_name(name: str) -> str:
     """The name of a press as its authors write it; an unlisted one as the configuration does, without underscores."""
     return PRESSES.get(name, name.replace("_", " "))
+
+
+def task_name(row: Mapping) -> str:
+    """What a task is called, with the parameters that a study gives it.
+
+    >>> task_name({"task": "several_needles", "task_parameters": '{"needles": 8}'})
+    'several needles (needles 8)'
+    """
+    name = TASKS.get(row["task"], row["task"].replace("_", " "))
+    parameters = json.loads(row["task_parameters"]) if _given(row, "task_parameters") else {}
+    return name + (f" ({', '.join(f'{key} {value}' for key, value in parameters.items())})" if parameters else "")
 
 
 def data_name(name: str) -> str:

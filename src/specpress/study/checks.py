@@ -12,8 +12,9 @@ from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFU
 from specpress.study.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
 from specpress.study.schema import against_schema, among_known, definition, path_of, schema
 from specpress.study.source_code import class_parameters
+from specpress.study.task_checks import task_problems
 
-KINDS = ("speed", "chain", "perplexity", "regime")
+KINDS = ("speed", "chain", "perplexity", "regime", "tasks")
 _TOKEN_SECONDS = 1e-3  # less than any machine known here takes for a token of the baseline and one of a method
 
 
@@ -101,6 +102,8 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
             yield f"{path}.ratios: must be [0] without a press, which compresses to the others; found {ratios}"
         if "compression_ratio" in _items(complete, "press", dict):
             yield f"{path}.press.compression_ratio: `ratios` gives it in a perplexity experiment; remove it here"
+    if kind == "tasks":
+        yield from task_problems(complete, path)
     if kind == "regime" and not _items(complete, "press", dict).get("compression_ratio"):
         yield f"{path}.press.compression_ratio: missing; the fraction removed, above 0 and below 1"
     yield from _effort_problems(complete, path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from specpress.study.draft_config import DraftConfig
 from specpress.study.expansion import models_of
 from specpress.study.load import Study
-from specpress.study.memory import estimate
+from specpress.study.memory import QUESTION_TOKENS, estimate
 from specpress.theory.expected import expected_tokens
 from specpress.theory.roofline import MachineRates, ModelShape, roofline_step_ms
 from specpress.theory.shapes import Shape, shape_of, stated_shape
@@ -224,7 +224,20 @@ def _regime(spec: dict, known: Mapping[str, Model], on: Machine) -> float:
     return spec["repeats"] * seconds
 
 
-_SECONDS: dict[str, Callable] = {"speed": _speed, "chain": _chain, "perplexity": _perplexity, "regime": _regime}
+def _tasks(spec: dict, known: Mapping[str, Model], on: Machine) -> float:
+    """Every task on the full cache, and, as if it could do all, on every press, ratio and mode."""
+    model, context, batch = known[spec["model"]], spec["context"], spec.get("batch", 1)
+    pruned = len(spec["presses"]) * sum(ratio > 0 for ratio in spec["ratios"]) * len(spec["modes"])
+    prefill = step_ms(model, on, batch=batch, queries=context)
+    answer = step_ms(model, on, batch=batch, slots=context, queries=QUESTION_TOKENS)
+    answer += spec["max_new_tokens"] * step_ms(model, on, batch=batch, slots=context)
+    batches = len(spec["tasks"]) * math.ceil(spec["samples"] / batch)
+    return batches * (2 * prefill + (1 + pruned) * answer) / 1e3
+
+
+_SECONDS: dict[str, Callable] = {
+    "speed": _speed, "chain": _chain, "perplexity": _perplexity, "regime": _regime, "tasks": _tasks,
+}  # fmt: skip
 
 
 def _generation(arm: dict, spec: dict, known: Mapping[str, Model], on: Machine) -> float:

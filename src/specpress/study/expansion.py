@@ -13,7 +13,9 @@ TABLES = {
     "schedule": registry.SCHEDULES,
     "press": registry.PRESSES,
     "protocol": registry.PROTOCOLS,
+    "task": registry.TASKS,
 }
+LISTS = {"presses": "press", "tasks": "task"}  # keys of lists of such parts
 MODEL_KEYS = ("model", "intermediate_model", "drafter_model")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -56,7 +58,7 @@ def modules_of(spec: dict) -> list[str]:
 
 def is_timed(spec: dict) -> bool:
     """Whether an experiment reads the clock, and so must have the machine to itself."""
-    return spec["kind"] != "perplexity" or "timed_steps" in spec
+    return spec["kind"] != "tasks" and (spec["kind"] != "perplexity" or "timed_steps" in spec)
 
 
 def why_not_compared(spec: dict) -> str | None:
@@ -119,12 +121,12 @@ def _spec(config: dict, experiment_id: str, body: dict) -> dict:
 
 
 def parts(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str, dict]]:
-    """(path, "drafter" | "schedule" | "press" | "protocol", its mapping) for each such part of a spec, at any depth.
+    """(path, what it is, one of TABLES, its mapping) for each such part of a spec, at any depth.
 
     The presses inside a press may be a name alone, `press: snapkv`, or a list, `presses: [snapkv, {name: tova}]`.
     """
     for key, item in _children(value):
-        what = "press" if path[-1:] == ("presses",) else key
+        what = LISTS.get(path[-1], key) if path else key
         if what in TABLES and isinstance(item, dict):
             yield (*path, key), what, item
         elif what == "press" and isinstance(item, str):

@@ -6,6 +6,7 @@ from math import inf
 from specpress.study.expansion import models_of
 
 GRAPHS_BYTES = 1_000_000_000  # of recorded steps, their results and the libraries' workspaces, on one GPU
+QUESTION_TOKENS = 64  # about as many as a task's question and the beginning of its answer take
 
 
 def largest(spec: dict) -> tuple[int, int]:
@@ -14,6 +15,7 @@ def largest(spec: dict) -> tuple[int, int]:
     lengths = [
         spec.get("prompt_tokens", 0) + spec.get("max_new_tokens", 0),
         spec.get("context", 0) + spec.get("score", 0),
+        spec.get("context", 0) + QUESTION_TOKENS + spec.get("max_new_tokens", 0) if spec.get("kind") == "tasks" else 0,
         *(context + spec["steps"] for context in spec.get("contexts", [])),
     ]
     return batch, max(lengths)
@@ -57,13 +59,16 @@ def caches(spec: dict, name: str, device: str) -> int:
 
     The model that generates has two: presses work on a copy, and a duel has the baseline's and the method's. Where
     steps are graphs, a new cache moves into buffers that the last one left: one more. Perplexity has the prompt read by
-    fused attention, again by one that gives weights, and a copy for every point of its curve.
+    fused attention, again by one that gives weights, and a copy for every point of its curve. Tasks have one a mode, as
+    much again of what was observed beside it, and a copy that a press compresses.
     """
     if spec.get("kind") == "perplexity" and name == spec.get("baseline") != spec.get("model"):
         return 1
     if spec.get("kind") == "perplexity":
         pruned = sum(ratio > 0 for ratio in spec["ratios"])
         return 2 + len(spec["ratios"]) + ("decoding_interval" in spec) * pruned
+    if spec.get("kind") == "tasks":
+        return 1 + 2 * len(spec["modes"])
     generates = name in (spec.get("model"), spec.get("baseline"))
     return (2 if generates else 1) + device.startswith("cuda")
 

@@ -1,4 +1,4 @@
-"""The names a study may use, and where each lives: one line to add a drafter, a schedule or a press.
+"""The names a study may use, and where each lives: one line to add a drafter, a schedule, a press or a task.
 
 Nothing here imports the classes: the workflow reads this table while it is parsed, to refuse unknown names and to
 know which source file an experiment depends on.
@@ -70,6 +70,14 @@ PRESSES = {
     "streaming_llm": "kvpress:StreamingLLMPress",
     "think": "kvpress:ThinKPress",
     "tova": "kvpress:TOVAPress",
+}
+
+TASKS = {
+    "single_needle": "specpress.data.tasks.needles:SingleNeedle",
+    "several_needles": "specpress.data.tasks.needles:SeveralNeedles",
+    "several_values": "specpress.data.tasks.needles:SeveralValues",
+    "variable_tracking": "specpress.data.tasks.tracking:VariableTracking",
+    "common_words": "specpress.data.tasks.counting:CommonWords",
 }
 
 PROTOCOLS = {

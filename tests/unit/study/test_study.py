@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from specpress.study.expansion import canonical, expand, models_of, modules_of
+from specpress.study.expansion import canonical, expand, is_timed, models_of, modules_of
 from specpress.study.load import StudyError, load_study, read_study
 from specpress.study.registry import PRESSES
 
@@ -353,6 +353,60 @@ def test_steps_of_a_chain_can_be_told_apart(study):
         "experiments[0].steps[1].name: duplicate name 'one', already given by experiments[0].steps[0]",
         "experiments[0].steps[1].anchor: experiments[0].steps[0] is the anchor already; a chain has one",
     ]
+
+
+TASKS = {
+    **{"id": "t", "kind": "tasks", "data": "prose", "context": 300, "samples": 8, "max_new_tokens": 6, "seed": 0},
+    **{"tasks": [{"name": "several_needles", "needles": 3}, {"name": "several_needles"}], "ratios": [0, 0.5]},
+    **{"presses": [{"name": "knorm"}, {"name": "snapkv"}], "modes": ["agnostic", "aware"], "bar": 0.5},
+}
+WRONG_TASKS = [
+    ("tasks", [], r"tasks: \[\] should be non-empty"),
+    ("tasks.0.name", "needle", r"tasks\[0\].name: unknown task 'needle'; known: .*several_needles.*; did you mean '"),
+    (
+        "tasks.0.neddles",
+        2,
+        r"tasks\[0\].neddles: unknown option of the task 'several_needles'; known: needles; did you",
+    ),
+    ("tasks.0.needles", 0, r"tasks\[0\].needles: must be at least 1, found 0"),
+    ("tasks.1", {"name": "several_needles", "needles": 3}, r"tasks: .* has non-unique elements"),
+    (
+        "presses.1.name",
+        "knorm",
+        r"presses\[1\].name: experiments\[0\].presses\[0\] is 'knorm' already; give it with oth",
+    ),
+    ("presses.0.compression_ratio", 0.5, r"presses\[0\].compression_ratio: `ratios` gives it to all presses"),
+    ("presses.0.name", "kvzip", r"presses\[0\].name: press 'kvzip' cannot run here"),
+    ("presses.1.windw_size", 4, r"presses\[1\].windw_size: unknown option of the press 'snapkv'"),
+    ("ratios", [0.5], r"ratios: must contain 0, the full cache"),
+    ("modes", ["seen"], r"modes\[0\]: unknown value 'seen'; known: agnostic, aware"),
+    ("samples", 5, r"samples: must be at least 6, found 5: with fewer, not even a task that is always solved has"),
+    ("bar", 1, r"bar: must be below 1, found 1"),
+    ("timed_steps", 4, r"timed_steps: unknown key; known: .*modes"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "problem"), WRONG_TASKS, ids=[f"{p}={v}"[:50] for p, v, _ in WRONG_TASKS])
+def test_refuses_tasks(study, path, value, problem):
+    study["experiments"] = [TASKS]
+    assert load_study(study).experiments["t"]["tasks"] == TASKS["tasks"]
+    found = problems_of(changed(study, f"experiments.0.{path}", value))
+    assert len(found) == 1
+    assert re.match(r"experiments\[0\]\." + problem, found[0]), found
+
+
+def test_tasks_may_all_be_put_to_presses(study):
+    study["experiments"] = [TASKS | {"bar": 0, "samples": 1}]
+    assert load_study(study).experiments["t"]["samples"] == 1
+
+
+def test_an_experiment_on_tasks_depends_on_its_presses_and_tasks_and_reads_no_clock(study):
+    study["experiments"] = [TASKS | {"presses": [{"name": "adaptive"}], "tasks": [{"name": "common_words"}]}]
+    spec = load_study(study).experiments["t"]
+    modules = {"specpress.experiments.tasks", "specpress.presses.adaptive", "specpress.data.tasks.counting"}
+    assert set(modules_of(spec)) == modules
+    assert models_of(spec) == ["target"]
+    assert not is_timed(spec)
 
 
 @pytest.mark.parametrize("inner", [{"press": "tova"}, {"press": {"name": "tova"}}, {"presses": ["knorm", "tova"]}])

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from specpress.theory.calibration import fewest_samples
+from specpress.theory.proportions import change, is_able, proportion
+
+
+@pytest.mark.parametrize(("found", "n"), [(0, 5), (5, 5), (3, 8), (11, 24)])
+def test_the_interval_of_a_proportion_is_the_exact_one(found, n):
+    estimate = proportion([1.0] * found + [0.0] * (n - found))
+    exact = binomtest(found, n).proportion_ci(method="exact")
+    assert (estimate.value, estimate.n) == (found / n, n)
+    assert (estimate.low, estimate.high) == pytest.approx((exact.low, exact.high))
+
+
+@pytest.mark.parametrize("law", [(0.5, 0.5, 0), (0, 0.7, 0.3), (0.05, 0.05, 0.9), (0.9, 0.1, 0)])
+def test_intervals_of_scores_in_parts_cover(law):
+    """Scores of 0, a half and 1: the interval of their mean covers at least as often as it says."""
+    rng, truth = np.random.default_rng(0), float(np.dot(law, (0, 0.5, 1)))
+    for n in (6, 16):
+        draws = rng.choice([0, 0.5, 1.0], size=(600, n), p=law)
+        covered = [each.low - 1e-12 <= truth <= each.high + 1e-12 for each in (proportion(list(row)) for row in draws)]
+        assert np.mean(covered) > 0.94
+
+
+@pytest.mark.parametrize("law", [(0.3, 0.6, 0.1), (0.05, 0.9, 0.05), (0.8, 0.2, 0)])
+def test_intervals_of_paired_changes_cover(law):
+    rng, truth = np.random.default_rng(1), float(np.dot(law, (-1, 0, 1)))
+    for n in (8, 24):
+        draws = rng.choice([-1, 0, 1], size=(400, n), p=law)
+        found = [change(list(np.maximum(row, 0.0)), list(np.maximum(-row, 0.0))) for row in draws]
+        assert np.mean([each.low <= truth <= each.high for each in found]) > 0.94
+
+
+def test_a_change_is_paired_and_tells_a_loss_from_none():
+    reference = [1.0] * 20
+    assert change(reference, reference).value == 0
+    assert change(reference, reference).low < 0 < change(reference, reference).high
+    lost = change([0.0] * 14 + [1.0] * 6, reference)
+    assert lost.value == -0.7
+    assert lost.high < 0
+    assert change(reference, [0.0] * 14 + [1.0] * 6).low > 0
+
+
+@pytest.mark.parametrize("scores", [[], [1.2], [-0.1, 0.5]])
+def test_what_is_no_score_is_refused(scores):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        proportion(scores)
+    with pytest.raises(ValueError, match="paired scores expected"):
+        change([1.0], [1.0, 0.0])
+
+
+@pytest.mark.parametrize("bar", [0.2, 0.5, 0.8, 0.9])
+def test_a_task_passes_where_the_lower_end_reaches_the_bar_and_so_many_samples_are_needed_for_it(bar):
+    n = fewest_samples(bar)
+    assert is_able([1.0] * n, bar)
+    assert not is_able([1.0] * (n - 1), bar)
+    assert not is_able([1.0] * (n - 1) + [0.0], bar)
+    scores = [1.0] * 16 + [0.0] * 4
+    assert is_able(scores, proportion(scores).low)
+    assert not is_able(scores, proportion(scores).low + 1e-9)
