@@ -60,7 +60,7 @@ def explanation(number: Number, stored: Stored) -> Iterator[str]:
     yield number.name
     yield f"  value        {value_line(number)}"
     if number.interval and "n" in row:
-        units = "passages" if row["kind"] == "perplexity" else "prompts"
+        units = {"perplexity": "passages", "tasks": "contexts"}.get(row["kind"], "prompts")
         yield f"  interval     95%, over {row['n']:g} {units}"
     if "estimate" in row:
         yield f"  unrounded    {row['estimate']!r} {row.get('unit', '')}".rstrip()
