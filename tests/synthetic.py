@@ -316,7 +316,7 @@ def tasks(
     rng = np.random.default_rng([seed, 7])
     spec = {
         "id": identifier, "kind": "tasks", "model": "target", "data": "wikipedia", "context": 1024, "samples": samples,
-        "batch": 8, "max_new_tokens": 8, "seed": 0, "tasks": [{"name": name} for name in TASKS],
+        "batch": 8, "answer_tokens": 8, "seed": 0, "tasks": [{"name": name} for name in TASKS],
         "presses": [{"name": name} for name in presses], "ratios": list(ratios), "modes": ["agnostic", "aware"],
         "bar": 0.5,
     } | spec  # fmt: skip

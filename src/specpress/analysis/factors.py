@@ -48,16 +48,17 @@ FACTORS = [
     "samples",
     "bar",
     "chat",
+    "answer_tokens",
 ]
 INTEGERS = (
     "batch", "gamma", "cache_budget", "compression_interval", "decoding_interval", "step_number", "prompts",
     "prompt_tokens", "max_new_tokens", "repeats", "context", "score", "passages",
-    "samples",
+    "samples", "answer_tokens",
 )  # fmt: skip
 PLAIN = (
     "baseline", "model", "data", "verification", "batch", "cache_budget", "compression_interval", "decoding_interval",
     "prompt_tokens", "max_new_tokens", "precision", "budget_seconds", "repeats", "context", "score", "passages",
-    "samples", "bar", "chat",
+    "samples", "bar", "chat", "answer_tokens",
 )  # fmt: skip
 
 

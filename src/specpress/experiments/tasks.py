@@ -5,7 +5,6 @@ are not run on it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from tqdm import tqdm
@@ -18,62 +17,43 @@ from specpress.presses import Compression, get_press
 from specpress.study.registry import TASKS, resolve
 from specpress.theory.proportions import is_able
 
-AGNOSTIC, AWARE = "agnostic", "aware"
-
-
-@dataclass(frozen=True)
-class Point:
-    """A press at a ratio, and whether it sees the question (`mode`)."""
-
-    press: int
-    ratio: float
-    mode: str
+AWARE = "aware"  # the mode in which a press sees the question
 
 
 def measure(spec: dict, assets: Assets) -> dict:
     """Scores and answers by task: of the full cache and, where it can do the task, of every press, ratio and mode."""
     points = [
-        Point(press, ratio, mode)
+        {"press": press, "ratio": ratio, "mode": mode}
         for mode in spec["modes"]
-        for press in range(len(spec["presses"]))
+        for press in spec["presses"]
         for ratio in spec["ratios"]
         if ratio
     ]
-    settings = [_setting(spec, point) for point in points]
-    kinds = [_kind(part) for part in spec["tasks"]]  # before a model is loaded
+    settings = [_setting(**point) for point in points]  # presses and tasks are made before a model is loaded
+    kinds = [_kind(part) for part in spec["tasks"]]
     tokenizer = assets.tokenizer(spec["model"])
     passages = assets.passages(spec, count=spec["samples"], length=spec["context"], tokenizer=tokenizer)
     tasks = []
     for part, kind in zip(tqdm(spec["tasks"], desc=spec["id"], unit="task"), kinds, strict=True):
-        run = _Run(spec, assets, _problems(spec, part, kind, passages, tokenizer))
-        (full,) = run.answered([Setting(Compression())])
+        exam = _Exam(spec, assets, _problems(spec, part, kind, passages, tokenizer))
+        (full,) = exam.answered([Setting(Compression())])
         able = is_able(full["scores"], spec["bar"])
-        found = run.answered(settings) if able else []
-        results = [_named(spec, point) | each for point, each in zip(points, found, strict=True)] if able else []
-        samples = [_sample(*each) for each in zip(passages, run.problems, strict=True)]
+        results = [p | found for p, found in zip(points, exam.answered(settings), strict=True)] if able else []
+        samples = [_sample(*each) for each in zip(passages, exam.problems, strict=True)]
         tasks.append({"task": part, "samples": samples, "full": full, "able": able, "results": results})
     return {"tasks": tasks}
 
 
-def _sample(passage: Passage, problem: Problem) -> dict:
-    """Where a context comes from, and what an answer has to contain."""
-    return {"document": passage.document, "offset": passage.offset, "answers": problem.answers}
+def _setting(press: dict, ratio: float, mode: str) -> Setting:
+    return Setting(Compression(get_press(compression_ratio=ratio, **press)), mode == AWARE)
 
 
 def _kind(part: dict) -> Task:
     return resolve(TASKS, part["name"], "task")(**{key: value for key, value in part.items() if key != "name"})
 
 
-def _setting(spec: dict, point: Point) -> Setting:
-    press = get_press(compression_ratio=point.ratio, **spec["presses"][point.press])
-    return Setting(Compression(press), point.mode == AWARE)
-
-
-def _named(spec: dict, point: Point) -> dict:
-    return {"press": spec["presses"][point.press], "ratio": point.ratio, "mode": point.mode}
-
-
 def _problems(spec: dict, part: dict, kind: Task, passages: list[Passage], tokenizer) -> list[Problem]:
+    """The task in every passage; its seed knows neither presses nor batches."""
     chat = spec.get("chat", False)
     return [
         pose(kind, passage.tokens, tokenizer, seed=[spec["seed"], part["name"], number], chat=chat)
@@ -81,31 +61,33 @@ def _problems(spec: dict, part: dict, kind: Task, passages: list[Passage], token
     ]
 
 
-class _Run:
-    """The problems of a task, posed to the model: in batches whose questions are of one length."""
+def _sample(passage: Passage, problem: Problem) -> dict:
+    """Where a context comes from, and what an answer has to contain."""
+    return {"document": passage.document, "offset": passage.offset, "answers": problem.answers}
+
+
+class _Exam:
+    """The problems of a task, put to the model in batches whose questions are of one length."""
 
     def __init__(self, spec: dict, assets: Assets, problems: list[Problem]):
         self.spec, self.problems = spec, problems
         self.model, self.tokenizer = assets.model(spec["model"]), assets.tokenizer(spec["model"])
 
     def answered(self, settings: list[Setting]) -> list[dict]:
-        """For each setting the answers of all problems as texts, their scores, and the size of a row's cache."""
+        """For each setting the scores and texts of all answers, and the size of one row's cache."""
         texts: list[dict[int, str]] = [{} for _ in settings]
-        sizes: list[Answers] = []
         for batch in self._batches():
             found = list(self._answers([self.problems[i] for i in batch], settings))
-            sizes = [(each.slots, each.kv_bytes // len(batch)) for each in found]
+            sizes = [{"slots": each.slots, "kv_bytes": each.kv_bytes // len(batch)} for each in found]
             for said, each in zip(texts, found, strict=True):
-                said |= dict(zip(batch, (self.tokenizer.decode(row) for row in each.tokens), strict=True))
-        return [
-            self._scored(said) | {"slots": slots, "kv_bytes": size}
-            for said, (slots, size) in zip(texts, sizes, strict=True)
-        ]
+                said |= zip(batch, (self.tokenizer.decode(row) for row in each.tokens), strict=True)
+        return [self._scored(said) | size for said, size in zip(texts, sizes, strict=True)]
 
     def _answers(self, batch: list[Problem], settings: list[Setting]) -> Iterator[Answers]:
         rows = ([getattr(problem, part) for problem in batch] for part in ("context", "question", "lead"))
         tensors = [torch.tensor(tokens, device=self.model.device) for tokens in rows]
-        new, stop = self.spec["max_new_tokens"], self.tokenizer.eos_token_id
+        new = self.spec["answer_tokens"] * max(len(problem.answers) for problem in batch)
+        stop = self.tokenizer.eos_token_id
         return answers(self.model, *tensors, settings=settings, max_new_tokens=new, eos_token_id=stop)
 
     def _scored(self, texts: dict[int, str]) -> dict:

@@ -17,7 +17,7 @@ PROTOCOLS = {
     "speed": ["data", "prompts", "prompt_tokens", "max_new_tokens"],
     "perplexity": ["data", "passages", "context", "score"],
     "chain": ["data", "prompts", "prompt_tokens", "max_new_tokens"],
-    "tasks": ["data", "samples", "context", "max_new_tokens"],
+    "tasks": ["data", "samples", "context", "answer_tokens"],
 }
 
 

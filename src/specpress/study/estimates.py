@@ -12,7 +12,7 @@ from pathlib import Path
 from specpress.study.draft_config import DraftConfig
 from specpress.study.expansion import models_of
 from specpress.study.load import Study
-from specpress.study.memory import QUESTION_TOKENS, estimate
+from specpress.study.memory import TASK_TOKENS, estimate
 from specpress.theory.expected import expected_tokens
 from specpress.theory.roofline import MachineRates, ModelShape, roofline_step_ms
 from specpress.theory.shapes import Shape, shape_of, stated_shape
@@ -25,6 +25,7 @@ EAGER_LAYER_MS = 0.28  # launching the kernels of a layer one by one
 GRAPHED_QUERIES = 17  # tokens a row at most of a step as a graph: `specpress.engine.graphs.MAX_QUERIES`
 START_SECONDS = 30  # of a job: Python, torch, the first kernels
 _BASELINE_BESIDE = 2  # times a generation of the baseline: its steps between the parts of a duel
+ANSWERS = 2  # things that the answer to a task has to contain, in the middle
 READ_GB_S = 1.0  # weights from disk to device
 
 # Published peaks: GB of memory, GB/s, TFLOP/s (dense, 16 bits).
@@ -229,8 +230,8 @@ def _tasks(spec: dict, known: Mapping[str, Model], on: Machine) -> float:
     model, context, batch = known[spec["model"]], spec["context"], spec.get("batch", 1)
     pruned = len(spec["presses"]) * sum(ratio > 0 for ratio in spec["ratios"]) * len(spec["modes"])
     prefill = step_ms(model, on, batch=batch, queries=context)
-    answer = step_ms(model, on, batch=batch, slots=context, queries=QUESTION_TOKENS)
-    answer += spec["max_new_tokens"] * step_ms(model, on, batch=batch, slots=context)
+    answer = step_ms(model, on, batch=batch, slots=context, queries=TASK_TOKENS // 2)
+    answer += ANSWERS * spec["answer_tokens"] * step_ms(model, on, batch=batch, slots=context)
     batches = len(spec["tasks"]) * math.ceil(spec["samples"] / batch)
     return batches * (2 * prefill + (1 + pruned) * answer) / 1e3
 

@@ -6,7 +6,7 @@ from math import inf
 from specpress.study.expansion import models_of
 
 GRAPHS_BYTES = 1_000_000_000  # of recorded steps, their results and the libraries' workspaces, on one GPU
-QUESTION_TOKENS = 64  # about as many as a task's question and the beginning of its answer take
+TASK_TOKENS = 128  # about as many as a task's question and its answer take
 
 
 def largest(spec: dict) -> tuple[int, int]:
@@ -15,7 +15,7 @@ def largest(spec: dict) -> tuple[int, int]:
     lengths = [
         spec.get("prompt_tokens", 0) + spec.get("max_new_tokens", 0),
         spec.get("context", 0) + spec.get("score", 0),
-        spec.get("context", 0) + QUESTION_TOKENS + spec.get("max_new_tokens", 0) if spec.get("kind") == "tasks" else 0,
+        spec["context"] + TASK_TOKENS if spec.get("kind") == "tasks" else 0,
         *(context + spec["steps"] for context in spec.get("contexts", [])),
     ]
     return batch, max(lengths)

@@ -19,7 +19,7 @@ SPEC = {
     "context": 400,
     "samples": 5,
     "batch": 3,
-    "max_new_tokens": 6,
+    "answer_tokens": 6,
     "seed": 0,
     "tasks": [{"name": "single_needle"}, {"name": "several_needles", "needles": 2}],
     "presses": [{"name": "knorm"}, {"name": "snapkv", "window_size": 8}],

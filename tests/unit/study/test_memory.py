@@ -128,9 +128,9 @@ def test_memory_of_perplexity(monkeypatch):
 
 
 def test_tasks_have_a_cache_a_mode_what_was_observed_and_a_copy():
-    spec = {"kind": "tasks", "model": "target", "context": 100, "max_new_tokens": 6, "batch": 4, "modes": ["agnostic"]}
-    assert "KV cache of target, 3 x 4 x 170 tokens" in estimate(spec, SIZES, "cpu")
-    assert "KV cache of target, 5 x 4 x 170 tokens" in estimate({**spec, "modes": ["agnostic", "aware"]}, SIZES, "cpu")
+    spec = {"kind": "tasks", "model": "target", "context": 100, "answer_tokens": 6, "batch": 4, "modes": ["agnostic"]}
+    assert "KV cache of target, 3 x 4 x 228 tokens" in estimate(spec, SIZES, "cpu")
+    assert "KV cache of target, 5 x 4 x 228 tokens" in estimate({**spec, "modes": ["agnostic", "aware"]}, SIZES, "cpu")
 
 
 def test_on_a_cpu_bfloat16_weights_count_again_as_packed():
@@ -174,11 +174,11 @@ def test_an_experiment_is_checked_before_its_models_are_loaded(prepared, monkeyp
 
 
 def test_texts_longer_than_the_models_context_are_refused_before_a_model_is_loaded(prepared):
-    tasks = {"id": "t", "kind": "tasks", "model": "target", "context": 1980, "max_new_tokens": 4, "modes": ["aware"]}
+    tasks = {"id": "t", "kind": "tasks", "model": "target", "context": 1920, "answer_tokens": 4, "modes": ["aware"]}
     check(tasks, prepared, torch.device("cpu"))
     longer = r"t: texts of 2049 tokens do not fit the context of target, 2048 tokens; make context smaller, or"
     with pytest.raises(ValueError, match=longer):
-        check({**tasks, "max_new_tokens": 5}, prepared, torch.device("cpu"))
+        check({**tasks, "context": 1921}, prepared, torch.device("cpu"))
     with pytest.raises(ValueError, match="make prompt_tokens or max_new_tokens smaller"):
         check({"id": "s", **SPEED, "prompt_tokens": 2045}, prepared, torch.device("cpu"))
 

@@ -356,7 +356,7 @@ def test_steps_of_a_chain_can_be_told_apart(study):
 
 
 TASKS = {
-    **{"id": "t", "kind": "tasks", "data": "prose", "context": 300, "samples": 8, "max_new_tokens": 6, "seed": 0},
+    **{"id": "t", "kind": "tasks", "data": "prose", "context": 300, "samples": 8, "answer_tokens": 6, "seed": 0},
     **{"tasks": [{"name": "several_needles", "needles": 3}, {"name": "several_needles"}], "ratios": [0, 0.5]},
     **{"presses": [{"name": "knorm"}, {"name": "snapkv"}], "modes": ["agnostic", "aware"], "bar": 0.5},
 }
