@@ -83,9 +83,13 @@ def _mean(values: Mapping[float, float], ratio: float | None) -> float:
 def _rows(pairs: list[tuple[float, float]], field: str) -> Iterator[dict]:
     values, why = dict.fromkeys(("kendall", "kendall_p", "spearman")), f"fewer than {FEWEST} presses with both"
     if len(pairs) >= FEWEST:
-        why = "presses that all tie leave no ranking"
-        kendall, spearman = kendalltau(*zip(*pairs, strict=True)), spearmanr(*zip(*pairs, strict=True))
-        values = {"kendall": kendall.statistic, "kendall_p": kendall.pvalue, "spearman": spearman.statistic}
+        perplexities, accuracies = zip(*pairs, strict=True)
+        if len(set(perplexities)) > 1 < len(set(accuracies)):
+            kendall = kendalltau(perplexities, accuracies)
+            spearman = spearmanr(perplexities, accuracies).statistic
+            values = {"kendall": kendall.statistic, "kendall_p": kendall.pvalue, "spearman": spearman}
+        else:
+            why = "presses that all tie leave no ranking"
     for metric, value in values.items():
         yield single(metric, "", value, f"{field}: {metric}", why) | {"n": len(pairs)}
 

@@ -47,6 +47,11 @@ class TaskStudy:
         return sorted({ratio for _, _, ratio, _ in self.points})
 
     @property
+    def middle_ratio(self) -> float:
+        """The ratio in the middle, of two the lower one."""
+        return self.ratios[(len(self.ratios) - 1) // 2]
+
+    @property
     def modes(self) -> list[str]:
         """Modes in the order of the study."""
         return list(dict.fromkeys(mode for *_, mode in self.points))

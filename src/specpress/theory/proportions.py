@@ -5,6 +5,7 @@ three answers found, enters the count as that part: such scores vary less than t
 mean, so that the interval is too wide rather than too narrow (the test suite simulates it).
 """
 
+import math
 from collections.abc import Sequence
 
 from scipy.stats import beta
@@ -32,8 +33,10 @@ def proportion(scores: Sequence[float], *, confidence: float = CONFIDENCE) -> Es
 def change(scores: Sequence[float], reference: Sequence[float], *, confidence: float = CONFIDENCE) -> Estimate:
     """Mean of scores less that of the reference on the same problems, paired, with its interval.
 
-    It is the mean gain less the mean loss, both proportions, each with its interval at half the error, so that together
-    they cover whatever the dependence between them (Bonferroni; Dunn, 1961).
+    It is the mean gain less the mean loss, both proportions with exact intervals, joined by the squares of what those
+    leave on either side and by the correlation of two outcomes of one draw (Newcombe, 1998, "Improved confidence
+    intervals for the difference between binomial proportions based on paired data"; Zou, 2007). From 6 problems to 48,
+    with gains and losses from none to all, it covers at least 0.943 of the time.
 
     Raises
     ------
@@ -43,11 +46,16 @@ def change(scores: Sequence[float], reference: Sequence[float], *, confidence: f
     if len(scores) != len(reference):
         raise ValueError(f"paired scores expected; got {len(scores)} and {len(reference)} of them")
     apart = [score - other for score, other in zip(scores, reference, strict=True)]
-    gain, loss = (
-        proportion([max(sign * each, 0.0) for each in apart], confidence=1 - (1 - confidence) / 2) for sign in (1, -1)
-    )
-    low, high = gain.low - loss.high, gain.high - loss.low
-    return Estimate(gain.value - loss.value, low, high, len(scores), on_log_scale=False)
+    gain, loss = (proportion([max(sign * each, 0.0) for each in apart], confidence=confidence) for sign in (1, -1))
+    value, free = gain.value - loss.value, (1 - gain.value) * (1 - loss.value)
+    correlation = math.sqrt(gain.value * loss.value / free) if free else 0.0
+    low = value - _joined(gain.value - gain.low, loss.high - loss.value, correlation)
+    high = value + _joined(gain.high - gain.value, loss.value - loss.low, correlation)
+    return Estimate(value, low, high, len(scores), on_log_scale=False)
+
+
+def _joined(one: float, other: float, correlation: float) -> float:
+    return math.sqrt(one**2 + other**2 + 2 * correlation * one * other)
 
 
 def is_able(scores: Sequence[float], bar: float) -> bool:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, multinomial
 
 from specpress.theory.calibration import fewest_samples
 from specpress.theory.proportions import change, is_able, proportion
@@ -14,23 +14,34 @@ def test_the_interval_of_a_proportion_is_the_exact_one(found, n):
     assert (estimate.low, estimate.high) == pytest.approx((exact.low, exact.high))
 
 
-@pytest.mark.parametrize("law", [(0.5, 0.5, 0), (0, 0.7, 0.3), (0.05, 0.05, 0.9), (0.9, 0.1, 0)])
+def coverage(law, n, interval):
+    """Probability that `interval`, of counts of the three outcomes of `n` draws, holds: by enumeration."""
+    counts = [(i, j, n - i - j) for i in range(n + 1) for j in range(n + 1 - i)]
+    return sum(multinomial.pmf(each, n, law) for each in counts if interval(*each))
+
+
+@pytest.mark.parametrize("law", [(0.5, 0.5, 0), (0, 0.7, 0.3), (0.05, 0.05, 0.9), (0.9, 0.1, 0), (0.3, 0.4, 0.3)])
 def test_intervals_of_scores_in_parts_cover(law):
-    """Scores of 0, a half and 1: the interval of their mean covers at least as often as it says."""
-    rng, truth = np.random.default_rng(0), float(np.dot(law, (0, 0.5, 1)))
-    for n in (6, 16):
-        draws = rng.choice([0, 0.5, 1.0], size=(600, n), p=law)
-        covered = [each.low - 1e-12 <= truth <= each.high + 1e-12 for each in (proportion(list(row)) for row in draws)]
-        assert np.mean(covered) > 0.94
+    """Scores of 0, a half and 1."""
+    truth = float(np.dot(law, (0, 0.5, 1)))
+
+    def covers(nothing, half, all_):
+        found = proportion([0.0] * nothing + [0.5] * half + [1.0] * all_)
+        return found.low - 1e-12 <= truth <= found.high + 1e-12
+
+    assert min(coverage(law, n, covers) for n in (6, 12)) > 0.95
 
 
-@pytest.mark.parametrize("law", [(0.3, 0.6, 0.1), (0.05, 0.9, 0.05), (0.8, 0.2, 0)])
+@pytest.mark.parametrize("law", [(0.3, 0.6, 0.1), (0.05, 0.9, 0.05), (0.8, 0.2, 0), (0.5, 0, 0.5), (0.6, 0.1, 0.3)])
 def test_intervals_of_paired_changes_cover(law):
-    rng, truth = np.random.default_rng(1), float(np.dot(law, (-1, 0, 1)))
-    for n in (8, 24):
-        draws = rng.choice([-1, 0, 1], size=(400, n), p=law)
-        found = [change(list(np.maximum(row, 0.0)), list(np.maximum(-row, 0.0))) for row in draws]
-        assert np.mean([each.low <= truth <= each.high for each in found]) > 0.94
+    """Losses, ties and gains: the two are exclusive, which an interval that took them for independent would miss."""
+    truth = float(np.dot(law, (-1, 0, 1)))
+
+    def covers(lost, equal, gained):
+        found = change([0.0] * lost + [1.0] * (equal + gained), [1.0] * (lost + equal) + [0.0] * gained)
+        return found.low - 1e-12 <= truth <= found.high + 1e-12
+
+    assert min(coverage(law, n, covers) for n in (6, 12)) > 0.94
 
 
 def test_a_change_is_paired_and_tells_a_loss_from_none():
@@ -41,6 +52,11 @@ def test_a_change_is_paired_and_tells_a_loss_from_none():
     assert lost.value == -0.7
     assert lost.high < 0
     assert change(reference, [0.0] * 14 + [1.0] * 6).low > 0
+    assert (
+        change([0.0] * 6 + [1.0] * 10, [1.0] * 16).high < 0
+    )  # six lost of sixteen and none gained: McNemar's p is 0.03
+    assert change([0.0] * 4 + [1.0] * 12, [1.0] * 16).high > 0
+    assert change([1.0] * 3, [0.0] * 3).value == 1
 
 
 @pytest.mark.parametrize("scores", [[], [1.2], [-0.1, 0.5]])
