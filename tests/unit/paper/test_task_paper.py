@@ -83,7 +83,7 @@ def test_losses_beyond_their_intervals_are_counted_by_mode(results):
         assert 0 < sides["below"] < sides["all"]
         assert f"{start} leaves {sides['below']} of 40 accuracies" in text_of(results, "text/tasks")
     assert study.sides("agnostic")["below"] > study.sides("aware")["below"]
-    assert "With 50\\% removed the accuracy over 2 tasks goes from 56\\% Knorm to 88\\% StreamingLLM" in text_of(
+    assert "With 50\\% removed the accuracy over 2 tasks goes from 56\\% for Knorm to 88\\% for " in text_of(
         results, "text/tasks"
     )
 

@@ -32,6 +32,13 @@ def test_number_is_traced_to_its_metrics_spec_and_commit(results, capsys):
     assert "torch 2.13.0" in out
 
 
+@pytest.mark.parametrize(("kind", "units"), [("perplexity", "passages"), ("tasks", "contexts"), ("chain", "prompts")])
+def test_an_interval_says_what_it_rests_on(results, capsys, kind, units):
+    table = results / "analysis/summary.csv"
+    table.write_text(table.read_text().replace(",speed,x,", f",{kind},x,"))
+    assert f"95%, over 12 {units}" in explained(capsys, results, "plain/speedup")[1]
+
+
 def test_number_of_two_experiments_names_both_files(results, capsys):
     _, out, _ = explained(capsys, results, "aimd/speedup_over_reference")
     assert "metrics/aimd.json" in out
