@@ -1,7 +1,11 @@
 """Tiny models with random weights, of both families, for tests that need a real forward."""
 
+import copy
+
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from specpress.models.build import build_model
 
 VOCABULARY = 48
 
@@ -43,6 +47,19 @@ def with_subset_head(model, kept: int):
     model.set_output_embeddings(head)
     model.head_token_ids = torch.arange(kept)
     return model
+
+
+def feature_head(target, layers, *, seed: int = 0, kept: int | None = None):
+    """A head of two random layers that reads these layers of `target`; over its first `kept` tokens only, if given."""
+    config = copy.deepcopy(target.config)
+    config.update({"num_hidden_layers": 2, "feature_layers": list(layers), "tie_word_embeddings": False})
+    if kept is not None:
+        config.head_token_ids = list(range(kept))
+    torch.manual_seed(seed)
+    head = build_model(config, dtype=target.dtype)
+    for parameter in head.parameters():
+        parameter.data *= 4 if parameter.dim() > 1 else 1
+    return head
 
 
 def distinct(length: int, vocabulary: int, *, seed: int = 0) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Models over three tokens with random weights, and drafters on them: all that they do can be written down."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from functools import cache
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from specpress.models.build import build_model
 from specpress.presses import get_press
 from specpress.speculation.drafter import Drafter
 
@@ -64,10 +66,23 @@ def _draft(family: str, vocabulary: int) -> Drafter:
     return DraftModel(model(family, _DRAFT, vocabulary))
 
 
+def _head(family: str, vocabulary: int) -> nn.Module:
+    """A feature head on the target's one layer."""
+    config = copy.deepcopy(model(family, _TARGET, vocabulary).config)
+    config.update({"feature_layers": [1], "tie_word_embeddings": False})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_DRAFT)
+        made = build_model(config, dtype=torch.float32)
+    for parameter in made.parameters():
+        parameter.data *= 12 if parameter.dim() > 1 else 1
+    return made
+
+
 # What the parameters of drafters are given, by name.
 _ARGUMENTS: dict[str, Callable] = {
     "model": lambda family, vocabulary: model(family, _DRAFT, vocabulary),
     "intermediate_model": lambda family, vocabulary: model(family, _MIDDLE, vocabulary),
+    "head": _head,
     "press": lambda family, vocabulary: get_press("knorm", compression_ratio=0.5),
     "drafter": _draft,
     "drafters": lambda family, vocabulary: [_lookup(family, vocabulary), _draft(family, vocabulary)],

@@ -9,6 +9,7 @@ from specpress.drafters.rows import ModelRows
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
 from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.models.feature_head import feature_layers
 from specpress.speculation.drafter import Drafter, Proposal, check_same_vocabulary
 from specpress.speculation.prefill import prefill
 
@@ -27,10 +28,12 @@ class DraftModel(Drafter):
     Raises
     ------
     ValueError
-        A press that cannot run.
+        A press that cannot run; a feature head, which drafts from its target's hidden states alone.
     """
 
     def __init__(self, model: nn.Module, press=None):
+        if feature_layers(model):
+            raise ValueError("the model is a feature head, which needs its target's hidden states: use FeatureHead")
         self.model, self.press, self._compression = model, press, Compression(press)
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:

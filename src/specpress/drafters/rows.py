@@ -23,6 +23,7 @@ class ModelRows:
     """
 
     observes = False
+    reads = ()
 
     def __init__(self, model: nn.Module, press=None):
         self.model, self.press = model, press

@@ -14,6 +14,7 @@ from specpress.engine.compression import compress
 from specpress.engine.forward import Forward, forward_of
 from specpress.engine.graphs import spare_slots, steps_of
 from specpress.engine.observation import Observations, observed_attention
+from specpress.engine.states import HiddenStates
 from specpress.engine.tree import Tree
 from specpress.laws.law import head_tokens
 from specpress.models.vocabulary import without_padding
@@ -32,6 +33,7 @@ class CachedModel:
 
     `head_tokens` : see `specpress.laws.law`
     `observations` : set them to have every forward noted for the presses; None notes nothing.
+    `states` : set them to have the outputs of their layers kept; None keeps nothing. Only our own pass keeps them.
     """
 
     def __init__(self, model: nn.Module, capacity: int, padding: Tensor | None = None):
@@ -39,6 +41,7 @@ class CachedModel:
         self.forward = forward_of(model)  # None: only the model's own modules can run it
         self.cache = PreallocatedCache(model.config.num_hidden_layers, capacity + spare_slots(model))
         self.observations: Observations | None = None
+        self.states: HiddenStates | None = None
         self.head_tokens = head_tokens(model)
         self.device = model.device
         self._padding = None if padding is None else padding.to(self.device)
@@ -48,11 +51,12 @@ class CachedModel:
         """Tokens fed and not taken back, padding included."""
         return self.cache.seen
 
-    def feed(self, tokens: Tensor, keep: int = 1, tree: Tree | None = None) -> Tensor:
+    def feed(self, tokens: Tensor, keep: int = 1, tree: Tree | None = None, inputs: Tensor | None = None) -> Tensor:
         """Append tokens, (batch, n), from any device; returns the logits after each of the last `keep`.
 
         tree : of the last tokens, whose context are all before them; each sees its own path alone, and its position is
             that of its depth. None: a path.
+        inputs : Tensor (batch, n, hidden size), what the first layer of our own pass is given in place of embeddings
 
         Returns
         -------
@@ -62,7 +66,8 @@ class CachedModel:
         """
         tokens = tokens.to(self.device)
         static, here = steps_of(self.model), (self.model, self.forward, self.cache, tokens)
-        if static and self._padding is None and not self.observations and static.fit(*here):
+        plain = inputs is None and not (self.observations or self.states)  # what captured steps know
+        if static and plain and self._padding is None and static.fit(*here):
             return without_padding(static.feed(*here, tree)[:, -keep:], self.model).clone()
         positions, mask = self._positions(tokens)
         new, slots = tokens.shape[1], self.cache.get_seq_length()
@@ -74,7 +79,8 @@ class CachedModel:
             queries = torch.arange(new, device=tokens.device)
             mask = grouped_mask(len(tokens), queries, slots + new, mask, self.model.dtype, self.model.config)
         end = self.cache.position + new
-        return run(self.model, self.forward, tokens, positions, end, mask, self.cache, keep, self.observations)
+        extras = self.observations, self.states, inputs
+        return run(self.model, self.forward, tokens, positions, end, mask, self.cache, keep, *extras)
 
     def _positions(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Position ids (batch or 1, n) of the tokens, and the padding mask over all slots (None without padding)."""
@@ -112,6 +118,8 @@ class CachedModel:
         """Of the last `new` tokens, fed in one go, only those at `kept`, ascending, stand: a path of their tree."""
         if self.observations and not in_place(kept):
             self.observations.keep(new, kept)
+        if self.states and not in_place(kept):
+            self.states.keep_path(new, kept)
         self.cache.keep(new, kept)
 
 
@@ -125,6 +133,8 @@ def run(
     cache: Cache,
     keep: int,
     observations: Observations | None = None,
+    states: HiddenStates | None = None,
+    inputs: Tensor | None = None,
 ) -> Tensor:
     """One forward on a cache, by our own pass over the model's weights where there is one, else by its modules.
 
@@ -134,11 +144,13 @@ def run(
     mask : additive, as `specpress.engine.attention` makes it; under another attention transformers'
         padding mask; or None
     observations : what to note the forward in; None notes nothing
+    states, inputs : see `Forward`; None keeps nothing and feeds embeddings, as the modules do in any case
 
     For the others and the result see `Forward`.
     """
     if forward is not None and model.config._attn_implementation == ATTENTION:
-        logits = forward(tokens, positions, end, mask, cache, keep, observations.layers if observations else None)
+        seen = observations.layers if observations else None
+        logits = forward(tokens, positions, end, mask, cache, keep, seen, states, inputs)
         return without_padding(logits, model)
     with torch.inference_mode(), observed_attention(model, observations) if observations else nullcontext():
         logits = model(

@@ -17,6 +17,8 @@ from transformers import GPTNeoXForCausalLM, LlamaForCausalLM
 
 from specpress.engine.attention import grouped_attention
 from specpress.engine.linear import LinearMap
+from specpress.engine.states import HiddenStates
+from specpress.models.feature_head import FeatureInput
 from specpress.models.quantized import QuantizedLinear
 
 _TABLE_BLOCK = 1024  # positions by which the rotary table grows
@@ -62,7 +64,8 @@ def _stamp(model: nn.Module) -> tuple:
 
 def _is_plain(model: nn.Module) -> bool:
     """Whether every module is one that transformers builds the family from, or a linear map in fewer bits."""
-    known = ("torch.nn.", "transformers.models.", "transformers.activations", QuantizedLinear.__module__)
+    ours = QuantizedLinear.__module__, FeatureInput.__module__
+    known = ("torch.nn.", "transformers.models.", "transformers.activations", *ours)
     return all(type(module).__module__.startswith(known) for module in model.modules())
 
 
@@ -127,7 +130,16 @@ class Forward:
 
     @torch.inference_mode()
     def __call__(
-        self, tokens: Tensor, positions: Tensor, end: int, mask: Tensor | None, cache, keep: int, observed=None
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        end: int,
+        mask: Tensor | None,
+        cache,
+        keep: int,
+        observed=None,
+        states: HiddenStates | None = None,
+        inputs: Tensor | None = None,
     ) -> Tensor:
         """Append tokens to a cache; returns the logits after the last `keep`, (batch, keep, head size).
 
@@ -138,12 +150,18 @@ class Forward:
         mask : additive mask as `specpress.engine.attention.grouped_mask` makes it, or None
         cache : a transformers cache of as many layers, whose `update` takes (batch, KV heads, n, head size)
         observed : a `LayerObservation` for each layer, shown what its attention is given; None shows nobody
+        states : keeps what the layers put out; None keeps nothing
+        inputs : Tensor (batch, n, hidden size), what the first layer is given in place of the tokens' embeddings
         """
         rotation = self._rotary.at(positions, end)
-        hidden = F.embedding(tokens, self._embeddings)
+        hidden = F.embedding(tokens, self._embeddings) if inputs is None else inputs
+        if states is not None:
+            states.begin(cache.seen, tokens.shape[1])
         for index, layer in enumerate(self._layers):
             seen = observed[index] if observed else None
             hidden = layer(hidden, rotation, mask, cache.layers[index], seen)
+            if states is not None:
+                states.keep(index + 1, hidden)
         return self._head(self._final_norm(hidden[:, -keep:]))
 
 

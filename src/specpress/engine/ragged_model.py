@@ -72,6 +72,13 @@ class RaggedModel:
         clone.cache = copy.deepcopy(self.cache)
         return clone
 
+    def run_by(self, other: CachedModel) -> "RaggedModel":
+        """The model of `other` on this very cache, unobserved; what it feeds is taken back before this one feeds."""
+        shared = copy.copy(self)
+        shared.model, shared._forward, shared.head_tokens = other.model, other.forward, other.head_tokens
+        shared.observations = None
+        return shared
+
     def compressed(self, r: int, press, budget: int | None = None, decoding: bool = False) -> PreallocatedCache:
         """A copy of row r's cache, compressed as if the row were alone; see `CachedModel.compress`."""
         cache = self.cache.row(r)

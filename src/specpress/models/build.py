@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig
 
 from specpress.models.byte_level import byte_tokenizer, gguf_tokenizer
 from specpress.models.families import FAMILIES, family_of
+from specpress.models.feature_head import add_input
 from specpress.models.gguf_blocks import gguf_blocks
 from specpress.models.quantized import quantize_model
 from specpress.models.quiet import transformers_quiet
@@ -21,7 +22,7 @@ def build_model(config, *, dtype=None):
     config : LlamaConfig or GPTNeoXConfig
         With `head_token_ids` (k sorted token ids) the output head has k rows and no bias; `vocab_size` stays the size
         of the full vocabulary, which the input embeddings keep. The loss of transformers (`labels=`) does not know
-        about such a head.
+        about such a head. With `feature_layers` it is a feature head (see `specpress.models.feature_head`).
     dtype : torch.dtype, optional
         The config's dtype, if not given.
 
@@ -39,7 +40,7 @@ def build_model(config, *, dtype=None):
         head = nn.Linear(config.hidden_size, len(token_ids), bias=False, dtype=model.dtype)
         nn.init.normal_(head.weight, std=config.initializer_range)
         model.set_output_embeddings(head)
-    return mark_head(model).eval()
+    return mark_head(add_input(model)).eval()
 
 
 def random_model(source, *, dtype=torch.bfloat16):

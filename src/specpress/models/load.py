@@ -24,6 +24,7 @@ from specpress.models.quiet import transformers_quiet
 from specpress.models.vocabulary import know_tokens
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_KEYS_OF_OUR_OWN = ("head_token_ids", "feature_layers")  # of config.json, that transformers knows nothing of
 _HUB_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -70,7 +71,7 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
             "read, so they never are; convert them where you trust them: "
             "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         )
-    of_our_own = held is not None or getattr(config, "head_token_ids", None) is not None
+    of_our_own = held is not None or any(getattr(config, key, None) is not None for key in _KEYS_OF_OUR_OWN)
     model = mark_head((_written_here if of_our_own else _pretrained)(directory, config, dtype))
     if weights != held and weights is not None:
         quantize_model(model, weights)

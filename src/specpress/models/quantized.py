@@ -6,6 +6,8 @@ bits are two planes of such codes, w = (16 (high - 8) + (low - 8) + 8) scale, an
 inputs. Nothing is trained or calibrated: codes are rounded to the nearest.
 """
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,6 +45,42 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in features) -> (..., out features)."""
         return F.linear(x, self.weight.to(x.dtype), self.bias)
+
+
+def quantized_copy(model: nn.Module, bits: int, group: int = GROUP, symmetric: bool = False) -> nn.Module:
+    """A copy of a model whose linear maps, the output head too, are held in fewer bits; all else it shares.
+
+    Parameters
+    ----------
+    model : causal LM on a CPU; it stays as it is
+    bits : 4 or 8
+    group, symmetric : see `quantized`
+
+    Maps whose inputs are not a multiple of 32 stay as they are: the copy drafts, and need not be small throughout.
+
+    Raises
+    ------
+    ValueError
+        If the machine has no kernel for codes, the model is held in fewer bits already, or none of its maps can be.
+    """
+    require_kernels(f"q{bits}", model.device)
+    if getattr(model.config, "weights_format", None) is not None:
+        raise ValueError(
+            f"the model is held in {model.config.weights_format} already: a copy of it in {bits} bits saves nothing; "
+            "give the model in full, or another drafter"
+        )
+    shared = {id(held): held for held in (*model.parameters(), *model.buffers())}
+    copied, planes = copy.deepcopy(model, shared), PLANES[f"q{bits}"]
+    linears = [(n, m) for n, m in copied.named_modules() if isinstance(m, nn.Linear) and not m.in_features % GROUP]
+    if not linears:
+        raise ValueError(
+            f"no linear map of the model has inputs that are a multiple of {GROUP}: it cannot be quantised"
+        )
+    for name, linear in linears:
+        packed = _like(linear, name, planes)
+        packed.codes, packed.scales = quantized(linear.weight.detach(), planes, group, symmetric)
+        copied.set_submodule(name, packed)
+    return _marked(copied, f"q{bits}")
 
 
 def quantize_model(model: nn.Module, weights: str, blocks: dict[str, tuple[Tensor, Tensor]] | None = None) -> nn.Module:
@@ -117,21 +155,38 @@ def require_kernels(weights: str, device: torch.device) -> None:
         )
 
 
-def quantized(weight: Tensor, planes: int) -> tuple[Tensor, Tensor]:
+def quantized(weight: Tensor, planes: int, group: int = GROUP, symmetric: bool = False) -> tuple[Tensor, Tensor]:
     """Codes and scales (see `QuantizedLinear`) nearest to a weight, (out features, in features).
 
-    In one plane a group spans from its least to its greatest number (Q4_1); in two it is symmetric about 0 (Q8_0).
+    In one plane a group spans from its least to its greatest number (Q4_1), or, `symmetric`, from minus its largest to
+    its largest without an offset; in two it is symmetric about 0 (Q8_0).
+
+    group : numbers that share scale and offset, a multiple of 32; the last group of a row may have fewer. What is
+        stored is a scale for every 32 of them in any case: a larger group is coarser, and no smaller.
     """
     groups = weight.float().unflatten(1, (-1, GROUP))
+    least, most = _extremes(groups, group // GROUP)
+    largest = torch.maximum(least.abs(), most.abs())
     if planes == 2:
-        scale = (groups.abs().amax(2, keepdim=True) / 127).bfloat16()
+        scale = (largest / 127).bfloat16()
         codes = (groups / _not_zero(scale)).round_().clamp_(-128, 127).to(torch.int16)
         return packed_eight(codes.flatten(1), scale[..., 0].float())
-    least, most = groups.aminmax(dim=2, keepdim=True)
-    scale = ((most - least) / 15).bfloat16().float()
-    offset = (least + 8 * scale).bfloat16().float()
+    scale = (largest / 7 if symmetric else (most - least) / 15).bfloat16().float()
+    offset = torch.zeros_like(scale) if symmetric else (least + 8 * scale).bfloat16().float()
     codes = ((groups - offset) / _not_zero(scale)).round_().add_(8).clamp_(0, 15).to(torch.uint8)
     return packed_nibbles(codes.flatten(1)), paired(scale[..., 0], offset[..., 0])
+
+
+def _extremes(groups: Tensor, together: int) -> tuple[Tensor, Tensor]:
+    """The least and the greatest number of each group, (out, groups, 1) each, `together` neighbouring ones as one."""
+    least, most = groups.aminmax(dim=2)
+    if together > 1:
+        most, negated = (
+            F.max_pool1d(x, together, ceil_mode=True).repeat_interleave(together, 1)[:, : x.shape[1]]
+            for x in (most, -least)
+        )
+        least = -negated
+    return least[..., None], most[..., None]
 
 
 def packed_eight(codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

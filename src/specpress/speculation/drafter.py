@@ -49,10 +49,13 @@ class Drafter:
 
     `observes` : bool, whether `prefilled` needs to know what the target's attention layers were given.
     `branches` : bool, whether proposals may be trees; these need the verification "traversal" or "recursive"
+    `reads` : numbers of the target's layers whose outputs it reads, in `prefilled` and after every verification, from
+        the `states` of the target it is shown (see `specpress.engine.states`); none are kept for other drafters.
     """
 
     observes = False
     branches = False
+    reads: Sequence[int] = ()
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """Get ready for one generation.
@@ -123,6 +126,7 @@ class RowByRow:
     """
 
     observes = False
+    reads = ()
 
     def __init__(self, drafter: Drafter, batch: int):
         if type(drafter).prefilled is not Drafter.prefilled:

@@ -11,6 +11,7 @@ from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import needs_attention_weights, recent_tokens
 from specpress.engine.observation import Observations
 from specpress.engine.ragged_model import RaggedModel
+from specpress.engine.states import HiddenStates
 from specpress.laws.law import NO_NUMBERS
 from specpress.speculation.drafter import Drafter
 
@@ -38,6 +39,8 @@ def read_observed(cached: CachedModel, prompt: Tensor, press, drafter: Drafter |
     drafting = _observing_press(drafter)
     if press is not None or drafting is not None:
         cached.observations = Observations(cached.model)
+    if drafter is not None and drafter.reads:
+        cached.states = HiddenStates(drafter.reads)
     return read(cached, prompt, press, drafting, keep=keep)
 
 

@@ -46,6 +46,9 @@ def estimate(spec: dict, sizes: Mapping[str, dict], device: str) -> dict[str, in
             parts[f"packed weights of {name}"] = size["step_weight_bytes"]
         cache = min(batch * tokens * size["kv_bytes_per_token"], spec.get("max_kv_bytes", inf))
         parts[f"KV cache of {name}, {copies} x {batch} x {tokens} tokens"] = copies * cache
+    for name, bits in quantized_copies(spec):
+        stored = sizes[name]["step_weight_bytes"] * (bits + 1) // 16  # a scale and an offset for 32 numbers: a bit each
+        parts[f"weights of {name} in {bits} bits, as they are and packed"] = 2 * stored
     # a forward keeps a few times one layer's hidden states; a layer's keys and values measure them
     wide = max(sizes[name]["kv_bytes_per_token"] / sizes[name]["layers"] for name in models_of(spec))
     parts["activations of a prefill"] = int(12 * wide * batch * tokens)
@@ -71,6 +74,18 @@ def caches(spec: dict, name: str, device: str) -> int:
         return 1 + 2 * len(spec["modes"])
     generates = name in (spec.get("model"), spec.get("baseline"))
     return (2 if generates else 1) + device.startswith("cuda")
+
+
+def quantized_copies(spec: dict, model: str | None = None) -> list[tuple[str, int]]:
+    """(model, bits) of the copies that drafters make of the models that verify, at any depth.
+
+    model : the one that verifies, unless the spec says so
+    """
+    model, drafter = spec.get("intermediate_model", spec.get("model", model)), spec.get("drafter")
+    steps = spec.get("steps")  # of a chain; a number in a regime map
+    inner = [part for part in (drafter, *(steps if isinstance(steps, list) else ())) if part]
+    own = [(model, drafter.get("bits", 4))] if drafter and drafter.get("name") == "quantized_target" else []
+    return sorted({*own, *(found for part in inner for found in quantized_copies(part, model))})
 
 
 def require(spec: dict, sizes: Mapping[str, dict], free_bytes: int, device: str) -> None:

@@ -11,6 +11,8 @@ DRAFTERS = {
     "prompt_lookup": "specpress.drafters.prompt_lookup:PromptLookup",
     "compressed_target": "specpress.drafters.compressed_target:CompressedTarget",
     "cascade": "specpress.drafters.cascade:Cascade",
+    "feature_head": "specpress.drafters.feature_head:FeatureHead",
+    "quantized_target": "specpress.drafters.quantized_target:QuantizedTarget",
 }
 
 SCHEDULES = {

@@ -14,7 +14,11 @@ HELD_BYTES = {
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama or GPT-NeoX causal language model. `head_rows` is the height of its output head."""
+    """A Llama or GPT-NeoX causal language model.
+
+    head_rows : the height of its output head
+    feature_layers : layers of its target that a feature head reads (`specpress.models.feature_head`); 0 of other models
+    """
 
     architecture: str
     vocabulary: int
@@ -26,6 +30,12 @@ class Shape:
     head_size: int
     head_rows: int
     tied: bool
+    feature_layers: int = 0
+
+    @property
+    def input_parameters(self) -> int:
+        """Parameters of the two maps beside the embeddings of a feature head."""
+        return self.hidden_size**2 * (self.feature_layers + 1) if self.feature_layers else 0
 
     @property
     def layer_weights(self) -> int:
@@ -47,12 +57,12 @@ class Shape:
         """All parameters, tied ones once."""
         embeddings = self.hidden_size * (self.vocabulary + (0 if self.tied else self.head_rows))
         norm = self.hidden_size * (2 if self.architecture == "gpt_neox" else 1)
-        return embeddings + self.layers * self.layer_parameters + norm
+        return embeddings + self.input_parameters + self.layers * self.layer_parameters + norm
 
     @property
     def read_parameters(self) -> int:
         """Parameters that one decoding step reads: all but the embeddings of the tokens it is not given."""
-        return self.layers * self.layer_parameters + self.hidden_size * self.head_rows
+        return self.input_parameters + self.layers * self.layer_parameters + self.hidden_size * self.head_rows
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -107,6 +117,7 @@ def shape_of(config: dict) -> Shape:
         head_size=config.get("head_dim") or hidden // heads,
         head_rows=config["vocab_size"] if head_ids is None else len(head_ids),
         tied=bool(config.get("tie_word_embeddings", False)),
+        feature_layers=len(config.get("feature_layers") or ()),
     )
 
 

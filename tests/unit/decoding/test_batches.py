@@ -6,7 +6,7 @@ import torch
 
 from specpress import SamplingParams, generate
 from specpress.decoding.generate import prepare
-from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
+from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup, QuantizedTarget
 from specpress.experiments.press_survey import example
 from specpress.presses import get_press, list_presses
 from specpress.schedules import AIMD, Confidence, Constant
@@ -30,6 +30,7 @@ DRAFTERS = {
     "prompt lookup": lambda make: PromptLookup(max_ngram=2),
     "compressed target": lambda make: CompressedTarget(knorm()),
     "refreshed target": lambda make: CompressedTarget(knorm(), interval=3),
+    "quantized target": lambda make: QuantizedTarget(4, 64, symmetric=True),
     "cascade": lambda make: Cascade(make(1, seed=0), DraftModel(make(1, seed=5)), gamma=2, rounds=3),
     "cascade of a refreshed target": lambda make: Cascade(make(2), CompressedTarget(knorm(), interval=3), gamma=2),
 }

@@ -24,7 +24,16 @@ from tree_drafters import BINARY, Branching
 
 import specpress.speculation.verification as verification_module
 from specpress import SamplingParams, generate
-from specpress.drafters import Cascade, CompressedTarget, Drafter, DraftModel, PromptLookup, Proposal
+from specpress.drafters import (
+    Cascade,
+    CompressedTarget,
+    Drafter,
+    DraftModel,
+    FeatureHead,
+    PromptLookup,
+    Proposal,
+    QuantizedTarget,
+)
 from specpress.drafters.prompt_lookup import lookup
 from specpress.laws.sampling import probabilities
 from specpress.presses import get_press
@@ -66,13 +75,15 @@ def model(family, seed, layers=1):
 def drafters(family):
     """For each kind, a maker of fresh drafters, and the law Q they draft from, as a function of a text (1, n)."""
     small, middle, part = model(family, 4), model(family, 5), tiny.with_subset_head(model(family, 6), VOCABULARY - 2)
-    press = get_press("knorm", compression_ratio=0.5)
+    press, head = get_press("knorm", compression_ratio=0.5), tiny.feature_head(model(family, 3), (1,), seed=7)
     return {
         "none": (lambda: None, None),
         "draft model": (lambda: DraftModel(small), law_of(small)),
         "subset head": (lambda: DraftModel(part), law_of(part)),
         "prompt lookup": (lambda: PromptLookup(max_ngram=2), law_of_lookup),
         "compressed target": (lambda: CompressedTarget(press), None),
+        "feature head": (lambda: FeatureHead(head), None),
+        "quantized target": (lambda: QuantizedTarget(4, 64, symmetric=True), None),
         "cascade of a draft model": (
             lambda: Cascade(middle, DraftModel(small), gamma=2, rounds=2),
             law_of(middle),

@@ -16,6 +16,7 @@ from specpress.models.quantized import (
     parameters,
     quantize_model,
     quantized,
+    quantized_copy,
     unpacked_nibbles,
     weight_bytes,
 )
@@ -132,3 +133,40 @@ def test_what_cannot_be_held_in_fewer_bits_is_refused(tmp_path):
         quantize_model(tiny.llama(hidden_size=96), "q5")
     with pytest.raises(ValueError, match="run on a CPU only, not on meta"):
         quantize_model(tiny.llama(hidden_size=96).to("meta"), "q4")
+
+
+def test_larger_groups_share_their_scale_and_are_coarser():
+    w = weight(features=160)  # the last group of 128 has 32
+    scales = quantized(w, 1, 128)[1]
+    assert torch.equal(scales[0], scales[3])
+    assert not torch.equal(scales[3], scales[4])
+    assert torch.equal(scales[4], quantized(w[:, 128:], 1)[1][0])
+    coarse = [(dequantized(*quantized(w, 1, *how), 1) - w).norm() for how in ((32,), (128,), (128, True))]
+    assert coarse == sorted(coarse)
+
+
+def test_symmetric_groups_have_no_offset_and_mirror():
+    w = weight()
+    codes, scales = quantized(w, 1, 32, symmetric=True)
+    assert (scales[..., 1] == 0).all()
+    mirrored = quantized(-w, 1, 32, symmetric=True)
+    assert torch.equal(dequantized(*mirrored, 1), -dequantized(codes, scales, 1))
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_quantized_copy_shares_what_it_does_not_hold_in_codes(family):
+    model = tiny.FAMILIES[family](hidden_size=192)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    copied = quantized_copy(model, 4, 128, symmetric=True)
+    assert copied.get_input_embeddings().weight is model.get_input_embeddings().weight
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    for name, linear in [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]:
+        expected = dequantized(*quantized(linear.weight, 1, 128, True), 1).bfloat16()
+        assert torch.equal(copied.get_submodule(name).weight, expected)
+    with pytest.raises(ValueError, match="in q4 already"):
+        quantized_copy(copied, 4)
+
+
+def test_a_model_no_map_of_which_has_groups_is_refused():
+    with pytest.raises(ValueError, match="multiple of 32: it cannot be quantised"):
+        quantized_copy(tiny.llama(hidden_size=48, intermediate_size=48), 4)

@@ -17,7 +17,7 @@ from specpress.models.build import build_model, random_model
 from specpress.models.quantized import quantize_model
 from specpress.models.save import model_size, save_model
 from specpress.presses import Compression, get_press
-from specpress.study.memory import GRAPHS_BYTES, estimate, require
+from specpress.study.memory import GRAPHS_BYTES, estimate, quantized_copies, require
 from specpress.theory.shapes import shape_of, stated_shape
 
 SIZES = {
@@ -195,3 +195,16 @@ def test_another_vocabulary_is_refused_with_the_reason(prepared):
     with pytest.raises(ValueError, match=r"vocabulary of 300 tokens, target one of 257. Speculative .* train one from"):
         check(SPEED, prepared, torch.device("cpu"))
     check({**SPEED, "drafter": {"name": "prompt_lookup"}}, prepared, torch.device("cpu"))
+
+
+def test_a_copy_in_fewer_bits_is_counted_by_the_model_it_is_made_of():
+    inner = {"name": "quantized_target", "bits": 8}
+    cascade = {"name": "cascade", "intermediate_model": "draft", "drafter": inner}
+    spec = SPEED | {"drafter": {"name": "quantized_target"}}
+    assert quantized_copies(spec) == [("target", 4)]
+    assert quantized_copies(SPEED | {"drafter": cascade}) == [("draft", 8)]
+    assert quantized_copies(SPEED) == []
+    sizes = {"target": SIZES["target"] | {"step_weight_bytes": 800}}
+    without = spec | {"drafter": {"name": "prompt_lookup"}}
+    extra = estimate(spec, sizes, "cpu").items() - estimate(without, sizes, "cpu").items()
+    assert extra == {("weights of target in 4 bits, as they are and packed", 500)}
