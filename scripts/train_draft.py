@@ -32,11 +32,14 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, required=True, metavar="N")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... or mps (default: %(default)s)")
+    parser.add_argument("--lessons", metavar="DIR", help="where what the target says is kept (default: in the output)")
     parser.add_argument("--output", required=True, metavar="DIR")
     arguments = parser.parse_args()
     config = DraftConfig.from_spec(arguments.spec)
     places = (arguments.target, dict(arguments.data), arguments.output)
-    metrics = train_draft(config, *places, threads=arguments.threads, device=arguments.device)
+    metrics = train_draft(
+        config, *places, threads=arguments.threads, device=arguments.device, lessons=arguments.lessons
+    )
     for name, held_out in metrics["held_out"].items():
         print(f"{config.name}: acceptance {held_out['acceptance']:.3f} on held-out {name}", file=sys.stderr)
 

@@ -121,6 +121,12 @@ def manifest_of(name):
     return f"{model_dir(name)}/manifest.json"
 
 
+def heads_beside(draft):
+    """The feature heads that are trained from the same target on the same data as a draft."""
+    same = lambda other: all(other[key] == study.drafts[draft][key] for key in ("target", "data"))
+    return [name for name, entry in study.drafts.items() if entry.get("kind") == "head" and same(entry)]
+
+
 def manifests(models=(), data=()):
     """The manifest of each of these models, drafts and data sets."""
     return [*map(manifest_of, models), *(f"{data_dir(name)}/manifest.json" for name in data)]

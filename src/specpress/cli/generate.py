@@ -18,7 +18,7 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("--model", required=True, metavar="PATH", help="target: a model directory or hub repository")
-    parser.add_argument("--draft", metavar="PATH", help="draft model; without it, decode autoregressively")
+    parser.add_argument("--draft", metavar="PATH", help="draft model or feature head; without it, no drafter")
     parser.add_argument("--prompt-lookup", action="store_true", help="draft by n-gram lookup instead of a model")
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="text to continue; - reads standard input")
     parser.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="default: %(default)s")
@@ -96,12 +96,14 @@ def _prompt(given: str) -> str:
 
 def _drafter(args: argparse.Namespace):
     from specpress import load_model
-    from specpress.drafters import DraftModel, PromptLookup
+    from specpress.drafters import DraftModel, FeatureHead, PromptLookup
+    from specpress.models.feature_head import feature_layers
 
     if args.draft and args.prompt_lookup:
         raise ValueError("--draft and --prompt-lookup exclude each other: give one of them")
     if args.draft:
-        return DraftModel(load_model(args.draft)[0])
+        draft, _ = load_model(args.draft)
+        return FeatureHead(draft) if feature_layers(draft) else DraftModel(draft)
     return PromptLookup() if args.prompt_lookup else None
 
 

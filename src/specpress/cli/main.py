@@ -1,17 +1,17 @@
-"""The command `specpress`: generate text and see what it cost; list what can be combined; look into results."""
+"""The command `specpress`: generate text and see what it cost; train a draft; list what there is; look into results."""
 
 import argparse
 import sys
 from typing import NoReturn
 
-from specpress.cli import certify, generate, listing
+from specpress.cli import certify, generate, listing, train
 from specpress.files.program import run_program
 from specpress.provenance import archive, compare, explain
 
 # A command is a module with `add_arguments` and `run`, whose docstring is "`specpress NAME`: what it does. More.", and
 # which may have an `EXAMPLE`. What takes long to import it imports in `run`.
 COMMANDS = {
-    "generate": generate, "list": listing, "certify": certify,
+    "generate": generate, "train": train, "list": listing, "certify": certify,
     "explain": explain, "compare": compare, "archive": archive,
 }  # fmt: skip
 

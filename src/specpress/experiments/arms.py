@@ -56,7 +56,7 @@ def _speculation(arm: dict, assets: Assets) -> dict:
 def _drafter(part: dict, assets: Assets):
     """A drafter with the models, the press and the inner drafter that its part names."""
     made = dict(part)
-    for key in ("model", "intermediate_model"):
+    for key in ("model", "intermediate_model", "head"):
         if key in made:
             made[key] = assets.model(made[key])
     if "press" in made:

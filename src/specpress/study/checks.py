@@ -9,6 +9,7 @@ from typing import Any
 
 from specpress.study import registry
 from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFUSED, Ability
+from specpress.study.draft_checks import draft_problems, head_problems
 from specpress.study.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
 from specpress.study.schema import against_schema, among_known, definition, path_of, schema
 from specpress.study.source_code import class_parameters
@@ -41,6 +42,7 @@ def _reference_problems(config: dict) -> Iterator[str]:
         if name in models:
             yield f"drafts.{name}: {name!r} is also a model; models and drafts share their names, rename one"
         draft = _items(drafts, name, dict)
+        yield from draft_problems(name, draft)
         yield from _unknown(f"drafts.{name}.target", "model", draft.get("target"), models)
         if _field(models.get(draft.get("target")), "weights") is not None:
             yield (
@@ -113,6 +115,7 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
         yield from _method_problems(step, f"{path}.steps[{index}]")
     yield from _chain_problems(steps, f"{path}.steps")
     yield from _layer_problems(config, complete, path)
+    yield from head_problems(_items(config, "drafts", dict), complete, path)
 
 
 def _layer_problems(config: dict, body: dict, path: str, model: str | None = None) -> Iterator[str]:

@@ -6,7 +6,7 @@ Times come from the roofline of `specpress.theory.roofline`, with the published 
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from specpress.study.draft_config import DraftConfig
@@ -123,7 +123,10 @@ def _draft(target: Model | None, draft: DraftConfig) -> Model | None:
         return None
     shape = target.shape
     rows = min(draft.vocabulary, shape.vocabulary)
-    return Model(Shape(**{**vars(shape), "layers": draft.layers, "head_rows": rows, "tied": False}), target.dtype)
+    own = {"layers": draft.layers, "head_rows": rows, "tied": False}
+    own["intermediate_size"] = min(draft.mlp_width or shape.intermediate_size, shape.intermediate_size)
+    own["feature_layers"] = (len(draft.features) or 1) if draft.kind == "head" else 0
+    return Model(Shape(**{**vars(shape), **own}), target.dtype)
 
 
 def step_ms(model: Model, on: Machine, *, batch: int = 1, slots: float = 0, queries: int = 1) -> float:
@@ -155,7 +158,8 @@ def training(draft: DraftConfig, known: Mapping[str, Model | None], on: Machine)
     """A draft to be trained, by its configuration and the `models` of its study.
 
     Six operations a trained parameter and token (Kaplan et al., 2020, section 2.1), or the launches of the kernels of
-    three forwards (there and back) a step, whichever takes longer; then target and draft read what they are judged on.
+    three forwards (there and back) a step, whichever takes longer; before that the target reads the text of one pass,
+    if the draft learns from it, and writes its share; then target and draft read what they are judged on.
     Memory: the target, the draft in float32, gradients and both moments of what is trained (all but its embeddings),
     34 bytes a token, layer and hidden unit of activations (Korthikanti et al., 2022, section 4.1), and the logits.
     """
@@ -168,10 +172,20 @@ def training(draft: DraftConfig, known: Mapping[str, Model | None], on: Machine)
     launches = 3 * EAGER_LAYER_MS / 1e3 * shape.layers * steps
     windows = math.ceil(draft.evaluation / draft.sequence) * 2 * len(draft.data)  # validation and held-out text
     judged = sum(step_ms(each, on, queries=draft.sequence) for each in (target, model)) / 1e3 * windows
+    if draft.needs_lesson:
+        arithmetic += _lesson_seconds(draft, target, on)
     start = START_SECONDS + target.size["weight_bytes"] / READ_GB_S / 1e9
     memory = target.size["weight_bytes"] + 4 * shape.parameters + 12 * shape.read_parameters
     memory += tokens * (34 * shape.hidden_size * shape.layers + 12 * shape.vocabulary)
     return Job(draft.name, "training", memory, (start + max(arithmetic, launches) + judged) / 3600)
+
+
+def _lesson_seconds(draft: DraftConfig, target: Model, on: Machine) -> float:
+    """What the target takes to read a training text, 8 windows at a time, and to write its share, 64 at a time."""
+    windows, length = draft.tokens / draft.passes / draft.sequence, draft.sequence
+    reading = windows / 8 * step_ms(target, on, batch=8, queries=length)
+    writing = draft.own_text * windows / 64 * length / 2 * step_ms(target, on, batch=64, slots=0.75 * length)
+    return (reading + writing) / 1e3
 
 
 def trainings(study: Study, on: Machine) -> list[Job]:
@@ -267,8 +281,10 @@ def _draft_ms(drafter: dict, target: Model, known: Mapping[str, Model], on: Mach
     if "intermediate_model" in drafter:
         inner = {"drafter": drafter["drafter"], "schedule": {"gamma": drafter.get("gamma", 4)}}
         return _token_ms(inner, known[drafter["intermediate_model"]], known, on, batch, slots)
-    if "model" in drafter:
-        return step_ms(known[drafter["model"]], on, batch=batch, slots=slots)
+    if named := drafter.get("model", drafter.get("head")):
+        return step_ms(known[named], on, batch=batch, slots=slots)
+    if drafter.get("name") == "quantized_target":
+        return step_ms(replace(target, weights=f"q{drafter.get('bits', 4)}"), on, batch=batch, slots=slots)
     if "press" in drafter:
         return step_ms(target, on, batch=batch, slots=slots * (1 - drafter["press"].get("compression_ratio", 0)))
     return 0.0

@@ -16,7 +16,7 @@ TABLES = {
     "task": registry.TASKS,
 }
 LISTS = {"presses": "press", "tasks": "task"}  # keys of lists of such parts
-MODEL_KEYS = ("model", "intermediate_model", "drafter_model")
+MODEL_KEYS = ("model", "intermediate_model", "drafter_model", "head")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 

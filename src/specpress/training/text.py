@@ -55,7 +55,7 @@ def cut_windows(texts: list[list[int]], length: int) -> torch.Tensor:
 
 
 def training_windows(windows: dict[str, torch.Tensor], config: DraftConfig) -> torch.Tensor:
-    """The windows of the whole training run in their order, (steps * batch, sequence + 1).
+    """The windows of one pass of the training run in their order, (steps * batch, sequence + 1).
 
     Each data set gives its share (see `DraftConfig.mixture`), in passes over its windows in a new order each; the
     shares are then mixed.
@@ -66,7 +66,7 @@ def training_windows(windows: dict[str, torch.Tensor], config: DraftConfig) -> t
         If a data set would have to be read more than `MAX_PASSES` times.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    steps = math.ceil(config.tokens / (config.batch * config.sequence))
+    steps = math.ceil(config.tokens / (config.passes * config.batch * config.sequence))
     sizes = {name: len(rows) if config.mixture == "proportional" else 1 for name, rows in windows.items()}
     bounds = [round(steps * config.batch * part) for part in _cumulative_shares(list(sizes.values()))]
     chosen = []

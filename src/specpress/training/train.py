@@ -1,17 +1,20 @@
-"""Drafts: the first layers of the target, trained on text that no experiment reads.
+"""Drafts: layers of the target, or a head on its states, trained on text that no experiment reads.
 
-A draft keeps the target's embeddings (frozen) and final norm; its output head covers the most frequent tokens of the
-training text only, because at this size the head costs as much as the layers. Speculative decoding stays exact with
-such a head: a token the draft cannot propose has q(x) = 0 and comes in through the residual.
+A draft keeps the target's embeddings (frozen) and final norm; its output head covers part of the vocabulary only: at
+this size the head costs as much as the layers. Speculative decoding stays exact with such a head: a token the draft
+cannot propose has q(x) = 0 and comes in through the residual.
 """
 
+import hashlib
 import json
+import math
 import time
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig
 
 from specpress.files.metrics import SCHEMA
@@ -22,31 +25,34 @@ from specpress.hardware.environment import describe, now, peak_memory_bytes
 from specpress.models.load import load_model
 from specpress.models.save import save_model
 from specpress.study.draft_config import DraftConfig, DraftError
-from specpress.training.draft import _round_weights, check_size, cut_draft, head_tokens
-from specpress.training.fit import fit
-from specpress.training.judge import judge
+from specpress.training.checkpoint import Checkpoint
+from specpress.training.draft import check_size, cut_draft, cut_head, head_tokens, round_weights, tokens_by_mass
+from specpress.training.fit import Noted, fit
+from specpress.training.judge import glance, judge
+from specpress.training.lesson import Lesson, hear, kept
 from specpress.training.progress import progress_bar
-from specpress.training.text import read_text, special_tokens
+from specpress.training.text import Text, evenly_spread, read_text, special_tokens
+from specpress.training.writing import rewritten
 
 LOSS_POINTS = 50  # points of the loss curve
-
-
-# --- the text --------------------------------------------------------------------------------------------------------
-
-
-# --- the model -------------------------------------------------------------------------------------------------------
-
-
-# --- training and judging --------------------------------------------------------------------------------------------
-
-
-# --- the whole of it -------------------------------------------------------------------------------------------------
+GLANCES = 8  # times that acceptance is looked at in training
+_GLANCED_TOKENS = 2048  # of validation text, at which it is
 
 
 def train_draft(
-    config: DraftConfig, target, data: dict, output, *, threads: int, device: str = "auto", progress: bool = True
+    config: DraftConfig,
+    target,
+    data: dict,
+    output,
+    *,
+    threads: int,
+    device: str = "auto",
+    progress: bool = True,
+    lessons=None,
 ) -> dict:
     """Cut a draft from a target, train it, judge it and write it to a directory.
+
+    A training that was killed goes on where it stood half a minute before, to the same weights.
 
     Parameters
     ----------
@@ -63,7 +69,9 @@ def train_draft(
     device : str
         "auto", "cpu", "cuda", "cuda:1", ... or "mps".
     progress : bool
-        Report loss, speed and time left on stderr.
+        Report loss, acceptance on validation text, speed and time left on stderr.
+    lessons : str or Path, optional
+        Where what the target says to the text is kept for other drafts to learn from; in `output` if not given.
 
     Returns
     -------
@@ -73,20 +81,23 @@ def train_draft(
     Raises
     ------
     DraftError
-        Before any training, if the target or the text cannot give such a draft.
+        Before any training, if the target or the text cannot give such a draft; later, if its loss is no number.
     """
     began, started = now(), time.perf_counter()
     torch.set_num_threads(threads)
-    shape = AutoConfig.from_pretrained(target)
+    shape, output = AutoConfig.from_pretrained(target), Path(output)
     check_request(config, shape, data)
     model, tokenizer = load_model(target, device=claim(resolve_device(device)))
-    text = read_text(config, data, tokenizer)
-    token_ids = head_tokens(text.train, config.vocabulary, shape.vocab_size, special_tokens(tokenizer, shape))
-    draft = cut_draft(model, layers=config.layers, token_ids=token_ids)
-    half = model.dtype in (torch.bfloat16, torch.float16)
+    text, digest = read_text(config, data, tokenizer), target_digest(Path(target))
     with watch() as watched:
-        loss = _fit_with_progress(draft, text.train, config, mixed_precision=half, progress=progress)
-    _round_weights(draft, model.dtype)
+        teacher = Teacher(config, model, digest, Path(lessons) if lessons else output / "lessons", progress)
+        lesson, validation = teacher.lesson(text.train), teacher.validation(text)
+        heard = time.perf_counter() - started
+        draft = _cut(config, model, lesson, special_tokens(tokenizer, shape))
+        output.mkdir(parents=True, exist_ok=True)
+        checkpoint = Checkpoint(output / ".checkpoint", {"spec": asdict(config), "target": digest})
+        noted = _fit_with_progress(draft, lesson, validation, config, model, checkpoint, progress)
+    round_weights(draft, model.dtype)
     metrics = {
         "schema": SCHEMA,
         "id": config.name,
@@ -95,16 +106,19 @@ def train_draft(
         "environment": describe(threads=threads, device=model.device, dtype=model.dtype),
         "disturbance": watched.record(),
         "parameters": draft.num_parameters(),
-        "head_tokens": len(token_ids),
-        "tokens": loss[-1]["tokens"],
-        "loss": loss,
+        "head_tokens": draft.get_output_embeddings().out_features,
+        "tokens": noted.tokens,
+        "loss": loss_curve(noted, config.batch * config.sequence),
+        "progress": noted.glances,
+        "seconds": {"lesson": heard, "training": noted.seconds},
         "validation": {name: judge(draft, model, rows) for name, rows in text.validation.items()},
         "held_out": {name: judge(draft, model, rows) for name, rows in text.held_out.items()},
         "started": began,
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(str(model.device)),
     }
-    _write(draft, tokenizer, metrics, Path(target), Path(output))
+    _write(draft, tokenizer, metrics, digest, output)
+    checkpoint.remove()
     return metrics
 
 
@@ -118,40 +132,129 @@ def check_request(config: DraftConfig, target_config, data: dict) -> None:
     if set(data) != set(config.data):
         given = ", ".join(sorted(data)) or "none"
         raise DraftError(f"data: the draft names {', '.join(config.data)}; directories are given for: {given}")
-    check_size(config.layers, config.vocabulary, target_config)
+    check_size(config.layers, config.vocabulary, target_config, features=config.features, mlp_width=config.mlp_width)
     if config.sequence > target_config.max_position_embeddings:
         raise DraftError(
             f"sequence: {config.sequence} tokens, the target takes at most {target_config.max_position_embeddings}"
         )
 
 
-def _fit_with_progress(draft, windows: torch.Tensor, config: DraftConfig, *, mixed_precision: bool, progress: bool):
-    """Train, show the progress, return the loss curve: means over about `LOSS_POINTS` stretches of equal length."""
-    total = windows.shape[0] * config.sequence
-    curve, stretch = [], []
+class Teacher:
+    """The target of a training: what it says to the text, and writes itself, if the training asks for it.
+
+    Parameters
+    ----------
+    digest : of the target, by which what it said is found again in the folder `lessons`
+    """
+
+    def __init__(self, config: DraftConfig, target: nn.Module, digest: str, lessons: Path, progress: bool):
+        self._config, self._target, self._digest = config, target, digest
+        self._lessons, self._progress = lessons, progress
+        self._features = features_of(config, target.config.num_hidden_layers)
+
+    def lesson(self, windows: Tensor) -> Lesson:
+        """On the training windows, LongTensor (n, sequence + 1)."""
+        if not self._config.needs_lesson:
+            return Lesson(windows)
+        return self._heard(self._written(windows) if self._config.own_text else windows)
+
+    def validation(self, text: Text) -> Lesson:
+        """On some of the validation windows, by which progress is told."""
+        rows = torch.cat(list(text.validation.values()))
+        return self._heard(evenly_spread(rows, math.ceil(_GLANCED_TOKENS / self._config.sequence)))
+
+    def _written(self, windows: Tensor) -> Tensor:
+        own = {key: getattr(self._config, key) for key in ("own_text", "own_temperature", "own_top_p", "seed")}
+
+        def write() -> Lesson:
+            share = round(self._config.own_text * len(windows)) * (windows.shape[1] - windows.shape[1] // 2)
+            with progress_bar(share, "the target writes", enabled=self._progress) as bar:
+                return Lesson(rewritten(self._target, windows, self._config, lambda done: bar.update(done - bar.n)))
+
+        return kept(self._lessons, self._identity(windows) | own, (), write).tokens
+
+    def _heard(self, windows: Tensor) -> Lesson:
+        def read() -> Lesson:
+            with progress_bar(windows[:, 1:].numel(), "the target reads", enabled=self._progress) as bar:
+                show = lambda done: bar.update(done - bar.n)  # noqa: E731
+                return hear(self._target, windows, self._config.top, self._features, show)
+
+        return kept(self._lessons, self._identity(windows) | {"top": self._config.top}, self._features, read)
+
+    def _identity(self, windows: Tensor) -> dict:
+        text = hashlib.sha256(windows.numpy().tobytes()).hexdigest()
+        return {"target": self._digest, "text": text, "windows": list(windows.shape)}
+
+
+def features_of(config: DraftConfig, layers: int) -> tuple[int, ...]:
+    """The layers, of so many, that a draft reads: none of a draft model, the last of a head that names none."""
+    return (config.features or (layers,)) if config.kind == "head" else ()
+
+
+def _cut(config: DraftConfig, target: nn.Module, lesson: Lesson, always: list[int]) -> nn.Module:
+    """The draft before its training."""
+    vocabulary = target.config.vocab_size
+    if config.vocabulary_by == "target":
+        token_ids = tokens_by_mass(lesson, config.vocabulary, vocabulary, always)
+    else:
+        token_ids = head_tokens(lesson.tokens, config.vocabulary, vocabulary, always)
+    common = {"layers": config.layers, "token_ids": token_ids, "mlp_width": config.mlp_width}
+    if config.kind == "head":
+        return cut_head(target, features=features_of(config, target.config.num_hidden_layers), **common)
+    return cut_draft(target, **common)
+
+
+def _fit_with_progress(
+    draft: nn.Module,
+    lesson: Lesson,
+    validation: Lesson,
+    config: DraftConfig,
+    target: nn.Module,
+    checkpoint: Checkpoint,
+    progress: bool,
+) -> Noted:
+    """Train, show the progress, and look at the acceptance on validation text `GLANCES` times."""
+    total = config.passes * len(lesson) * config.sequence
     with progress_bar(total, f"training {config.name}", enabled=progress) as bar:
 
-        def report(tokens: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update(tokens - bar.n)
-            stretch.append(loss)
-            if tokens == total or tokens * LOSS_POINTS >= (len(curve) + 1) * total:
-                curve.append({"tokens": tokens, "loss": sum(stretch) / len(stretch)})
-                stretch.clear()
+        def report(noted: Noted) -> None:
+            if noted.tokens * GLANCES >= (len(noted.glances) + 1) * total:
+                shown = {"tokens": noted.tokens, "seconds": noted.seconds, "acceptance": glance(draft, validation)}
+                noted.glances.append(shown)
+            acceptance = f"{noted.glances[-1]['acceptance']:.3f}" if noted.glances else "?"
+            bar.set_postfix(loss=f"{noted.losses[-1]:.3f}", acceptance=acceptance, refresh=False)
+            bar.update(noted.tokens - bar.n)
 
-        fit(draft, windows, config, mixed_precision=mixed_precision, report=report)
-    return curve
+        half = target.dtype in (torch.bfloat16, torch.float16)
+        return fit(draft, lesson, config, mixed_precision=half, report=report, checkpoint=checkpoint)
 
 
-def _write(draft: nn.Module, tokenizer, metrics: dict, target: Path, output: Path) -> None:
-    """Write metrics.json, then the model and its manifest, which names the target by the digest of its own."""
-    output.mkdir(parents=True, exist_ok=True)
+def loss_curve(noted: Noted, step_tokens: int) -> list[dict]:
+    """Mean losses over about `LOSS_POINTS` stretches of equal length, with the tokens at the end of each."""
+    steps = len(noted.losses)
+    bounds = sorted({math.ceil(steps * i / LOSS_POINTS) for i in range(LOSS_POINTS + 1)})
+    return [
+        {"tokens": min(end * step_tokens, noted.tokens), "loss": sum(noted.losses[start:end]) / (end - start)}
+        for start, end in pairwise(bounds)
+    ]
+
+
+def target_digest(target: Path) -> str:
+    """What tells a target from others: the digest of its manifest.json, or of its weights where it has none."""
+    if (target / "manifest.json").is_file():
+        return sha256(target / "manifest.json")
+    files = [target / "config.json", *sorted(target.glob("*.safetensors"))]
+    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+
+
+def _write(draft: nn.Module, tokenizer, metrics: dict, digest: str, output: Path) -> None:
+    """Write metrics.json, then the model and its manifest, which names the target by its digest."""
     (output / "manifest.json").unlink(missing_ok=True)
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     manifest = {
         "kind": "draft",
         "spec": metrics["spec"],
         "parameters": metrics["parameters"],
-        "target": sha256(target / "manifest.json"),
+        "target": digest,
     }
     save_model(draft, tokenizer, output, manifest)

@@ -87,6 +87,18 @@ def test_training_a_draft_takes_six_operations_a_trained_parameter_and_token(wit
     assert job.memory_bytes > 2 * 2_775_208_960 + 16 * trained + 4 * embeddings
 
 
+def test_a_draft_that_learns_from_its_target_waits_for_it(with_draft):
+    def hours(**changes):
+        with_draft.drafts["trained"] |= changes
+        return trainings(with_draft, ONE)[0].hours
+
+    alone, heard = hours(passes=4), hours(objective="forward_kl")
+    assert heard - alone > 2 * 2_648_000_000 * 10**9 / 4 / 100e12 / 3600  # its operations at the machine's best
+    written = hours(own_text=0.5)
+    assert written > heard
+    assert hours(passes=8) < written
+
+
 def test_short_steps_of_training_wait_for_their_kernels(with_draft):
     with_draft.drafts["trained"] |= {"tokens": 10**6, "sequence": 10, "batch": 1}
     (job,) = trainings(with_draft, ONE)
