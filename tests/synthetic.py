@@ -413,18 +413,23 @@ def whole_study(scenario="faster", *, prompts=6, passages=4, presses=tuple(PRESS
     return [*results, chain(prompts=prompts), regime(skip=(8, 2048)), tasks(), machine(), rounding()]
 
 
-def draft(identifier="draft", *, data=("wikipedia", "bible"), points=40, tokens=800_000) -> dict:
+def draft(identifier="draft", *, data=("wikipedia", "bible"), points=40, tokens=800_000, heads=False) -> dict:
     """Metrics of one draft training."""
     rng = np.random.default_rng(5)
     steps = np.linspace(tokens / points, tokens, points)
     loss = 3.6 + 4.5 * np.exp(-steps / (tokens / 5)) + rng.normal(0, 0.06, points)
     return {
         "schema": 2, "id": identifier, "kind": "draft",
-        "spec": {"target": "target", "layers": 3, "vocabulary": 12000, "data": list(data), "tokens": tokens, "seed": 0},
+        "spec": {"target": "target", "layers": 3, "vocabulary": 12000, "data": list(data), "tokens": tokens, "seed": 0,
+                 **({"kind": "head", "features": [8, 30]} if heads else {})},
         "environment": ENVIRONMENT, "wall_seconds": 240.0, "peak_memory_bytes": 15 * 10**8,
         "parameters": 45_000_000, "head_tokens": 12000, "tokens": tokens,
         "loss": [{"tokens": int(t), "loss": float(value)} for t, value in zip(steps, loss, strict=True)],
-        "held_out": {name: {"acceptance": 0.37 - 0.02 * i, "cross_entropy": 4.0 + i / 10, "n_tokens": 20_000}
+        "progress": [{"tokens": tokens * i // 8, "seconds": 20.0 * i, "acceptance": 0.37 - 0.2 / i}
+                     for i in range(1, 9)],
+        "seconds": {"lesson": 30.0, "training": 160.0},
+        "held_out": {name: {"acceptance": 0.37 - 0.02 * i, "cross_entropy": 4.0 + i / 10, "n_tokens": 20_000,
+                            "acceptance_by_position": [(0.37 - 0.02 * i) * 0.8**k for k in range(4 if heads else 1)]}
                      for i, name in enumerate(data)},
     }  # fmt: skip
 

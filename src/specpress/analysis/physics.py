@@ -60,9 +60,12 @@ def _most(item: Mapping, row: Mapping, shapes: Mapping, rates: Mapping | None) -
     return _of_runs(item, steps), ""
 
 
+_OF_DRAFTERS = ("model", "head", "intermediate_model")
+
+
 def _models(spec: Mapping) -> list[str]:
     drafter = spec.get("drafter") or {}
-    names = [spec.get("baseline"), spec.get("model"), drafter.get("model"), drafter.get("intermediate_model")]
+    names = [spec.get("baseline"), spec.get("model"), *(drafter.get(key) for key in _OF_DRAFTERS)]
     return [name for name in names if name]
 
 
@@ -130,8 +133,10 @@ def _draft_ms(drafter: Mapping, spec: Mapping, steps: _Steps, full: float, batch
     """The least a drafted token takes."""
     if "intermediate_model" in drafter:
         return steps.ms(drafter["intermediate_model"], 0, batch) / (drafter.get("gamma", 4) + 1)
-    if "model" in drafter:
-        return steps.ms(drafter["model"], 0 if "press" in drafter else full, batch)
+    if named := drafter.get("model", drafter.get("head")):
+        return steps.ms(named, 0 if "press" in drafter else full, batch)
+    if drafter["name"] == "quantized_target":  # all of a step, as if its cache were held in as few bits
+        return steps.ms(spec["model"], full, batch) * (drafter.get("bits", 4) + 1) / 16
     if "press" in drafter:
         return steps.ms(spec["model"], full * (1 - drafter["press"].get("compression_ratio", 0)), batch)
     return 0.0

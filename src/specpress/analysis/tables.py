@@ -17,7 +17,7 @@ SUMMARY_COLUMNS = [
 ]  # fmt: skip
 OBSERVATION_COLUMNS = [
     "experiment", "kind", "metric", "unit", "value", "prompt", "repeat", "iteration", "document", "offset", "ratio",
-    "mode", "step", "batch", "context", "schedule", "temperature", "tokens", "task", "press",
+    "mode", "step", "batch", "context", "schedule", "temperature", "tokens", "seconds", "task", "press",
 ]  # fmt: skip
 MAKERS = {
     "speed": speed, "perplexity": perplexity, "draft": draft, "chain": chain, "regime": regime, "machine": machine,

@@ -28,6 +28,8 @@ DRAFTERS = {
     "prompt_lookup": "Prompt lookup",
     "compressed_target": "Self-speculation",
     "cascade": "Cascade",
+    "feature_head": "Feature head",
+    "quantized_target": "Quantised target",
 }
 TASKS = {
     "single_needle": "one needle",
@@ -107,14 +109,28 @@ def drafter_name(row: Mapping) -> str:
     """Who drafts; a draft model that is not the one called draft is named, and so is the press of its cache."""
     name = row["drafter"]
     shown = DRAFTERS.get(name, str(name).replace("_", " ").capitalize())
-    if name == "draft_model" and _given(row, "draft_model") and row["draft_model"] != "draft":
+    if _given(row, "draft_model") and row["draft_model"] != {"draft_model": "draft", "feature_head": "head"}.get(name):
         shown += f" ({row['draft_model']})"
     if name == "cascade" and not is_cascade_of_models(row):
         nested = json.loads(row["drafter_parameters"])["drafter"]["name"]
         shown += f" on {DRAFTERS.get(nested, nested).lower()}"
+    if name == "quantized_target":
+        shown += f", {quantization(row)}"
     if _given(row, "drafter_press"):
         shown += f", {'' if name == 'compressed_target' else 'draft on '}{press_setting(row, 'drafter_')}"
     return shown
+
+
+def quantization(row: Mapping) -> str:
+    """How a quantised copy holds its weights.
+
+    >>> quantization({"drafter_parameters": '{"bits": 4, "group": 128, "symmetric": true}'})
+    '4 bits, groups of 128, symmetric'
+    """
+    parameters = json.loads(row["drafter_parameters"]) if _given(row, "drafter_parameters") else {}
+    how = [f"{parameters.get('bits', 4)} bits"]
+    how += [f"groups of {parameters['group']}"] if "group" in parameters else []
+    return ", ".join(how + (["symmetric"] if parameters.get("symmetric") else []))
 
 
 def is_cascade_of_models(row: Mapping) -> bool:

@@ -159,6 +159,15 @@ def test_the_loss_curve_has_units(embedded):
     assert len(axis.lines) == 2
 
 
+def test_what_drafts_are_worth_is_drawn_in_seconds_and_by_position():
+    both = tables([synthetic.draft(), synthetic.draft("head", heads=True)])[1]
+    training, chain = draw("plot_draft_progress.py", both).axes
+    assert training.get_xlabel() == "seconds of training"
+    assert [list(line.get_xdata()[[0, -1]]) for line in training.lines[:2]] == [[20, 160]] * 2
+    assert [text.get_text() for text in chain.get_legend().texts] == ["head, Wikipedia", "head, King James Bible"]
+    assert len(draw("plot_draft_progress.py", tables([synthetic.draft()])[1]).axes) == 1
+
+
 @pytest.mark.parametrize("figure", FIGURES)
 def test_a_study_without_the_rows_gets_a_sheet_that_says_so(figure):
     nothing = dict(zip(("summary", "observations"), tables([synthetic.machine()]), strict=True))
