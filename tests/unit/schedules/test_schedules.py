@@ -54,6 +54,15 @@ def test_heuristic_is_transformers_rule():
     assert play(Heuristic(initial=1), [False]) == [1]
 
 
+@pytest.mark.parametrize(("make", "to_a_leaf", "cut"), [(AIMD, 7, 4), (PlusMinusOne, 7, 5), (Heuristic, 8, 5)])
+def test_of_a_tree_all_is_accepted_that_ends_in_a_leaf(make, to_a_leaf, cut):
+    """Six nodes, three of them kept: what counts is whether one was refused after the last."""
+    for rejections, gamma in ((0, to_a_leaf), (1, cut)):
+        schedule = make(6)
+        schedule.update(Iteration(6, 6, 3, 4, 1.0, 0.1, slots=10, rejections=rejections))
+        assert schedule.gamma == gamma
+
+
 def test_constant_never_changes_and_never_stops():
     assert play(Constant(3), [True, False]) == [3, 3]
     assert not Constant(3).stop(0.0)
