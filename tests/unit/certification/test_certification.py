@@ -143,6 +143,13 @@ def test_each_registered_drafter_can_be_made_and_its_text_is_the_targets(name):
         assert text.broken is None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DRAFTERS)
+def test_each_registered_drafter_is_certified(name, capsys):
+    assert main(["certify", "--drafter", name]) == 0
+    assert capsys.readouterr().out.count(": lossless (") == 2
+
+
 def test_the_command_says_so_by_its_status(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_drafters.py").write_text(
