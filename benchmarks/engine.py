@@ -24,7 +24,8 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
 from specpress import SamplingParams, generate, load_model
-from specpress.data.documents import load_documents, sample_passages
+from specpress.data.documents import sample_passages
+from specpress.data.store import load_documents
 from specpress.decoding.generate import prepare
 from specpress.drafters import DraftModel
 from specpress.engine.attention import decode_attention
@@ -266,7 +267,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     assets = Assets({"target": args.model, "draft": args.draft}, {"text": args.data})
     model, tokenizer, draft = assets.model("target"), assets.tokenizer("target"), assets.model("draft")
-    documents = load_documents(args.data / "test.jsonl")
+    documents = load_documents(args.data, "test")
 
     def prompts(length, runs):
         passages = sample_passages(documents, tokenizer, count=runs + 1, length=length, seed=0)

@@ -1,4 +1,4 @@
-"""Bring text from its source to train.jsonl, test.jsonl and a manifest, split by document."""
+"""Bring text from its source to a `datasets.DatasetDict` of train and test, split by document, and a manifest."""
 
 import argparse
 import json
@@ -6,8 +6,8 @@ import sys
 import tempfile
 from inspect import signature
 
-from specpress.data.documents import save_split
 from specpress.data.readers import READERS, read
+from specpress.data.store import save_split
 from specpress.files.program import run_program
 from specpress.files.publish import sha256
 from specpress.sources.errors import SourceError

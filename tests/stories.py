@@ -2,7 +2,8 @@
 
 import torch
 
-from specpress.data.documents import Document, save_split
+from specpress.data.documents import Document
+from specpress.data.store import save_split
 from specpress.models.build import random_model
 from specpress.models.save import save_model
 from specpress.study.draft_config import DraftConfig

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="PATH",
         help="text to train on, once for each: a UTF-8 file whose blank lines part paragraphs, or a prepared data set "
-        "of a study (a folder with train.jsonl and test.jsonl)",
+        "of a study (a folder with dataset_dict.json)",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of a draft, its value as in YAML"
@@ -87,11 +87,11 @@ def _settings(given: list[str]) -> dict:
 def _prepared(path: Path, folder: Path) -> Path:
     """The folder of a data set: the path itself, or what is made of a text file."""
     if path.is_dir():
-        if not all((path / f"{half}.jsonl").is_file() for half in ("train", "test")):
-            raise DraftError(f"--data: {path} holds no train.jsonl and test.jsonl; give a prepared data set or a file")
+        if not (path / "dataset_dict.json").is_file():
+            raise DraftError(f"--data: {path} holds no dataset_dict.json; give a prepared data set or a file")
         return path
-    from specpress.data.documents import save_split
     from specpress.data.readers import read
+    from specpress.data.store import save_split
 
     print(f"reading {path}", file=sys.stderr)
     save_split(folder, read("text", path), 0.1, {"source": {"kind": "path", "path": str(path)}})

@@ -1,12 +1,9 @@
-"""Documents on disk, their split into train and test, and the passages that experiments read."""
+"""Documents, their split into train and test, and the passages that experiments read."""
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-
-from specpress.files.publish import publish
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -27,12 +24,6 @@ class Passage:
     tokens: list[int]
 
 
-def load_documents(path: str | Path) -> list[Document]:
-    """The documents of a JSON-lines file that `save_split` wrote."""
-    with open(path, encoding="utf-8") as file:
-        return [Document(**json.loads(line)) for line in file]
-
-
 def split_documents(documents: list[Document], test_fraction: float) -> tuple[list[Document], list[Document]]:
     """Split into (train, test) by document: a document's half depends on its id alone.
 
@@ -51,7 +42,7 @@ def split_documents(documents: list[Document], test_fraction: float) -> tuple[li
             f"{len(documents)} document cannot be split into train and test; at least 2 are needed. Give more text or, "
             "with the reader text, smaller documents (document_characters) of paragraphs, which blank lines separate"
         )
-    places = {document.id: _uniform("split", document.id) for document in documents}
+    places = {document.id: uniform("split", document.id) for document in documents}
     is_test = {identifier: place < test_fraction for identifier, place in places.items()}
     if len(set(is_test.values())) == 1:
         nearest = min(places, key=lambda identifier: abs(places[identifier] - test_fraction))
@@ -60,29 +51,7 @@ def split_documents(documents: list[Document], test_fraction: float) -> tuple[li
     return train, [document for document in documents if is_test[document.id]]
 
 
-def save_split(directory: str | Path, documents: list[Document], test_fraction: float, manifest: dict) -> dict:
-    """Write train.jsonl, test.jsonl and manifest.json; the manifest also tells the size of each half, and comes back.
-
-    Raises
-    ------
-    ValueError
-        As `split_documents`.
-    """
-    halves = dict(zip(("train", "test"), split_documents(documents, test_fraction), strict=True))
-    sizes = {
-        name: {"documents": len(half), "characters": sum(len(document.text) for document in half)}
-        for name, half in halves.items()
-    }
-    manifest = {**manifest, "test_fraction": test_fraction, **sizes}
-    with publish(directory, manifest) as folder:
-        for name, half in halves.items():
-            lines = (json.dumps(asdict(document), ensure_ascii=False) + "\n" for document in half)
-            with open(folder / f"{name}.jsonl", "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(lines)
-    return manifest
-
-
-def sample_passages(documents: list[Document], tokenizer, *, count: int, length: int, seed: int) -> list[Passage]:
+def sample_passages(documents: Sequence[Document], tokenizer, *, count: int, length: int, seed: int) -> list[Passage]:
     """Draw passages that do not overlap, from as many documents as possible.
 
     The documents come in an order that `seed` decides; each gives one passage before any gives a second. A document
@@ -90,7 +59,7 @@ def sample_passages(documents: list[Document], tokenizer, *, count: int, length:
 
     Parameters
     ----------
-    documents : list of Document
+    documents : sequence of Document; if memory-mapped, only those that are drawn from are read
     tokenizer : PreTrainedTokenizerBase
         No special tokens are added.
     count, length : int
@@ -124,9 +93,11 @@ def sample_passages(documents: list[Document], tokenizer, *, count: int, length:
 def _pieces_in_turn(documents, tokenizer, length: int, seed: int) -> Iterator[tuple[Document, list[int], int]]:
     """(document, its tokens, number of the piece): one piece of every document, then a second of every one, ..."""
     remaining = []
-    for document in sorted(documents, key=lambda document: _uniform(seed, document.id)):
+    ids = documents.ids if hasattr(documents, "ids") else [document.id for document in documents]
+    for index in sorted(range(len(ids)), key=lambda index: uniform(seed, ids[index])):
+        document = documents[index]
         tokens = tokenizer.encode(document.text, add_special_tokens=False, verbose=False)
-        pieces = sorted(range(len(tokens) // length), key=lambda piece: _uniform(seed, document.id, piece))
+        pieces = sorted(range(len(tokens) // length), key=lambda piece: uniform(seed, document.id, piece))
         if pieces:
             yield document, tokens, pieces[0]
             remaining.append((document, tokens, pieces[1:]))
@@ -136,7 +107,7 @@ def _pieces_in_turn(documents, tokenizer, length: int, seed: int) -> Iterator[tu
             yield document, tokens, pieces.pop(0)
 
 
-def _uniform(*key) -> float:
+def uniform(*key) -> float:
     """A number in [0, 1) that depends on the key alone."""
     digest = hashlib.sha256(json.dumps(key).encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

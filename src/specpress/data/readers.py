@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from specpress.data.documents import Document
+from specpress.data.loaders import LoaderError, load_rows
 
 
 class ReaderError(ValueError):
@@ -52,31 +53,25 @@ def read_kjv(path: str | Path) -> Iterator[Document]:
 def read_text(path: str | Path, *, document_characters: int = 20_000) -> Iterator[Document]:
     """A UTF-8 text file: its paragraphs, grouped into documents of at least `document_characters` (the last: fewer)."""
     path = Path(path)
-    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", _utf8(path)) if p.strip()]
-    for number, text in enumerate(_grouped(paragraphs, document_characters), start=1):
-        yield Document(f"{path.stem}-{number:04d}", f"{path.stem}, part {number}", text)
+    for row in _rows("text", path, sample_by="document", encoding="utf-8-sig"):
+        paragraphs = [p.strip() for p in re.split(r"\n\s*\n", row["text"]) if p.strip()]
+        for number, text in enumerate(_grouped(paragraphs, document_characters), start=1):
+            yield Document(f"{path.stem}-{number:04d}", f"{path.stem}, part {number}", text)
 
 
 def read_jsonl(path: str | Path) -> Iterator[Document]:
-    """A file of JSON lines {"text", "id"?, "title"?}; without an id the line's number serves."""
-    path = Path(path)
-    # not splitlines: text may contain the other line separators of Unicode
-    for number, line in enumerate(_utf8(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ReaderError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise ReaderError(f'{path}, line {number}: expected {{"text": "...", "id"?, "title"?}}')
-        identifier = str(record.get("id", number))
-        yield Document(identifier, str(record.get("title", identifier)), record["text"])
+    """A file of JSON lines {"text", "id"?, "title"?}; without an id the record's number serves."""
+    for number, record in enumerate(json_records(Path(path)), start=1):
+        if not isinstance(record.get("text"), str):
+            raise ReaderError(f'{path}, record {number}: expected {{"text": "...", "id"?, "title"?}}')
+        identifier = str(number if record.get("id") is None else record["id"])
+        title = record.get("title")
+        yield Document(identifier, identifier if title is None else str(title), record["text"])
 
 
 def read_parquet(path: str | Path, *, column: str = "text") -> Iterator[Document]:
     """A parquet file, one document a row: the text of `column`, with `id`, `title` or `short_book_title` if any."""
-    for number, row in enumerate(_rows(path, column, ("id", "title", "short_book_title")), start=1):
+    for number, row in enumerate(_columns(path, column, ("id", "title", "short_book_title")), start=1):
         identifier = str(row.get("id", number))
         title = row.get("title") or row.get("short_book_title") or identifier
         yield Document(identifier, str(title), row[column] or "")
@@ -88,7 +83,7 @@ def read_wikitext(path: str | Path, *, column: str = "text") -> Iterator[Documen
     An article begins with a line ` = Title = `, with empty lines around it.
     """
     articles: list[tuple[str, list[str]]] = []
-    lines = [row[column] or "" for row in _rows(path, column)]
+    lines = [row[column] or "" for row in _columns(path, column)]
     for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
         heading = re.fullmatch(r"\s*= ([^=].*[^=]|[^=]) =\s*", line)
         if heading and not before.strip() and not after.strip():
@@ -134,18 +129,57 @@ def read(reader: str, path: str | Path, **options) -> list[Document]:
     return documents
 
 
-def _rows(path: str | Path, column: str, optional: Iterable[str] = ()) -> Iterator[dict]:
+def json_records(path: Path) -> Iterator[dict]:
+    """The records of a file of JSON lines, which may be compressed, or of one JSON list of them.
+
+    Raises
+    ------
+    ReaderError
+        With the line, if there is one that is no record.
+    """
+    try:
+        yield from load_rows("json", path)
+    except LoaderError as error:
+        _blame_line(path)
+        raise ReaderError(f"{path} is no file of JSON lines ({error})") from error
+
+
+def _blame_line(path: Path) -> None:
+    """Raise for the first line that is no record; a file without any line is left alone."""
+    # not splitlines: text may contain the other line separators of Unicode
+    lines = [(number, line) for number, line in enumerate(_utf8(path).split("\n"), start=1) if line.strip()]
+    if not lines:
+        raise ReaderError(f"{path} holds no record")
+    for number, line in lines:
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ReaderError(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise ReaderError(f"{path}, line {number}: expected a record, {{...}}")
+
+
+def _columns(path: str | Path, column: str, optional: Iterable[str] = ()) -> Iterator[dict]:
     """The rows of a parquet file, with `column` and those of the optional columns that it has."""
     import pyarrow.parquet
     from pyarrow import ArrowException
 
     try:
         names = pyarrow.parquet.read_schema(path).names
-        if column not in names:
-            raise ReaderError(f"{path} has no column {column!r}; it has {', '.join(names)}; set `column`")
-        yield from pyarrow.parquet.read_table(path, columns=[column, *(n for n in optional if n in names)]).to_pylist()
     except (ArrowException, OSError) as error:
         raise ReaderError(f"{path} is not a parquet file ({error})") from error
+    if column not in names:
+        raise ReaderError(f"{path} has no column {column!r}; it has {', '.join(names)}; set `column`")
+    return _rows("parquet", Path(path), columns=[column, *(name for name in optional if name in names)])
+
+
+def _rows(loader: str, path: Path, **options) -> Iterator[dict]:
+    try:
+        yield from load_rows(loader, path, **options)
+    except LoaderError as error:
+        if loader == "text":
+            _utf8(path)  # says at which byte it is not
+        raise ReaderError(f"{path} cannot be read as {loader} ({error})") from error
 
 
 def _articles(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from specpress.data.documents import Passage, load_documents, sample_passages
+from specpress.data.documents import Passage, sample_passages
+from specpress.data.store import TEST, load_documents
 from specpress.engine.graphs import use_eager, use_graphs
 from specpress.models.load import load_model
 
@@ -48,7 +49,7 @@ class Assets:
 
     def passages(self, spec: dict, *, count: int, length: int, tokenizer) -> list[Passage]:
         """`count` passages of `length` tokens from the part of `spec["data"]` that no draft was trained on."""
-        documents = load_documents(self._data[spec["data"]] / "test.jsonl")
+        documents = load_documents(self._data[spec["data"]], TEST)
         return sample_passages(documents, tokenizer, count=count, length=length, seed=spec["seed"])
 
 

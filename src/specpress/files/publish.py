@@ -36,18 +36,32 @@ def publish(directory: str | Path, manifest: dict) -> Iterator[Path]:
     """A folder to write files into, which move to `directory` when the block ends without an error.
 
     The old manifest.json is removed first and the new one appears last: while it exists the directory is complete.
-    Other files of `directory` stay. The manifest gets the key `files`: {name: {"sha256", "bytes"}}.
+    What the old one lists and the new one does not is removed; other files of `directory` stay. The manifest gets the
+    key `files`: {path within the folder: {"sha256", "bytes"}}.
     """
     directory = Path(directory)
     with partial_folder(directory) as folder:
         yield folder
-        names = sorted(path.name for path in folder.iterdir())
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         files = {name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in names}
         text = json.dumps({**manifest, "files": files}, indent=2, sort_keys=True, ensure_ascii=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
         directory.mkdir(exist_ok=True)
+        stale = _listed(directory / "manifest.json") - set(names)
         (directory / "manifest.json").unlink(missing_ok=True)
+        for name in stale:
+            (directory / name).unlink(missing_ok=True)
         mode = (folder / "manifest.json").stat().st_mode
         for name in [*names, "manifest.json"]:
             (folder / name).chmod(mode)  # safetensors writes files only their owner may read
+            (directory / name).parent.mkdir(exist_ok=True, parents=True)
             os.replace(folder / name, directory / name)
+
+
+def _listed(manifest: Path) -> set[str]:
+    """The files that a manifest speaks of, as far as it can be read; none that lies outside its folder."""
+    try:
+        names = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}

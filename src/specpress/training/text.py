@@ -2,11 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from specpress.data.documents import load_documents
+from specpress.data.store import TEST, TRAIN, load_documents
 from specpress.study.draft_config import DraftConfig, DraftError
 
 MAX_PASSES = 4  # beyond four passes repeated text teaches little (Muennighoff et al., 2023, section 5)
@@ -117,8 +116,8 @@ def read_text(config: DraftConfig, data: dict, tokenizer) -> Text:
     """
     windows, validation, held_out = {}, {}, {}
     for name in config.data:
-        train, kept = split_validation(load_documents(Path(data[name]) / "train.jsonl"), config.seed, name)
-        test = load_documents(Path(data[name]) / "test.jsonl")
+        train, kept = split_validation(load_documents(data[name], TRAIN), config.seed, name)
+        test = load_documents(data[name], TEST)
         windows[name] = cut_windows(encode(train, tokenizer), config.sequence)
         for part, documents, what in ((validation, kept, "validation"), (held_out, test, "test")):
             rows = cut_windows(encode(documents, tokenizer), config.sequence)

@@ -47,7 +47,7 @@ def test_a_head_is_trained_from_a_text_file_and_drafts(place, capsys):
         (["kind=[1"], "stories.txt", "is no YAML"),
         (["layer=1"], "stories.txt", "unknown key layer; a draft has"),
         ([], "nothing.txt", "nothing.txt is not there"),
-        ([], "target", "holds no train.jsonl and test.jsonl"),
+        ([], "target", "holds no dataset_dict.json"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(place, capsys, settings, data, message):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,8 +13,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from specpress.data.documents import Document, load_documents, sample_passages, save_split, split_documents
+from specpress.data.documents import Document, sample_passages, split_documents
 from specpress.data.readers import ReaderError, read
+from specpress.data.store import StoreError, load_documents, save_split
 from specpress.data.wikitext import clean_wikitext
 from specpress.models.byte_level import byte_tokenizer
 from specpress.sources.fetch import download_name, fetch
@@ -79,13 +81,72 @@ def test_a_saved_split_loads_as_it_was_and_tells_its_size(tmp_path):
     documents = [Document(str(i), f"Title {i}", f"Line\u2028one\nünd {i} “zwei”\r\n") for i in range(20)]
     save_split(tmp_path / "data", documents, 0.3, {"source": {"kind": "path", "path": "x"}})
     train, test = split_documents(documents, 0.3)
-    assert load_documents(tmp_path / "data" / "train.jsonl") == train
-    assert load_documents(tmp_path / "data" / "test.jsonl") == test
+    assert list(load_documents(tmp_path / "data", "train")) == train
+    assert list(load_documents(tmp_path / "data", "test")) == test
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert manifest["test"] == {"documents": len(test), "characters": sum(len(d.text) for d in test)}
     assert manifest["train"]["documents"] == len(train)
     assert manifest["source"] == {"kind": "path", "path": "x"}
-    assert set(manifest["files"]) == {"train.jsonl", "test.jsonl"}
+    arrow = {f"{half}/data-00000-of-00001.arrow" for half in ("train", "test")}
+    assert arrow < set(manifest["files"]) == written(tmp_path / "data") - {"manifest.json"}
+
+
+def written(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_saved_is_a_dataset_dict_and_the_same_bytes_each_time(tmp_path):
+    documents = documents_named(*"abcdefgh")
+    for name in ("first", "second"):
+        save_split(tmp_path / name, documents, 0.5, {})
+    both = [json.loads((tmp_path / name / "manifest.json").read_text())["files"] for name in ("first", "second")]
+    assert both[0] == both[1]
+    halves = datasets.load_from_disk(tmp_path / "first")
+    assert set(halves) == {"train", "test"}
+    assert [Document(**row) for row in halves["test"]] == list(load_documents(tmp_path / "first", "test"))
+
+
+def test_documents_are_mapped_not_read(tmp_path):
+    save_split(tmp_path / "data", documents_named(*map(str, range(2000))), 0.5, {})
+    before = pa.total_allocated_bytes()
+    documents = load_documents(tmp_path / "data", "test")
+    assert documents[len(documents) - 1].text.startswith("The text of")
+    size = (tmp_path / "data" / "test" / "data-00000-of-00001.arrow").stat().st_size
+    assert pa.total_allocated_bytes() - before < size / 10
+
+
+def test_reading_a_prepared_data_set_does_not_import_datasets(tmp_path):
+    save_split(tmp_path / "data", documents_named("a", "b"), 0.5, {})
+    read_it = (
+        f"from specpress.data.store import load_documents; len(load_documents({str(tmp_path / 'data')!r}, 'test'))"
+    )
+    program = f"import sys; {read_it}; sys.exit('datasets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_a_data_set_of_an_earlier_version_is_refused_and_replaced(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train.jsonl", "test.jsonl", "notes.txt"):
+        (folder / name).write_text("{}")
+    (folder / "manifest.json").write_text(json.dumps({"files": {"train.jsonl": {}, "test.jsonl": {}, "../x": {}}}))
+    (tmp_path / "x").write_text("not of the data set")
+    with pytest.raises(StoreError, match=r"earlier version.*remove .*data and run the workflow"):
+        load_documents(folder, "test")
+    save_split(folder, documents_named("a", "b"), 0.5, {})
+    assert len(load_documents(folder, "test")) == 1
+    assert not {"train.jsonl", "test.jsonl"} & written(folder)
+    assert (folder / "notes.txt").is_file()
+    assert (tmp_path / "x").is_file()
+
+
+def test_a_folder_that_holds_no_data_set_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="no half of a prepared data set"):
+        load_documents(tmp_path, "test")
+    save_split(tmp_path / "data", documents_named("a", "b"), 0.5, {})
+    (tmp_path / "data" / "test" / "data-00000-of-00001.arrow").write_bytes(b"cut")
+    with pytest.raises(StoreError, match="no half of a prepared data set"):
+        load_documents(tmp_path / "data", "test")
 
 
 # --- passages
@@ -267,17 +328,17 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
 def test_jsonl_reads_records_and_numbers_the_nameless(tmp_path):
     path = tmp_path / "texts.jsonl"
     path.write_text('{"id": 7, "title": "Seven", "text": "a\u2028b"}\n\n{"text": "c", "more": 1}\n', encoding="utf-8")
-    assert read("jsonl", path) == [Document("7", "Seven", "a\u2028b"), Document("3", "3", "c")]
+    assert read("jsonl", path) == [Document("7", "Seven", "a\u2028b"), Document("2", "2", "c")]
 
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
         ('{"text": "a"}\n{"text": ', "line 2: not JSON"),
-        ('["a"]', "line 1: expected"),
-        ('{"body": "a"}', "line 1: expected"),
+        ("3", "line 1: expected a record"),
+        ('{"body": "a"}', "record 1: expected"),
         ('{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}', "two documents have the id 'x'"),
-        ("", "holds no document"),
+        ("", "holds no"),
         ('{"text": "  "}', "holds no document"),
     ],
 )

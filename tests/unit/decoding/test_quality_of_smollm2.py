@@ -12,9 +12,10 @@ CONTEXT, SCORE, RATIOS = 1024, 256, (0.0, 0.3, 0.5, 0.7, 0.9)
 def passages(tokenizer, count):
     import torch
 
-    from specpress.data.documents import load_documents, sample_passages
+    from specpress.data.documents import sample_passages
+    from specpress.data.store import load_documents
 
-    found = sample_passages(load_documents(DATA / "test.jsonl"), tokenizer, count=count, length=CONTEXT + SCORE, seed=0)
+    found = sample_passages(load_documents(DATA, "test"), tokenizer, count=count, length=CONTEXT + SCORE, seed=0)
     return [torch.tensor([passage.tokens]) for passage in found]
 
 

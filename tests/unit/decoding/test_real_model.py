@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from specpress import SamplingParams, generate, load_model
-from specpress.data.documents import load_documents, sample_passages
+from specpress.data.documents import sample_passages
+from specpress.data.store import load_documents
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.presses import get_press
 from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
@@ -39,7 +40,7 @@ def models():
 def case(request, models):
     """A prompt of real text, (1, n), and the tokens transformers' generate goes on with."""
     target, tokenizer, _ = models
-    (passage,) = sample_passages(load_documents(DATA / "test.jsonl"), tokenizer, count=1, length=request.param, seed=7)
+    (passage,) = sample_passages(load_documents(DATA, "test"), tokenizer, count=1, length=request.param, seed=7)
     prompt = torch.tensor([passage.tokens])
     settings = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
     out = target.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW_TOKENS, **settings)

@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 import torch
 
-from specpress.data.documents import Document, save_split
+from specpress.data.documents import Document
+from specpress.data.store import save_split
 from specpress.engine import kernels
 from specpress.engine.graphs import StaticSteps
 from specpress.experiments import contest

@@ -6,7 +6,8 @@ import pytest
 import torch
 from tiny import llama
 
-from specpress.data.documents import Document, save_split
+from specpress.data.documents import Document
+from specpress.data.store import save_split
 from specpress.experiments.assets import Assets
 from specpress.experiments.lossless import Pair, check
 from specpress.experiments.oracle import logits

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from specpress.data.documents import Document, save_split
+from specpress.data.documents import Document
+from specpress.data.store import save_split
 from specpress.experiments import tasks
 from specpress.experiments.run import run
 from specpress.models.build import random_model

@@ -2,6 +2,7 @@ import copy
 import io
 import json
 
+import pyarrow as pa
 import pytest
 import torch
 from stories import (
@@ -17,6 +18,7 @@ from stories import (
 )
 
 from specpress.data.documents import Document
+from specpress.data.store import DOCUMENT, load_table, save_tables
 from specpress.models.load import load_model
 from specpress.models.save import save_model
 from specpress.study.draft_config import DraftError
@@ -292,9 +294,10 @@ def test_a_saved_draft_gives_the_same_logits(workspace):
 
 def test_the_test_half_changes_nothing_but_the_held_out_figures(workspace):
     run(workspace, make_config(), "first")
-    lines = (workspace / "stories" / "test.jsonl").read_text().splitlines()
-    swapped = [json.dumps({**json.loads(line), "text": "zebra quartz " * 100}) for line in lines]
-    (workspace / "stories" / "test.jsonl").write_text("\n".join(swapped) + "\n")
+    halves = {half: load_table(workspace / "stories", half, DOCUMENT) for half in ("train", "test")}
+    other = pa.array(["zebra quartz " * 100] * len(halves["test"]), pa.large_string())
+    halves["test"] = halves["test"].set_column(DOCUMENT.names.index("text"), "text", other)
+    save_tables(workspace / "stories", halves, {})
     run(workspace, make_config(), "second")
     assert_same_weights(*(load_model(workspace / name, device="cpu")[0] for name in ("first", "second")))
     first, second = (json.loads((workspace / name / "metrics.json").read_text()) for name in ("first", "second"))
