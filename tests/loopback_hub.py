@@ -1,7 +1,7 @@
 """A model hub on the loopback interface: as much of the protocol as huggingface_hub needs, and faults on demand.
 
 GET  /api/{models,datasets}/OWNER/NAME/revision/REVISION     repository information
-GET  /api/{models,datasets}/OWNER/NAME/tree/REVISION         its files, with their hashes
+GET  /api/{models,datasets}/OWNER/NAME/tree/REVISION[/FOLDER]    its files, with their hashes
 HEAD /[datasets/]OWNER/NAME/resolve/REVISION/FILE            ETag, X-Linked-ETag, X-Repo-Commit, length
 GET  the same                                                the content, ranges included
 """
@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 LARGE = (".safetensors", ".parquet", ".bin")
-_API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|tree)/([^/?]+)")
+_API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|tree)/([^/?]+)(?:/([^?]+))?")
 _RESOLVE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
@@ -81,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         self.hub.requests.append((self.command, self.path, self.headers.get("Range")))
         if api := _API.match(self.path):
-            kind, name, what, revision = api.groups()
+            kind, name, what, revision, folder = api.groups()
             file = what
         elif resolve := _RESOLVE.match(self.path):
             kind, name, revision, file = resolve.groups()
@@ -98,19 +99,22 @@ class _Handler(BaseHTTPRequestHandler):
         if revision != REVISION:
             return self._refuse(404, **{"X-Error-Code": "RevisionNotFound"})
         if api:
-            return self._listing(name, what, repository)
+            return self._listing(name, what, repository, folder)
         if file not in repository:
             return self._refuse(404, **{"X-Error-Code": "EntryNotFound", "X-Repo-Commit": REVISION})
         return self._file(file, repository[file], body)
 
-    def _listing(self, name: str, what: str, repository: dict[str, bytes]) -> None:
+    def _listing(self, name: str, what: str, repository: dict[str, bytes], folder: str | None) -> None:
         entries = []
-        for path, content in sorted(repository.items()):
+        below = {path: text for path, text in repository.items() if not folder or path.startswith(f"{folder}/")}
+        for path, content in sorted(below.items()):
             git, large = hashes(path, content)
             entry = {"type": "file", "path": path, "size": len(content), "oid": git}
             if large:
                 entry["lfs"] = {"oid": large, "size": len(content), "pointerSize": 130}
             entries.append(entry)
+        folders = {str(parent) for path in below for parent in PurePosixPath(path).parents} - {".", folder}
+        entries += [{"type": "directory", "path": path, "oid": "0" * 40} for path in sorted(folders)]
         information = {"id": name, "sha": REVISION, "siblings": [{"rfilename": path} for path in repository]}
         text = json.dumps(entries if what == "tree" else information).encode()
         self._send(200, text, **{"Content-Type": "application/json"})

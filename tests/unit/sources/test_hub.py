@@ -297,3 +297,35 @@ def test_the_scripts_take_hub_sources_by_the_environment_alone(hub, tmp_path):
     manifest = run("prepare_data", data, "--reader", "parquet", "--test-fraction", "0.5")
     assert manifest["test"]["documents"] == 1
     assert manifest["downloads"][Path(FILE).name]["sha256"] == manifest["sha256"]
+
+
+def test_a_split_comes_by_the_loader_at_the_pinned_commit_and_offline_no_other(hub, tmp_path):
+    card = "---\nconfigs:\n- config_name: raw\n  data_files:\n  - {split: test, path: raw/test-*}\n---\n"
+    hub.repositories["datasets", DATA]["README.md"] = card.encode()
+    hub.repositories["datasets", "owner/scripted"] = {"scripted.py": b"raise SystemExit('it ran')"}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    environment = {**clean, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
+    program = (
+        "import sys, pathlib, pyarrow.parquet as pq\n"
+        "from specpress.sources.hub_split import download_split\n"
+        "from specpress.sources.errors import SourceError\n"
+        "for repo, revision, config, split in (line.split() for line in sys.argv[2:]):\n"
+        "    try:\n"
+        "        path = download_split(repo, revision, config, split, pathlib.Path(sys.argv[1]))\n"
+        "        print(pq.read_table(path)['text'])\n"
+        "    except SourceError as error: print(error)\n"
+    )
+
+    def run(*wanted: str, **extra) -> str:
+        command = [sys.executable, "-c", program, str(tmp_path), *wanted]
+        return subprocess.run(command, env={**environment, **extra}, capture_output=True, text=True, check=True).stdout
+
+    there = f"{DATA} {REVISION} raw test"
+    said = run(there, f"{DATA} {REVISION} raw train", f"owner/scripted {REVISION} raw test")
+    assert all(text in said for text in ("One.", "Two."))
+    assert "Unknown split" in said
+    assert "Dataset scripts are no longer supported" in said
+    assert "it ran" not in said
+    said = run(there, f"{DATA} {'f' * 40} raw test", HF_HUB_OFFLINE="1")
+    assert "One." in said
+    assert "does not hold revision ffff" in said
