@@ -57,6 +57,7 @@ rule all:
         rules.collect_results.output,
         rules.collect_results.input.metrics,
         rules.collect_results.input.manifests,
+        [f"{RESULTS}/spec-bench/{name}.jsonl" for name in questioned],
 
 
 # Snakemake's limit of jobs a second wakes its scheduler once a second for every job that has ended, to look through all

@@ -1,6 +1,14 @@
 # From metrics to one tidy table, and from that to figures and LaTeX.
 
 
+# Experiments whose prompts are questions: their answers are also written as Spec-Bench's scripts read them.
+questioned = [
+    name
+    for name, spec in study.experiments.items()
+    if spec["kind"] == "speed" and study.data[spec["data"]].get("kind") == "prompts"
+]
+
+
 rule collect_results:
     input:
         metrics=[
@@ -29,6 +37,23 @@ rule collect_results:
         "python scripts/collect_results.py --metrics {input.metrics} {params.models} {params.drafts} {params.data} "
         "--observations {output.observations} --summary {output.summary} --environment {output.environment} "
         "> {log} 2>&1"
+
+
+rule write_spec_bench:  # nothing asks for it where there are none
+    input:
+        metrics=[f"{RESULTS}/metrics/{name}.json" for name in questioned],
+        sources=sources("scripts/write_spec_bench.py"),
+    output:
+        answers=[f"{RESULTS}/spec-bench/{name}{end}.jsonl" for name in questioned for end in ("", ".baseline")],
+    log:
+        f"{LOGS}/write_spec_bench.log",
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        folder=f"{RESULTS}/spec-bench",
+    shell:
+        "python scripts/write_spec_bench.py --metrics {input.metrics} --output {params.folder} > {log} 2>&1"
 
 
 rule plot_figure:

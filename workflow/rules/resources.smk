@@ -60,6 +60,7 @@ rule prepare_data:
     input:
         wheel=lambda w: wheel_of(study.data[w.data]["source"]),
         files=lambda w: files_of(study.data[w.data]["source"]),
+        made_of=lambda w: manifests(data=resources.made_of(study.data[w.data]["source"])),
         sources=sources("scripts/prepare_data.py"),
     output:
         f"{RESOURCES}/data/{{data}}/manifest.json",
@@ -72,6 +73,7 @@ rule prepare_data:
     params:
         options=lambda w: options(**without_plan(study.data[w.data])),
         wheel=lambda w: options(wheel=wheel_path(study.data[w.data]["source"])),
+        made_of=lambda w: named("--data", resources.made_of(study.data[w.data]["source"]), data_dir),
         folder=lambda w: data_dir(w.data),
     shell:
-        "python scripts/prepare_data.py {params.options} {params.wheel} --output {params.folder} > {log} 2>&1"
+        "python scripts/prepare_data.py {params.options} {params.wheel} {params.made_of} --output {params.folder} > {log} 2>&1"

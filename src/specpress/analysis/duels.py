@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from specpress.analysis.rows import place, row, single
-from specpress.theory.duels import Brackets, Joint, Text, costs, log_speedups, speedup
+from specpress.theory.duels import Brackets, Joint, Text, costs, log_speedups, speedup, together
 
 ENDED = {
     "precision": "the precision asked for was reached",
@@ -77,8 +77,9 @@ def quality_rows(method: Mapping, ended: Mapping, check: Mapping | None) -> Iter
 
 
 def _texts(method: Mapping) -> dict[tuple, Text]:
-    return {
-        place(run): Text(run["tokens"], {(part, size): number for part, size, number in run["rounds"]})
+    """The text of each prompt; the turns of a question are one."""
+    return together(
+        (place(run), Text(run["tokens"], {(part, size): number for part, size, number in run["rounds"]}))
         for run in method["runs"]
         if run["tokens"] > 0
-    }
+    )

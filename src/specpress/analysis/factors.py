@@ -10,6 +10,8 @@ FACTORS = [
     "baseline",
     "model",
     "data",
+    "category",
+    "categories",
     "batch",
     "drafter",
     "draft_model",
@@ -51,8 +53,8 @@ FACTORS = [
     "answer_tokens",
 ]
 INTEGERS = (
-    "batch", "gamma", "cache_budget", "compression_interval", "decoding_interval", "step_number", "prompts",
-    "prompt_tokens", "max_new_tokens", "repeats", "context", "score", "passages",
+    "batch", "categories", "gamma", "cache_budget", "compression_interval", "decoding_interval", "step_number",
+    "prompts", "prompt_tokens", "max_new_tokens", "repeats", "context", "score", "passages",
     "samples", "answer_tokens",
 )  # fmt: skip
 PLAIN = (
@@ -75,6 +77,7 @@ def factors(item: Mapping) -> dict:
     flat |= {
         "kind": item["kind"],
         "prompts": item["ended"]["prompts"] if "ended" in item else None,
+        **_of_questions(item),
         "drafter": drafter.get("name"),
         "draft_model": drafter.get("model", drafter.get("head")),
         "drafter_press": drafter_press.get("name"),
@@ -92,6 +95,15 @@ def factors(item: Mapping) -> dict:
         "ratio": press.get("compression_ratio"),
     }
     return {key: value for key, value in flat.items() if value is not None}
+
+
+def _of_questions(item: Mapping) -> dict:
+    """Of prompts that are questions, which differ in length: how many categories, and their mean length in tokens."""
+    runs = [run for run in item.get("runs") or () if run.get("category") is not None]
+    if not runs:
+        return {}
+    mean = round(sum(run["prompt_tokens"] for run in runs) / len(runs))
+    return {"categories": len({run["category"] for run in runs}), "prompt_tokens": mean}
 
 
 def _parameters(part: Mapping, *without: str) -> str | None:

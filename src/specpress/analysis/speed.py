@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 
+from specpress.analysis.categories import category_rows
 from specpress.analysis.duels import joint_row, log_speedups_of, quality_rows, speedup_of
 from specpress.analysis.factors import FACTORS, factors
 from specpress.analysis.kinds import kind_of
@@ -51,6 +52,7 @@ def summary(item: Mapping) -> Iterable[dict]:
     """Speed-up, what the duels were like, figures of the method and of the baseline, theory, losslessness."""
     runs = item["runs"]
     yield joint_row("speedup", *speedup_of(item), "runs[*].tokens over runs[*].rounds at the costs of brackets")
+    yield from category_rows(item)
     yield from quality_rows(item, item["ended"], item["ended"]["checks"][0])
     for metric in RUN_METRICS:
         yield method_row(runs, metric, f"runs[*].method.{metric}")

@@ -1,4 +1,4 @@
-"""Texts: readers of each format, documents, passages that become prompts.
+"""Texts and prompts: readers of each format, documents and their passages, questions, how both are stored.
 
 May import: study and the ground floor. Read first: documents.py.
 """

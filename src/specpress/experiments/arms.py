@@ -38,9 +38,17 @@ def build(arm: dict, assets: Assets) -> Arm:
         return lambda tokens, **common: uncached(model, tokens, **options, **common)
 
     def make(tokens: Tensor, **common) -> Decoding:
-        return prepare(model, tokens, **_speculation(arm, assets), **_compression(arm), **common)
+        return prepare(model, tokens, **parts_of(arm, assets), **common)
 
     return make
+
+
+def parts_of(arm: dict, assets: Assets) -> dict:
+    """The options of `generate` that are an arm: drafter, schedule, verification, press; fresh, for one generation.
+
+    assets : whatever has `model(name)`
+    """
+    return {**_speculation(arm, assets), **_compression(arm)}
 
 
 def _speculation(arm: dict, assets: Assets) -> dict:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from specpress.data.documents import Passage, sample_passages
+from specpress.data.questions import Question, is_prompts, load_questions
 from specpress.data.store import TEST, load_documents
 from specpress.engine.graphs import use_eager, use_graphs
 from specpress.models.load import load_model
@@ -46,6 +47,11 @@ class Assets:
     def tokenizer(self, name: str):
         """The tokenizer of the model called `name`."""
         return self._models[name].pair[1]
+
+    def questions(self, spec: dict) -> list[Question] | None:
+        """The questions of `spec["data"]` if it is a data set of prompts; None if it holds texts."""
+        folder = self._data[spec["data"]]
+        return load_questions(folder) if is_prompts(folder) else None
 
     def passages(self, spec: dict, *, count: int, length: int, tokenizer) -> list[Passage]:
         """`count` passages of `length` tokens from the part of `spec["data"]` that no draft was trained on."""

@@ -1,35 +1,15 @@
-"""A method in a contest, the prompts it decodes, and what is known of its speed-up so far."""
+"""A method in a contest, what it made of each prompt, and what is known of its speed-up so far."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from specpress.data.documents import Passage
 from specpress.decoding.generation import Generation
 from specpress.experiments.arms import Arm, counts, figures
 from specpress.experiments.duel import Record, as_rows
-from specpress.theory.duels import Brackets, Joint, Text, speedup
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt (a batch of passages), and the seed its tokens are drawn with."""
-
-    number: int
-    seed: int
-    passages: list[Passage]
-
-    def where(self) -> dict:
-        """The columns of the metrics file that say which prompt this was. A batch goes by its first passage."""
-        first = self.passages[0]
-        return {
-            "prompt": self.number,
-            "document": first.document,
-            "offset": first.offset,
-            "seed": self.seed,
-            "prompt_tokens": len(first.tokens),
-        }
+from specpress.experiments.prompts import Prompt
+from specpress.theory.duels import Brackets, Joint, Text, speedup, together
 
 
 @dataclass(frozen=True)
@@ -38,6 +18,7 @@ class Run:
 
     together : prompts that were decoded in one batch with it; the seed is that of the first of them
     baseline_tokens : LongTensor (batch, n), the baseline's own text, where the experiment asked for it
+    text : what a question was answered; None for other prompts
     """
 
     prompt: Prompt
@@ -46,6 +27,7 @@ class Run:
     baseline: dict | None = None
     together: int = 1
     baseline_tokens: Tensor | None = None
+    text: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -62,6 +44,7 @@ class Run:
             "rounds": as_rows(self.rounds),
             "method": (figures if self.together == 1 else counts)(self.generation),
             "baseline": self.baseline,
+            **({} if self.text is None else {"text": self.text}),
         }
 
 
@@ -86,7 +69,9 @@ class Contender:
 
     def speedup(self) -> Joint | None:
         """What is known of its speed-up; None while no prompt gave two tokens."""
-        texts = [Text(run.tokens, run.rounds) for run in self.runs if run.tokens]
+        runs = [(run.prompt.passages[0], run) for run in self.runs if run.tokens]
+        units = together(((first.document, first.offset), Text(run.tokens, run.rounds)) for first, run in runs)
+        texts = list(units.values())
         return speedup(texts, self.brackets()) if texts else None
 
     def columns(self) -> dict:

@@ -13,13 +13,14 @@ from torch import nn
 from tqdm import tqdm
 
 from specpress.data.documents import Passage
-from specpress.decoding.generation import Decoding
+from specpress.decoding.generation import Decoding, Generation
 from specpress.engine.attention import decode_attention
 from specpress.engine.graphs import captures, has_graphs
 from specpress.experiments.arms import Arm
 from specpress.experiments.assets import Assets, as_batch
-from specpress.experiments.contender import Contender, Prompt, Run
+from specpress.experiments.contender import Contender, Run
 from specpress.experiments.duel import Baseline, Read, Record, count, count_traced, duel
+from specpress.experiments.prompts import Prompt, Turns
 from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.disturbance import disturbed_steps
 from specpress.laws.sampling import SamplingParams
@@ -51,11 +52,29 @@ class Contest:
         self.model, self.tokenizer = assets.model(name), assets.tokenizer(name)
         rows = spec.get("batch", 1)
         self.eos = self.tokenizer.eos_token_id if rows == 1 else None  # the rows of a batch keep their number
+        self.prompts = self._prompts(assets, rows)
+
+    def _prompts(self, assets: Assets, rows: int) -> Sequence[Prompt]:
+        """Passages of texts, `rows` a prompt, or the turns of questions."""
+        spec = self.spec
+        questions = assets.questions(spec)
+        if questions is not None:
+            return Turns(spec, questions, self.tokenizer, self._answer)
         passages = assets.passages(
             spec, count=spec["most_prompts"] * rows, length=spec["prompt_tokens"], tokenizer=self.tokenizer
         )
         batches = [passages[i : i + rows] for i in range(0, len(passages), rows)]
-        self.prompts = [Prompt(i, spec["seed"] + i, batch) for i, batch in enumerate(batches)]
+        return [Prompt(i, spec["seed"] + i, batch) for i, batch in enumerate(batches)]
+
+    def _answer(self, tokens: list[int]) -> str:
+        """The baseline's greedy answer to a prompt."""
+        decoding = self.baseline(
+            as_batch([Passage("", 0, tokens)], self.model),
+            sampling=SamplingParams(temperature=0.0),
+            max_new_tokens=self.spec["max_new_tokens"],
+            eos_token_id=self.eos,
+        )
+        return self.tokenizer.decode(decoding.run().tokens[0], skip_special_tokens=True)
 
     def run(self) -> dict:
         """Measure until the precision is reached, the budget is spent or the prompts run out; says which it was.
@@ -155,20 +174,26 @@ class Contest:
             read, rounds = duel(baseline, method, contender.record, prompt.number, prompt.number)
             seen = _baseline_figures(baseline, read, method.new)
             text = baseline.text(method.new) if self.texts else None
-        return Run(prompt, method.generation(), rounds, seen, baseline_tokens=text)
+        made = method.generation()
+        return Run(prompt, made, rounds, seen, baseline_tokens=text, text=self._text_of(prompt, made))
 
     def _count(self, contender: Contender, group: list[Prompt]) -> list[Run]:
         method = self._make(contender.arm, group, self.eos)
         with no_garbage_collection(), decode_attention(*method.models):
             rounds = count(method)
         if len(group) == 1:
-            return [Run(group[0], method.generation(), rounds)]
+            made = method.generation()
+            return [Run(group[0], made, rounds, text=self._text_of(group[0], made))]
         rows = zip(group, method.generations(), strict=True)
         return [Run(prompt, each, count_traced(each.trace), together=len(group)) for prompt, each in rows]
 
+    def _text_of(self, prompt: Prompt, made: Generation) -> str | None:
+        """What a question was answered; None for other prompts, whose texts no one reads."""
+        return self.tokenizer.decode(made.tokens[0], skip_special_tokens=True) if prompt.question else None
+
     def _decodes_together(self, arm: Arm) -> bool:
         """Whether a method takes several prompts at once, and keeps a record of each."""
-        if self.spec.get("batch", 1) > 1:
+        if self.spec.get("batch", 1) > 1 or self.prompts[0].question:  # questions differ in length
             return False
         try:
             return self._make(arm, self.prompts[:2], self.eos).generations() is not None

@@ -14,18 +14,23 @@ from specpress.study.memory import largest, require
 SHORTEN = {"perplexity": "context or score", "regime": "contexts", "tasks": "context"}  # the keys that say how long
 
 
-def check(spec: dict, models: Mapping[str, str | Path], device: torch.device) -> None:
+def check(
+    spec: dict, models: Mapping[str, str | Path], device: torch.device, data: Mapping[str, str | Path] | None = None
+) -> None:
     """Refuse an experiment that could only fail.
 
     Raises
     ------
     ValueError
-        A drafting model has another vocabulary than the model it drafts for, the texts are longer than the model's
-        context, or the memory cannot hold it all.
+        A drafting model has another vocabulary than the model it drafts for, prompts ask for a chat template that the
+        baseline lacks, the texts are longer than the model's context, or the memory cannot hold it all.
     """
     models = {name: Path(folder) for name, folder in models.items()}
     if not all((folder / "manifest.json").is_file() for folder in models.values()):
         return  # not prepared by the workflow: loading them says what is missing
+    baseline = spec.get("baseline", spec["model"])
+    if spec.get("data") in (data or {}):
+        check_template(models[baseline], Path(data[spec["data"]]), model_name=baseline, data_name=spec["data"])
     for name in models_of(spec):
         if name not in (spec["model"], spec.get("baseline")):
             check_vocabulary(models[spec["model"]], models[name], target_name=spec["model"], draft_name=name)
@@ -33,6 +38,26 @@ def check(spec: dict, models: Mapping[str, str | Path], device: torch.device) ->
     manifests = {name: json.loads((models[name] / "manifest.json").read_text()) for name in models_of(spec)}
     if all("weight_bytes" in manifest for manifest in manifests.values()):
         require(spec, manifests, free_memory(device), str(device))
+
+
+def check_template(model: Path, data: Path, *, model_name: str, data_name: str) -> None:
+    """Refuse prompts for a chat template, if the model has none.
+
+    Raises
+    ------
+    ValueError
+        If so.
+    """
+    manifest = data / "manifest.json"
+    if not manifest.is_file() or not json.loads(manifest.read_text(encoding="utf-8")).get("chat"):
+        return
+    settings = model / "tokenizer_config.json"
+    inside = settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    if not inside and not (model / "chat_template.jinja").is_file():
+        raise ValueError(
+            f"data.{data_name}.chat: the tokenizer of {model_name} has no chat template; take a model that was tuned "
+            "for chat, or remove `chat`, so that the prompts are continued as plain text"
+        )
 
 
 def check_length(spec: dict, folder: Path) -> None:

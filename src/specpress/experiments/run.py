@@ -50,13 +50,12 @@ def run(
     Raises
     ------
     ValueError
-        Before any model is loaded, if the device is not there, too small for the models, or a draft has another
-        vocabulary than its target.
+        Before any model is loaded: see `specpress.experiments.preflight`.
     """
     torch.set_num_threads(threads)
     began, started = now(), time.perf_counter()
     where = claim(resolve_device(device))
-    preflight.check(spec, models, where)
+    preflight.check(spec, models, where, data)
     record = json.loads(rounding.read_text(encoding="utf-8")) if rounding else None
     assets = Assets(models, data, where, rounding=record, graphs=cuda_graphs)
     with watch() as watched:

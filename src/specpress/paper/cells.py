@@ -118,9 +118,11 @@ class Cell:
 
 
 def _setting(row: Mapping) -> str:
-    """What tells the rows of an experiment apart: ratio and mode, task and press, data set, step, batch and context."""
+    """What tells rows of an experiment apart: ratio, category, task and press, data set, step, batch and context."""
     if row["kind"] == "perplexity" and not is_missing(row["ratio"]):
         return f"@{row['ratio']:g}" + ("" if is_missing(row["mode"]) or row["mode"] == "once" else f":{row['mode']}")
+    if not is_missing(row.get("category")):
+        return f"@{row['category']}"
     if row["kind"] == "draft" and not is_missing(row["data"]):
         return f"@{row['data']}"
     if row["kind"] == "chain" and not is_missing(row["step"]):

@@ -54,10 +54,14 @@ def origin(source: Mapping) -> Markup:
         "hub": "from the repository <code>{repo}</code> at revision <code>{revision}</code>",
         "random": "a {architecture} model of random weights, made on the spot",
         "path": "from a local file",
+        "passages": "made from passages of <code>{data}</code>",
+        "sets": "the questions of <code>{data}</code> together",
     }
     if source.get("kind") not in kinds:
         return Markup("of unrecorded origin")
-    fields = {key: source.get(key) or "?" for key in ("package", "version", "repo", "revision", "architecture")}
+    fields = {key: source.get(key) or "?" for key in ("package", "version", "repo", "revision", "architecture", "data")}
+    if isinstance(fields["data"], list):
+        fields["data"] = ", ".join(fields["data"])
     return Markup(kinds[source["kind"]]).format(**fields | {"revision": fields["revision"][:12]})
 
 
@@ -79,6 +83,9 @@ def described(name: str, manifest: Mapping, sources: Mapping) -> Markup:
     counts = [f"{large(manifest[key])} {key}" for key in ("parameters", "documents", "characters") if manifest.get(key)]
     if counts:
         parts.append(", with " + listed(counts))
+    if manifest.get("categories"):
+        kinds, prompts = len(manifest["categories"]), sum(manifest["categories"].values())
+        parts.append(f": {counted(prompts, 'prompt')} in {counted(kinds, 'category', 'categories')}")
     halves = [manifest.get(half, {}).get("documents") for half in ("train", "test")]
     if all(halves):
         documents = counted(halves[1], "document")

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from specpress.analysis.formatting import is_missing
 from specpress.analysis.physics import SPEEDUPS
 from specpress.paper.captions import Caption, captions
+from specpress.paper.category_results import CategoryResults
 from specpress.paper.cells import Cell
 from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
 from specpress.paper.decisions import overlap, perplexity_phrase, relative_phrase, speed_phrase
@@ -29,7 +30,7 @@ from specpress.paper.wording import data_prose, press_name, press_setting, sched
 
 
 @dataclass(frozen=True)
-class Results(SpeedResults, PressResults, RegimeResults, TaskResults):
+class Results(SpeedResults, CategoryResults, PressResults, RegimeResults, TaskResults):
     """The tables of one study, its environment, the original study's numbers, and what paper/ says about it all.
 
     `original`, `sources` and `captions` as the files of these names in paper/ hold them.

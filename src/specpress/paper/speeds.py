@@ -106,7 +106,8 @@ def blocks_of(summary: pd.DataFrame) -> list[Block]:
         if "data" in varied:
             prose += f" on {data_prose(first.data)}"
         if "prompt_tokens" in varied:
-            prose += f" for prompts of {first.prompt_tokens:g} tokens"
+            average = "" if is_missing(first.categories) else " on average"
+            prose += f" for prompts of {first.prompt_tokens:g} tokens{average}"
         if "batch" in varied and not is_missing(first.batch):
             prose += f" at batch {first.batch:g}"
         prose += f" with {first.baseline} as target" if "baseline" in varied else ""

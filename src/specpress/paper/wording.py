@@ -21,7 +21,14 @@ PRESSES = {
     "optimized_hybrid": "Hybrid conservative",  # as the original study's report calls it
     "random": "Random",
 }
-DATA = {"wikipedia": "Wikipedia", "bible": "King James Bible", "wikitext": "WikiText-2", "pg19": "PG-19"}
+DATA = {
+    "wikipedia": "Wikipedia",
+    "bible": "King James Bible",
+    "wikitext": "WikiText-2",
+    "pg19": "PG-19",
+    "mt-bench": "MT-Bench",
+    "humaneval": "HumanEval",
+}
 ARTICLES = {"bible": "the "}  # names that prose does not use without an article
 DRAFTERS = {
     "draft_model": "Draft model",

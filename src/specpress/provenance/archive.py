@@ -166,7 +166,7 @@ def unpack(archive: str | Path, folder: str | Path) -> str:
         As `load`, or if a name in the archive leads out of the folder.
     """
     study, files = load(archive)
-    parts = ("analysis", "figures", "tables", "text", "paper", "report")
+    parts = ("analysis", "figures", "tables", "text", "paper", "report", "spec-bench")
     computed = tuple(f"results/{study}/{part}/" for part in parts)
     graph = f"results/{study}/figures/rule-graph."
     for name, content in files.items():

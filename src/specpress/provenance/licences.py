@@ -65,6 +65,9 @@ def _of_source(name: str, source: Mapping, sources: Mapping[str, Mapping]) -> tu
         return name, "", "none: random weights"
     if source["kind"] == "path":
         return f"{name} ({source['path']})", "", f"{NOT_STATED}: a file of yours"
+    if source["kind"] in ("passages", "sets"):
+        made_of = [source["data"]] if isinstance(source["data"], str) else source["data"]
+        return f"{name} (of {', '.join(made_of)})", "", "that of what it is made of"
     key = source["package"] if source["kind"] == "wheel" else source["repo"]
     licence = sources.get(key, {}).get("licence", f"{NOT_STATED} in paper/sources.yaml")
     return f"{name} ({key})", source.get("version") or source.get("revision", ""), licence.replace("\u00a0", " ")

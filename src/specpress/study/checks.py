@@ -9,6 +9,7 @@ from typing import Any
 
 from specpress.study import registry
 from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFUSED, Ability
+from specpress.study.data_checks import data_problems, is_prompts, prompt_problems
 from specpress.study.draft_checks import draft_problems, head_problems
 from specpress.study.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
 from specpress.study.schema import against_schema, among_known, definition, path_of, schema
@@ -51,16 +52,14 @@ def _reference_problems(config: dict) -> Iterator[str]:
             )
         for index, source in enumerate(_items(draft, "data", list)):
             yield from _unknown(f"drafts.{name}.data[{index}]", "data set", source, data)
+            if is_prompts(data, source):
+                yield f"drafts.{name}.data[{index}]: {source!r} holds prompts, which no draft is trained on; name texts"
     device = str(config.get("device", "auto"))
     for name, entry in models.items():
         if _field(entry, "weights") is not None and device.partition(":")[0] in ("cuda", "mps"):
             yield f"models.{name}.weights: they run on a CPU only, and `device` is {device}; remove one of the two"
     for name in data:
-        entry = _items(data, name, dict)
-        if "document_characters" in entry and entry.get("reader") != "text":
-            yield f"data.{name}.document_characters: only the reader text groups paragraphs; remove it"
-        if "column" in entry and entry.get("reader") not in ("parquet", "wikitext"):
-            yield f"data.{name}.column: only the readers of parquet files (parquet, wikitext) have columns; remove it"
+        yield from data_problems(data, name)
     yield from _unknown("baseline", "model or draft", config.get("baseline"), [*models, *drafts])
     for kind, body in _items(config, "defaults", dict).items():
         if isinstance(body, dict):
@@ -106,6 +105,8 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
             yield f"{path}.press.compression_ratio: `ratios` gives it in a perplexity experiment; remove it here"
     if kind == "tasks":
         yield from task_problems(complete, path)
+    if is_prompts(_items(config, "data", dict), complete.get("data")):
+        yield from prompt_problems(complete, path)
     if kind == "regime" and not _items(complete, "press", dict).get("compression_ratio"):
         yield f"{path}.press.compression_ratio: missing; the fraction removed, above 0 and below 1"
     yield from _effort_problems(complete, path)

@@ -39,7 +39,7 @@ def _model_rows(study: Study, known: Mapping[str, Model | None]) -> list[list[st
 
 
 def _download(entry: dict) -> str:
-    if entry["source"]["kind"] in ("path", "random"):
+    if entry["source"]["kind"] in ("path", "random", "passages", "sets"):
         return "none"
     return f"{entry['download_mb']} MB" if "download_mb" in entry else "unknown: state download_mb"
 

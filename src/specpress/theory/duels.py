@@ -6,7 +6,8 @@ to the text: they are counted, prompt by prompt. docs/measuring.md compares esti
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,18 @@ class Text:
 
     tokens: int
     rounds: Mapping[Kind, int]
+
+
+def together(texts: Iterable[tuple[Hashable, Text]]) -> dict[Hashable, Text]:
+    """The texts by unit: those of one unit, such as the turns of a conversation, as one text."""
+    found: dict[Hashable, Text] = {}
+    for unit, text in texts:
+        if unit in found:
+            rounds = Counter(found[unit].rounds)
+            rounds.update(text.rounds)
+            text = Text(found[unit].tokens + text.tokens, rounds)
+        found[unit] = text
+    return found
 
 
 @dataclass(frozen=True)

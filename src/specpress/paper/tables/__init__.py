@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from specpress.paper.table import Table
+from specpress.paper.tables.categories import categories
 from specpress.paper.tables.chain import chain
 from specpress.paper.tables.claims import claims
 from specpress.paper.tables.lossless import lossless
@@ -12,5 +13,6 @@ from specpress.paper.tables.tasks import all_tasks, tasks
 
 TABLES: dict[str, Callable[..., Table]] = {
     "speed": speed, "dynamic": dynamic, "presses": presses, "fusion": fusion, "lossless": lossless, "claims": claims,
-    "chain": chain, "tasks": tasks, "all-speeds": all_speeds, "all-presses": all_presses, "all-tasks": all_tasks,
+    "chain": chain, "categories": categories, "tasks": tasks, "all-speeds": all_speeds, "all-presses": all_presses,
+    "all-tasks": all_tasks,
 }  # fmt: skip

@@ -1,0 +1,54 @@
+import pytest
+
+from specpress.data.questions import Question
+from specpress.experiments.prompts import Turns
+from specpress.models.byte_level import byte_tokenizer
+
+SPEC = {"data": "questions", "prompt_tokens": 40, "max_new_tokens": 8, "most_prompts": 10, "seed": 5}
+TOKENIZER = byte_tokenizer()
+QUESTIONS = [
+    Question("a1", "a", False, ["first of a", "second"]),
+    Question("a2", "a", False, ["x" * 41]),
+    Question("b1", "b", False, ["b"]),
+]
+
+
+class Answers:
+    """A baseline that numbers its answers, and keeps what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, tokens):
+        self.asked.append(TOKENIZER.decode(tokens))
+        return f" answer {len(self.asked)}"
+
+
+def test_turns_are_played_one_after_the_other_and_answered_once():
+    answers = Answers()
+    turns = Turns(SPEC, QUESTIONS, TOKENIZER, answers)
+    assert [(p.question.id, p.turn) for p in turns] == [("a1", 0), ("a1", 1), ("b1", 0)]
+    assert TOKENIZER.decode(turns[1].passages[0].tokens) == "first of a answer 1\nsecond"
+    assert turns[1:2] == [turns[1]]
+    assert answers.asked == ["first of a"]
+    assert [p.seed for p in turns] == [5, 6, 7]
+    where = turns[1].where()
+    assert (where["document"], where["category"], where["turn"]) == ("a1", "a", 1)
+
+
+def test_nothing_is_answered_before_its_turn_comes():
+    answers = Answers()
+    turns = Turns(SPEC, QUESTIONS, TOKENIZER, answers)
+    assert (turns[0].turn, turns[2].question.id) == (0, "b1")
+    assert answers.asked == []
+
+
+def test_prompts_that_are_too_long_are_left_out_with_the_turns_after_them():
+    room = len("first of a") + len("second") + 1 + SPEC["max_new_tokens"]
+    assert len(Turns(SPEC | {"prompt_tokens": room}, QUESTIONS, TOKENIZER, Answers())) == 3
+    assert len(Turns(SPEC | {"prompt_tokens": room - 1}, QUESTIONS, TOKENIZER, Answers())) == 2
+
+
+def test_a_category_without_a_short_prompt_is_refused():
+    with pytest.raises(ValueError, match=r"no prompt of the category 'a' has at most 5 tokens .* the shortest has 10"):
+        Turns(SPEC | {"prompt_tokens": 5}, QUESTIONS, TOKENIZER, Answers())
