@@ -1,121 +1,121 @@
 """`specpress generate`: stream a continuation of a prompt, then print the figures.
 
-They are tokens/s, time to the first token, time a token, drafted tokens accepted. The same seed gives the same text.
+They are tokens/s, time to the first token, time a token, drafted tokens accepted; with --compare, the speed-up over the
+plain baseline on that prompt. The same seed gives the same text.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 
-from specpress.study.registry import SCHEDULES, resolve
+from specpress.cli import method, prompt_input
+from specpress.cli.method import Loaded
 
 EXAMPLE = (
     "Example, after `make paper`: specpress generate --model resources/embedded/models/target "
-    "--draft results/embedded/drafts/draft --prompt 'The river rises in the hills'. Leave out --draft to compare."
+    "--draft results/embedded/drafts/draft --prompt 'The river rises in the hills' --compare. With a press: "
+    "--press snapkv --ratio 0.5. Any drafter of a study: --drafter '{name: prompt_lookup, max_ngram: 2}'."
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("--model", required=True, metavar="PATH", help="target: a model directory or hub repository")
-    parser.add_argument("--draft", metavar="PATH", help="draft model or feature head; without it, no drafter")
-    parser.add_argument("--prompt-lookup", action="store_true", help="draft by n-gram lookup instead of a model")
-    parser.add_argument("--prompt", required=True, metavar="TEXT", help="text to continue; - reads standard input")
-    parser.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--gamma", type=int, metavar="N", help="drafted tokens a round, with the constant schedule (default: 4)"
-    )
-    parser.add_argument(
-        "--schedule",
-        choices=sorted(SCHEDULES),
-        help="default: confidence, which stops once the draft is unsure; constant with --gamma or --prompt-lookup",
-    )
-    parser.add_argument(
-        "--verification",
-        choices=("token", "block", "traversal", "recursive"),
-        default="token",
-        help="default: %(default)s",
-    )
-    parser.add_argument("--temperature", type=float, default=0.85, help="0 is greedy (default: %(default)s)")
-    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="0 keeps all tokens (default: %(default)s)")
-    parser.add_argument("--top-p", type=float, default=0.9, metavar="P", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument(
+    prompt_input.add_arguments(parser)
+    method.add_arguments(parser)
+    group = parser.add_argument_group("decoding")
+    group.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="default: %(default)s")
+    group.add_argument("--temperature", type=float, default=0.85, help="0 is greedy (default: %(default)s)")
+    group.add_argument("--top-k", type=int, default=0, metavar="K", help="0 keeps all tokens (default: %(default)s)")
+    group.add_argument("--top-p", type=float, default=0.9, metavar="P", help="default: %(default)s")
+    group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    group.add_argument(
         "--threads", type=_at_least_one, metavar="N", help="threads torch may use (default: torch's own choice)"
+    )
+    group.add_argument(
+        "--compare",
+        action="store_true",
+        help="then duel with autoregressive decoding on the full cache, and print the speed-up with its 95%% interval",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Stream the text, then print the figures."""
-    from specpress import SamplingParams, generate, load_model
-    from specpress.engine.forward import forward_of
+    """Stream each text and print its figures; at the end, if asked for, the comparison."""
+    arm, asked = method.arm_from(args), prompt_input.talks(args)  # refused before torch is imported
+    from specpress import SamplingParams
+    from specpress.experiments.arms import build
 
     sampling = SamplingParams(args.temperature, args.top_k, args.top_p, args.seed)
-    schedule, drafter = _schedule(args), _drafter(args)  # refused before the target is loaded
+    models = Loaded()
+    _ready(arm, models, args)
+    model, tokenizer = models.pair(args.model)
+    options = {
+        "sampling": sampling,
+        "max_new_tokens": args.max_new_tokens,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    prompts = []
+    for talk in asked:
+        for turn, tokens in enumerate(talk.prompts(tokenizer), start=1):
+            if talk.title:
+                print(f"--- {talk.title}, turn {turn}")
+            talk.answers.append(_stream(arm, models, tokens, tokenizer, options))
+            prompts.append(tokens)
+    if args.compare:
+        from specpress.experiments.beside import beside_baseline
+
+        print(_comparison(beside_baseline(build(arm, models), model, prompts, **options), len(prompts)))
+    return 0
+
+
+def _ready(arm: dict, models: Loaded, args: argparse.Namespace) -> None:
+    """Load the models, the drafter's first, and make them ready: what is wrong is said before the clock starts."""
+    from specpress.engine.forward import forward_of
+    from specpress.experiments.arms import parts_of
+    from specpress.models.feature_head import feature_layers
+    from specpress.speculation.verification import METHODS
+
+    if arm.get("verification", METHODS[0]) not in METHODS:
+        raise ValueError(f"--verification: unknown rule {arm['verification']!r}; known: {', '.join(METHODS)}")
     if args.threads:
         import torch
 
         torch.set_num_threads(args.threads)
-    prompt = _prompt(args.prompt)
-    model, tokenizer = load_model(args.model)
+    if args.draft and feature_layers(models.model(args.draft)):
+        arm["drafter"] = {"name": "feature_head", "head": args.draft}
+    try:
+        drafter = parts_of(arm, models).get("drafter")
+    except TypeError as error:  # an option that a class does not take, or lacks
+        raise ValueError(f"{str(error).replace('.__init__()', '')}; specpress list names what there is") from error
+    if drafter is not None and drafter.branches and "verification" not in arm:
+        arm["verification"] = "traversal"
+    model, tokenizer = models.pair(args.model)
     if tokenizer is None:
         raise ValueError(f"{args.model} has no tokenizer: the prompt cannot be read")
     for loaded in (model, *(drafter.models() if drafter else ())):
-        forward_of(loaded)  # makes ready what the first forward would have to, before the clock starts
+        forward_of(loaded)
+
+
+def _stream(arm: dict, models: Loaded, tokens: list[int], tokenizer, options: dict) -> str:
+    """Print a continuation as it comes, then its figures; the text."""
+    import torch
+
+    from specpress import generate
+    from specpress.experiments.arms import parts_of
+
+    model = models.model(arm["model"])
     try:
         generation = generate(
             model,
-            tokenizer(prompt, return_tensors="pt", verbose=False).input_ids.to(model.device),
-            max_new_tokens=args.max_new_tokens,
-            sampling=sampling,
-            drafter=drafter,
-            schedule=schedule,
-            verification=args.verification,
-            eos_token_id=tokenizer.eos_token_id,
+            torch.tensor([tokens], dtype=torch.long, device=model.device),
+            **parts_of(arm, models),
+            **options,
             on_tokens=_streamer(tokenizer),
         )
     except KeyboardInterrupt:
         print(flush=True)  # the text's last line is open
         raise
     print(f"\n\n{_figures(generation.metrics())}")
-    return 0
-
-
-def _prompt(given: str) -> str:
-    """The text to continue, from the command line or from standard input."""
-    try:
-        if given != "-":
-            given.encode()
-            return given
-        if sys.stdin is None:
-            raise ValueError("standard input is closed: give the prompt with --prompt TEXT, or pipe it in")
-        return sys.stdin.read()
-    except UnicodeError as error:
-        raise ValueError(f"the prompt is not UTF-8 (at character {error.start}): convert it, as with iconv") from error
-
-
-def _drafter(args: argparse.Namespace):
-    from specpress import load_model
-    from specpress.drafters import DraftModel, FeatureHead, PromptLookup
-    from specpress.models.feature_head import feature_layers
-
-    if args.draft and args.prompt_lookup:
-        raise ValueError("--draft and --prompt-lookup exclude each other: give one of them")
-    if args.draft:
-        draft, _ = load_model(args.draft)
-        return FeatureHead(draft) if feature_layers(draft) else DraftModel(draft)
-    return PromptLookup() if args.prompt_lookup else None
-
-
-def _schedule(args: argparse.Namespace):
-    unsaid = "constant" if args.prompt_lookup or args.gamma is not None else "confidence"
-    name = args.schedule or unsaid
-    schedule = resolve(SCHEDULES, name, "schedule")
-    if name == "constant":
-        return schedule(4 if args.gamma is None else args.gamma)
-    if args.gamma is not None:
-        raise ValueError(f"--gamma is for the constant schedule; {name} chooses its own: leave one of them out")
-    return schedule()
+    return tokenizer.decode(generation.tokens[0], skip_special_tokens=True)
 
 
 def _streamer(tokenizer) -> Callable:
@@ -144,6 +144,16 @@ def _figures(metrics: dict) -> str:
         parts.append(f"{metrics['tokens_per_iteration']:.2f} tokens an iteration")
     parts.append(f"KV cache {metrics['kv_bytes'] / 2**20:.1f} MiB")
     return ", ".join(parts)
+
+
+def _comparison(found, prompts: int) -> str:
+    """One line about a speed-up and its interval, or why there is none."""
+    if found is None:
+        return "no speed-up: every text ended after its first token"
+    where = "on this prompt" if prompts == 1 else f"on these {prompts} prompts"
+    if found.low is None:
+        return f"speed-up over plain decoding {where}: {found.value:.2f} (no interval: {found.note})"
+    return f"speed-up over plain decoding {where}: {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _at_least_one(text: str) -> int:

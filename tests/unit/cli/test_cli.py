@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 
 import pytest
@@ -119,3 +120,72 @@ def test_list_can_show_one_kind(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "schedules:"
     assert len(lines) == 1 + len(SCHEDULES)
+
+
+def texts(folders, capsys, *arguments):
+    status, out, error = run(folders, capsys, "--temperature", "0", *arguments, draft=False)
+    assert status == 0, error
+    return out
+
+
+def test_every_drafter_of_a_study_is_taken_as_a_study_writes_it(folders, capsys):
+    plain = texts(folders, capsys, "--prompt", "The river").splitlines()[:-2]
+    draft = f"{{name: draft_model, model: {folders / 'draft'}}}"
+    cascade = f"{{name: cascade, intermediate_model: {folders / 'draft'}, drafter: {{name: prompt_lookup}}, gamma: 2}}"
+    press = "{name: compressed_target, press: {name: knorm, compression_ratio: 0.5}}"
+    for drafter in ("prompt_lookup", "{name: prompt_lookup, max_ngram: 2}", draft, cascade, press):
+        out = texts(folders, capsys, "--prompt", "The river", "--drafter", drafter, "--gamma", "2")
+        assert out.splitlines()[:-2] == plain, drafter
+        assert "tokens an iteration" in out
+
+
+def test_a_press_with_a_ratio_leaves_a_smaller_cache(folders, capsys):
+    def cache(*arguments):
+        out = texts(folders, capsys, "--prompt", "The river rises " * 60, *arguments)
+        return float(out.splitlines()[-1].partition("KV cache ")[2].split()[0])
+
+    assert cache("--press", "knorm", "--ratio", "0.5") < 0.7 * cache()
+    budget = ("--cache-budget", "64", "--compression-interval", "4")
+    assert cache("--press", "{name: streaming_llm, n_sink: 2}", "--ratio", "0.5", *budget) < 0.3 * cache()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give the text to continue with --prompt"),
+        (["--prompt", "a", "--prompt-file", "b"], "(one of them)"),
+        (["--prompt-file", "nowhere.txt"], "nowhere.txt cannot be read"),
+        (["--prompt-file", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+        (["--prompt", "a", "--prompts", "2"], "--prompts is for a file of questions"),
+        (["--prompt", "a", "--chat"], "no chat template"),
+        (["--prompt", "a", "--ratio", "0.5"], "--ratio is for a press"),
+        (["--prompt", "a", "--press", "snapvk"], "unknown press 'snapvk'"),
+        (["--prompt", "a", "--schedule", "aimd"], "--schedule, --gamma and --verification need a drafter"),
+        (["--prompt", "a", "--drafter", "lookup"], "unknown drafter 'lookup'; known: "),
+        (["--prompt", "a", "--drafter", "[x]"], "--drafter: '[x]' is no NAME or"),
+        (["--prompt", "a", "--drafter", "{name: prompt_lookup, ngram: 3}"], "unexpected keyword argument 'ngram'"),
+        (["--prompt", "a", "--prompt-lookup", "--verification", "blok"], "unknown rule 'blok'; known: token, block"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(folders, capsys, arguments, said):
+    status, out, error = run(folders, capsys, *arguments, draft=False)
+    assert (status, out, error.count("\n")) == (2, "", 1), error
+    assert said in error
+
+
+def test_a_file_of_questions_is_played_turn_by_turn(folders, capsys, tmp_path):
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"category": "c", "turns": ["One", "Two"]}\n{"prompt": "Three"}\n{"prompt": "Four"}\n')
+    out = texts(folders, capsys, "--prompt-file", str(path), "--prompts", "2")
+    assert [line for line in out.splitlines() if line.startswith("---")] == [
+        "--- c 1, turn 1", "--- c 1, turn 2", "--- prompt 2, turn 1",
+    ]  # fmt: skip
+    alone = texts(folders, capsys, "--prompt", "Three").splitlines()[:-2]
+    assert out.split("--- prompt 2, turn 1\n")[1].splitlines()[:-2] == alone
+
+
+def test_compare_duels_with_the_baseline_and_says_the_interval(folders, capsys):
+    out = texts(folders, capsys, "--prompt", "The river " * 4, "--prompt-lookup", "--compare")
+    found = re.fullmatch(r"speed-up over plain decoding on this prompt: (.+) \[(.+), (.+)\]", out.splitlines()[-1])
+    value, low, high = map(float, found.groups())
+    assert low <= value <= high

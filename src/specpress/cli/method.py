@@ -1,0 +1,121 @@
+"""How `specpress generate` is to decode: drafter, schedule, verification and press, as a study names them."""
+
+import argparse
+from typing import Any
+
+import yaml
+
+from specpress.study.registry import SCHEDULES
+
+_MAPPING = "NAME or '{name: NAME, OPTION: VALUE, ...}', as in a study"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that describe the method."""
+    group = parser.add_argument_group("drafting and verification")
+    group.add_argument(
+        "--draft", metavar="PATH", help="draft model or feature head; without a drafter, decode autoregressively"
+    )
+    group.add_argument("--prompt-lookup", action="store_true", help="draft by n-gram lookup instead of a model")
+    group.add_argument("--drafter", metavar="DRAFTER", help=f"any drafter: {_MAPPING}; a model in it is a path")
+    group.add_argument(
+        "--gamma", type=int, metavar="N", help="drafted tokens a round, with the constant schedule (default: 4)"
+    )
+    group.add_argument(
+        "--schedule",
+        metavar="SCHEDULE",
+        help=f"any schedule: {_MAPPING} (default: confidence with --draft, which stops once the draft is unsure, else "
+        f"constant). Known: {', '.join(sorted(SCHEDULES))}",
+    )
+    group.add_argument(
+        "--verification",
+        metavar="RULE",
+        help="token or block; traversal or recursive, which take trees too (default: token; traversal for trees)",
+    )
+    group = parser.add_argument_group("compression of the target's cache")
+    group.add_argument("--press", metavar="PRESS", help=f"any press: {_MAPPING}")
+    group.add_argument("--ratio", type=float, metavar="R", help="fraction of the cache that the press removes")
+    group.add_argument(
+        "--cache-budget", type=int, metavar="SLOTS", help="compress while decoding too, to so many slots"
+    )
+    group.add_argument("--compression-interval", type=int, metavar="N", help="tokens between compressions")
+
+
+def arm_from(args: argparse.Namespace) -> dict:
+    """The method as an arm of an experiment, whose models are paths (see `specpress.experiments.arms`).
+
+    Raises
+    ------
+    ValueError
+        For arguments that exclude each other, or are no name and no mapping.
+    """
+    arm: dict[str, Any] = {"model": args.model}
+    drafter = _drafter(args)
+    if drafter is not None:
+        arm |= {"drafter": drafter, "schedule": _schedule(args, drafter)}
+    elif args.schedule or args.gamma is not None or args.verification:
+        raise ValueError("--schedule, --gamma and --verification need a drafter: --draft, --prompt-lookup or --drafter")
+    if args.verification:
+        arm["verification"] = args.verification
+    if args.press:
+        arm["press"] = _part(args.press, "--press")
+        if args.ratio is not None:
+            arm["press"] |= {"compression_ratio": args.ratio}
+    given = {"cache_budget": args.cache_budget, "compression_interval": args.compression_interval}
+    for name, value in {"ratio": args.ratio, **given}.items():
+        if value is not None and not args.press:
+            raise ValueError(f"--{name.replace('_', '-')} is for a press: give --press too")
+    return arm | {name: value for name, value in given.items() if value is not None}
+
+
+def _drafter(args: argparse.Namespace) -> dict | None:
+    given = [flag for flag in ("draft", "prompt_lookup", "drafter") if getattr(args, flag)]
+    if len(given) > 1:
+        flags = " and ".join(f"--{flag.replace('_', '-')}" for flag in given)
+        raise ValueError(f"{flags} exclude each other: give one of them")
+    if args.draft:
+        return {"name": "draft_model", "model": args.draft}
+    if args.prompt_lookup:
+        return {"name": "prompt_lookup"}
+    return _part(args.drafter, "--drafter") if args.drafter else None
+
+
+def _schedule(args: argparse.Namespace, drafter: dict) -> dict:
+    unsaid = "confidence" if drafter["name"] == "draft_model" and args.gamma is None else "constant"
+    part = _part(args.schedule or unsaid, "--schedule")
+    if part["name"] == "constant":
+        return {"gamma": 4} | part | ({} if args.gamma is None else {"gamma": args.gamma})
+    if args.gamma is not None:
+        raise ValueError(f"--gamma is for the constant schedule; {part['name']} chooses its own: leave one of them out")
+    return part
+
+
+def _part(text: str, flag: str) -> dict:
+    """A name, or a mapping with a name."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{flag}: {text!r} is no {_MAPPING}") from error
+    part = {"name": value} if isinstance(value, str) else value
+    if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+        raise ValueError(f"{flag}: {text!r} is no {_MAPPING}")
+    return part
+
+
+class Loaded:
+    """The models of an arm by path, each loaded once: what `specpress.experiments.arms` asks its assets for."""
+
+    def __init__(self):
+        self._pairs: dict[str, tuple] = {}
+
+    def pair(self, path: str) -> tuple:
+        """Model and tokenizer."""
+        from specpress import load_model
+
+        if path not in self._pairs:
+            self._pairs[path] = load_model(path)
+        return self._pairs[path]
+
+    def model(self, path: str):
+        """The model."""
+        return self.pair(path)[0]

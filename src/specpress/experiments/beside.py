@@ -1,0 +1,51 @@
+"""A method duelled with the plain baseline on prompts at hand: what `specpress generate --compare` prints."""
+
+from collections.abc import Sequence
+
+import torch
+
+from specpress.decoding.generate import prepare
+from specpress.engine.attention import decode_attention
+from specpress.experiments.arms import Arm
+from specpress.experiments.duel import Baseline, Record, duel
+from specpress.hardware.clock import no_garbage_collection
+from specpress.theory.duels import LEAST_UNITS, Brackets, Text, speedup, together
+from specpress.theory.intervals import Estimate
+
+_WARM_UP = 8  # tokens
+
+
+def beside_baseline(arm: Arm, model, prompts: Sequence[list[int]], *, repeats: int = 3, **options) -> Estimate | None:
+    """The speed-up of a method over autoregressive decoding on a full cache, with its 95% interval.
+
+    On three prompts or more the interval says what to expect on others like them. On fewer it is about these very
+    prompts: each is duelled `repeats` times, and what is uncertain is the machine alone.
+
+    Parameters
+    ----------
+    arm : the method: tokens and options of `generate` to a decoding
+    model : of the baseline
+    prompts : tokens of each
+    options : sampling, max_new_tokens, eos_token_id, as for `generate`
+
+    Returns
+    -------
+    Estimate, or None if no prompt gave two tokens.
+    """
+    alone = options | {"eos_token_id": None}
+    batches = [torch.tensor([prompt], device=model.device) for prompt in prompts]
+    prepare(model, batches[0], **alone | {"max_new_tokens": min(_WARM_UP, options["max_new_tokens"])}).run()
+    record, texts, turn = Record(), [], 0
+    for _ in range(1 if len(prompts) >= LEAST_UNITS else repeats):
+        for tokens in batches:
+            method, baseline = arm(tokens, **options), Baseline(prepare(model, tokens, **alone))
+            with no_garbage_collection(), decode_attention(*method.models, *baseline.loop.models):
+                _, rounds = duel(baseline, method, record, turn, turn)
+            texts.append(Text(method.new - 1, rounds))
+            turn += 1
+    texts = [text for text in texts if text.tokens > 0]
+    if not texts:
+        return None
+    if len(prompts) < LEAST_UNITS:  # the texts are given, and only the costs uncertain
+        texts = list(together(("these", text) for text in texts).values()) * LEAST_UNITS
+    return speedup(texts, Brackets.from_columns(record.brackets)).estimate()
