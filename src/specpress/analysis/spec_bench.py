@@ -6,7 +6,8 @@ its text (turns), rounds (decoding_steps), tokens (new_tokens), wall_time, and a
 
 wall_time is the sum of the parts of the rounds as duels measured them, in the experiment's median baseline step, and
 for the baseline so many of those steps: seconds of different minutes, which the script divides by each other, would
-bring back the noise that duels keep out.
+bring back the noise that duels keep out. Reading the prompt, and the first token, which that gives, count in neither
+tokens nor time.
 """
 
 import hashlib
