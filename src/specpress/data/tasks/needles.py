@@ -52,7 +52,7 @@ class SeveralValues(Task):
         numbers = [words.number() for _ in range(self.values)]
         return Drawn(
             [sentence(thing, number) for number in numbers],
-            f"What are the {self.values} secret numbers of the {thing} that the text mentions?",
+            f"What are the {self.values} secret numbers of the {thing}?",
             f"The {self.values} secret numbers of the {thing} are",
             numbers,
         )
@@ -64,7 +64,7 @@ def _asked_for_one(words: Words, needles: int) -> Drawn:
     asked = words.random.randrange(needles)
     return Drawn(
         [sentence(*each) for each in zip(things, numbers, strict=True)],
-        f"What is the secret number of the {things[asked]} that the text mentions?",
+        f"What is the secret number of the {things[asked]}?",
         f"The secret number of the {things[asked]} is",
         [numbers[asked]],
     )
