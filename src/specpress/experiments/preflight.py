@@ -29,6 +29,8 @@ def check(
     if not all((folder / "manifest.json").is_file() for folder in models.values()):
         return  # not prepared by the workflow: loading them says what is missing
     baseline = spec.get("baseline", spec["model"])
+    if spec.get("chat"):
+        require_template(models[spec["model"]], f"{spec['id']}: chat", model_name=spec["model"])
     if spec.get("data") in (data or {}):
         check_template(models[baseline], Path(data[spec["data"]]), model_name=baseline, data_name=spec["data"])
     for name in models_of(spec):
@@ -49,13 +51,23 @@ def check_template(model: Path, data: Path, *, model_name: str, data_name: str) 
         If so.
     """
     manifest = data / "manifest.json"
-    if not manifest.is_file() or not json.loads(manifest.read_text(encoding="utf-8")).get("chat"):
-        return
+    if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")).get("chat"):
+        require_template(model, f"data.{data_name}.chat", model_name=model_name)
+
+
+def require_template(model: Path, key: str, *, model_name: str) -> None:
+    """Refuse a model without a chat template, by its files, for what asks for one under `key` of the study.
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+    """
     settings = model / "tokenizer_config.json"
     inside = settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
     if not inside and not (model / "chat_template.jinja").is_file():
         raise ValueError(
-            f"data.{data_name}.chat: the tokenizer of {model_name} has no chat template; take a model that was tuned "
+            f"{key}: the tokenizer of {model_name} has no chat template; take a model that was tuned "
             "for chat, or remove `chat`, so that the prompts are continued as plain text"
         )
 

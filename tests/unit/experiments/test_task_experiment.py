@@ -89,5 +89,5 @@ def test_a_batch_answers_as_its_contexts_do_alone(places, monkeypatch):
 def test_what_cannot_be_asked_is_refused(places):
     with pytest.raises(ValueError, match="what is hidden takes"):
         run({**SPEC, "context": 80, "tasks": [{"name": "several_needles", "needles": 5}]}, **places)
-    with pytest.raises(ValueError, match="no chat template"):
+    with pytest.raises(ValueError, match="broken: chat: the tokenizer of target has no chat template; take a model"):
         run({**SPEC, "chat": True}, **places)

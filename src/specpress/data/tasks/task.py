@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from specpress.data.questions import require_template
+
 SENTENCE_ENDS = (".", "!", "?", "\n")
 CONSONANTS = "BCDFGHJKLMNPQRSTVWXZ"  # names of these are in no word of a text, nor of an answer
 _DIGITS = 5  # of a hidden value
@@ -148,8 +150,7 @@ def hide(tokens: list[int], needles: list[list[int]], tokenizer, generator: rand
 
 def frame(tokenizer) -> tuple[str, str]:
     """What the model's chat template puts before a user's first words, and after them up to the answer."""
-    if not getattr(tokenizer, "chat_template", None):
-        raise ValueError("the tokenizer has no chat template: set `chat: false`, or take a model that has one")
+    require_template(tokenizer)
     mark = "\u241f"
     turns = [{"role": "user", "content": mark}]
     before, _, after = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True).partition(mark)
