@@ -1,19 +1,63 @@
-"""Tiny models with random weights, of both families, for tests that need a real forward."""
+"""Tiny models with random weights, of every family, for tests that need a real forward."""
 
 import copy
 
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from specpress.models.build import build_model
 
 VOCABULARY = 48
+GROUPED = {"hidden_size": 48, "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 64}
 
 
 def llama(layers: int = 2, *, seed: int = 0, vocabulary: int = VOCABULARY, **overrides) -> LlamaForCausalLM:
     """Three query heads a KV head, as in SmolLM2."""
-    settings = {"hidden_size": 48, "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 64}
-    return _sharpened(LlamaForCausalLM, LlamaConfig, layers, seed, vocabulary, settings | overrides)
+    return _sharpened(LlamaForCausalLM, LlamaConfig, layers, seed, vocabulary, GROUPED | overrides)
+
+
+def mistral(layers: int = 2, *, seed: int = 0, vocabulary: int = VOCABULARY, **overrides) -> MistralForCausalLM:
+    """Without a window, as Mistral has been since version 0.2."""
+    settings = {**GROUPED, "sliding_window": None}
+    return _sharpened(MistralForCausalLM, MistralConfig, layers, seed, vocabulary, settings | overrides)
+
+
+def qwen2(layers: int = 2, *, seed: int = 0, vocabulary: int = VOCABULARY, **overrides) -> Qwen2ForCausalLM:
+    """Biases of queries, keys and values, which transformers starts at zero, drawn at random."""
+    made = _sharpened(Qwen2ForCausalLM, Qwen2Config, layers, seed, vocabulary, GROUPED | overrides)
+    for name, parameter in made.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.normal_()
+    return made
+
+
+def qwen3(layers: int = 2, *, seed: int = 0, vocabulary: int = VOCABULARY, **overrides) -> Qwen3ForCausalLM:
+    """Heads of another size than hidden size over heads, and norms that differ from channel to channel."""
+    settings = {**GROUPED, "head_dim": 16}
+    made = _sharpened(Qwen3ForCausalLM, Qwen3Config, layers, seed, vocabulary, settings | overrides)
+    for name, parameter in made.named_parameters():
+        if name.endswith(("q_norm.weight", "k_norm.weight")):
+            parameter.data.uniform_(0.5, 2)
+    return made
+
+
+def phi3(layers: int = 2, *, seed: int = 0, vocabulary: int = VOCABULARY, **overrides) -> Phi3ForCausalLM:
+    """Three quarters of the channels rotated, as in Phi-4-mini."""
+    settings = {**GROUPED, "partial_rotary_factor": 0.75, "pad_token_id": None}
+    return _sharpened(Phi3ForCausalLM, Phi3Config, layers, seed, vocabulary, settings | overrides)
 
 
 def gpt_neox(layers: int = 2, *, seed: int = 0, vocabulary: int = VOCABULARY, **overrides) -> GPTNeoXForCausalLM:
@@ -32,7 +76,10 @@ def _sharpened(model, config, layers, seed, vocabulary, settings):
     return made.eval()
 
 
+# The two whose layers differ most, for tests of what does not depend on the family; the others; all of them.
 FAMILIES = {"llama": llama, "gpt_neox": gpt_neox}
+OTHERS = {"mistral": mistral, "qwen2": qwen2, "qwen3": qwen3, "phi3": phi3}
+EVERY = {**FAMILIES, **OTHERS}
 
 
 def prompt(length: int, *, seed: int = 0, batch: int = 1) -> torch.Tensor:

@@ -66,7 +66,7 @@ def check_family(model: nn.Module) -> None:
     """Raise ValueError unless presses know how to look into `model`."""
     if model.config.model_type not in FAMILIES:
         raise ValueError(
-            f"presses do not support model family {model.config.model_type!r}, only {' and '.join(sorted(FAMILIES))}; "
+            f"presses do not support model family {model.config.model_type!r}, only {', '.join(sorted(FAMILIES))}; "
             "leave out the press"
         )
 

@@ -12,9 +12,9 @@ from transformers import PretrainedConfig
 
 from specpress.engine.forward import follows_length
 from specpress.models.config import check_heads
-from specpress.models.families import FAMILIES
+from specpress.models.families import FAMILIES, REFUSED
 
-BY_THEIR_MODULES = ("gpt2", "mistral", "phi3", "qwen2", "qwen3")  # decoded, but by transformers' own modules
+BY_THEIR_MODULES = ("gpt2",)  # decoded, but by transformers' own modules
 
 
 def check_lengths(
@@ -55,8 +55,9 @@ def check_model(model: nn.Module, whose: str = "the model") -> None:
 def _check_family(config, whose: str) -> None:
     known = sorted({*FAMILIES, *BY_THEIR_MODULES})
     if config.model_type not in known:
+        reason = f": {REFUSED[config.model_type]}; decoded are" if config.model_type in REFUSED else ", only"
         raise ValueError(
-            f"{whose} is of the family {config.model_type!r}, which is not decoded here, only {', '.join(known)}"
+            f"{whose} is of the family {config.model_type!r}, which is not decoded here{reason} {', '.join(known)}"
         )
 
 

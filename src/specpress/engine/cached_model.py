@@ -25,7 +25,7 @@ class CachedModel:
 
     Parameters
     ----------
-    model : transformers causal LM (Llama or GPT-NeoX)
+    model : transformers causal LM, see `specpress.decoding.models`
     capacity : int
         Tokens to make room for at once.
     padding : Tensor (batch, prompt_len) or None

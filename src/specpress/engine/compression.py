@@ -18,9 +18,8 @@ from torch import Tensor
 
 from specpress.engine.cache import PreallocatedCache, PreallocatedLayer
 from specpress.engine.compression_settings import always_kept, needs_attention_weights
-from specpress.engine.layer_view import LayerView
+from specpress.engine.layer_view import LayerView, layer_view
 from specpress.engine.observation import LayerObservation, Observations, observed_attention
-from specpress.engine.views import layer_view
 
 __all__ = ["compress", "observed_attention"]
 

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import GPTNeoXForCausalLM, LlamaForCausalLM
 
 from specpress.engine.attention import grouped_attention
 from specpress.engine.linear import LinearMap
 from specpress.engine.states import HiddenStates
+from specpress.models.families import FAMILIES, Family
+from specpress.models.families.base import LayerParts
 from specpress.models.feature_head import FeatureInput
 from specpress.models.quantized import QuantizedLinear
 
@@ -43,8 +44,8 @@ def forward_of(model: nn.Module) -> "Forward | None":
     quantised in place of the linear ones, or hooks that expect to see the forward (as where layers lie on several
     devices).
     """
-    kind = _KINDS.get(type(model))
-    if kind is None or model.training or _is_watched(model):
+    family = _family(model)
+    if family is None or model.training or _is_watched(model):
         return None
     stamp, known = _stamp(model), _passes.get(model)
     if known is None or known.stamp != stamp:
@@ -53,8 +54,13 @@ def forward_of(model: nn.Module) -> "Forward | None":
         views = known.views
     rows = torch.cat(views)
     if known is None or known.stamp != stamp or not torch.equal(known.rows, rows):
-        known = _passes[model] = _Pass(stamp, views, rows, kind(model) if _is_plain(model) else None)
+        known = _passes[model] = _Pass(stamp, views, rows, Forward(model, family) if _is_plain(model) else None)
     return known.forward
+
+
+def _family(model: nn.Module) -> Family | None:
+    """The family whose class the model is of, not one derived from it."""
+    return next((family for family in FAMILIES.values() if type(model) is family.model), None)
 
 
 def _stamp(model: nn.Module) -> tuple:
@@ -115,12 +121,13 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Forward:
-    """One forward pass of a causal LM: embeddings, layers, last norm, output head. Subclasses say what a layer is."""
+    """One forward pass of a causal LM of a family: embeddings, layers, last norm, output head."""
 
-    def __init__(self, model: nn.Module, embeddings: nn.Embedding, final_norm: nn.Module, layers: list):
-        self._embeddings, self._final_norm, self._layers = embeddings.weight, _norm(final_norm), layers
-        self._head = LinearMap([model.get_output_embeddings()])
-        self._rotary = Rotary(model.base_model.rotary_emb, embeddings.weight)
+    def __init__(self, model: nn.Module, family: Family):
+        self._embeddings = model.get_input_embeddings().weight
+        self._layers = [Layer(family.layer(layer)) for layer in family.layers(model)]
+        self._final_norm, self._head = _norm(family.final_norm(model)), LinearMap([model.get_output_embeddings()])
+        self._rotary = Rotary(model.base_model.rotary_emb, self._embeddings)
 
     @property
     def linear_maps(self) -> list[LinearMap]:
@@ -165,75 +172,53 @@ class Forward:
         return self._head(self._final_norm(hidden[:, -keep:]))
 
 
-class LlamaForward(Forward):
-    """The pass of a LlamaForCausalLM."""
+class Layer:
+    """A layer of whatever family, of the parts that the family names: see `specpress.models.families.base`."""
 
-    def __init__(self, model: nn.Module):
-        super().__init__(model, model.model.embed_tokens, model.model.norm, [LlamaLayer(x) for x in model.model.layers])
-
-
-class LlamaLayer:
-    """A layer of a Llama: attention, then a gated MLP, each after a norm and added to the stream."""
-
-    def __init__(self, layer: nn.Module):
-        attention, mlp = layer.self_attn, layer.mlp
-        self._attention_norm, self._mlp_norm = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
-        self._qkv = LinearMap([attention.q_proj, attention.k_proj, attention.v_proj])
-        self._out, self._down = LinearMap([attention.o_proj]), LinearMap([mlp.down_proj])
-        self._gate_up, self._activation = LinearMap([mlp.gate_proj, mlp.up_proj]), mlp.act_fn
-        self._head_size = attention.head_dim
-        heads, kv_heads = (x.out_features // self._head_size for x in (attention.q_proj, attention.k_proj))
+    def __init__(self, parts: LayerParts):
+        attention, mlp = parts.attention, parts.mlp
+        self._attention_norm, self._mlp_norm = _norm(parts.attention_norm), _norm(parts.mlp_norm)
+        self._qkv, self._out = LinearMap(attention.qkv), LinearMap([attention.out])
+        self._up, self._down = LinearMap(mlp.up), LinearMap([mlp.down])
+        self._activation, self._gated, self._parallel = mlp.activation, mlp.gated, parts.parallel
+        self._head_size, self._by_head = attention.head_size, attention.by_head
+        heads, kv_heads = attention.heads, attention.kv_heads
         self._qk_v, self._q_k = (heads + kv_heads, kv_heads), (heads, kv_heads)
+        self._q_norm, self._k_norm = (norm and _norm(norm) for norm in (attention.q_norm, attention.k_norm))
 
     def __call__(self, hidden: Tensor, rotation, mask: Tensor | None, cache, seen) -> Tensor:
         """(batch, n, hidden size) -> the same; see `Forward`."""
         x = self._attention_norm(hidden)
         if seen is not None:
             seen.append(x, cache.seen)
-        heads = self._qkv(x).unflatten(-1, (-1, self._head_size))
-        qk, v = heads.split(self._qk_v, 2)
-        q, k = rotated(qk, *rotation).split(self._q_k, 2)
-        hidden = self._out(_attend(q, k, v, mask, cache)).add_(hidden)
-        gate, up = self._gate_up(self._mlp_norm(hidden)).chunk(2, -1)
-        return self._down(self._activation(gate).mul_(up)).add_(hidden)
-
-
-class GPTNeoXForward(Forward):
-    """The pass of a GPTNeoXForCausalLM."""
-
-    def __init__(self, model: nn.Module):
-        body = model.gpt_neox
-        super().__init__(model, body.embed_in, body.final_layer_norm, [GPTNeoXLayer(x) for x in body.layers])
-
-
-class GPTNeoXLayer:
-    """A layer of a GPT-NeoX: attention and MLP, side by side on the same stream or one after the other."""
-
-    def __init__(self, layer: nn.Module):
-        attention, mlp = layer.attention, layer.mlp
-        self._attention_norm, self._mlp_norm = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
-        self._qkv, self._out = LinearMap([attention.query_key_value]), LinearMap([attention.dense])
-        self._up, self._down, self._activation = LinearMap([mlp.dense_h_to_4h]), LinearMap([mlp.dense_4h_to_h]), mlp.act
-        self._head_size, self._parallel = attention.head_size, layer.use_parallel_residual
-
-    def __call__(self, hidden: Tensor, rotation, mask: Tensor | None, cache, seen) -> Tensor:
-        """(batch, n, hidden size) -> the same; see `Forward`."""
-        x = self._attention_norm(hidden)
-        if seen is not None:
-            seen.append(x, cache.seen)
-        qkv = self._qkv(x).unflatten(-1, (-1, 3, self._head_size)).transpose(2, 3)  # (batch, n, 3, heads, head size)
-        q, k = rotated(qkv[:, :, :2], *(part.unsqueeze(2) for part in rotation)).unbind(2)
-        attended = self._out(_attend(q, k, qkv[:, :, 2], mask, cache))
+        q, k, v = (self._heads_in_turn if self._by_head else self._heads)(self._qkv(x), rotation)
+        attended = self._out(_attend(q, k, v, mask, cache))
         if self._parallel:
             return self._mlp(hidden).add_(attended).add_(hidden)
         hidden = attended.add_(hidden)
         return self._mlp(hidden).add_(hidden)
 
+    def _heads(self, qkv: Tensor, rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys, values, (batch, n, heads, head size) each, of an output that has all of each together."""
+        qk, v = qkv.unflatten(-1, (-1, self._head_size)).split(self._qk_v, 2)
+        if self._q_norm is not None:
+            q, k = qk.split(self._q_k, 2)
+            qk = torch.cat([self._q_norm(q), self._k_norm(k)], 2)
+        q, k = rotated(qk, *rotation).split(self._q_k, 2)
+        return q, k, v
+
+    def _heads_in_turn(self, qkv: Tensor, rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of an output that has the query, key and value of each head together."""
+        qkv = qkv.unflatten(-1, (-1, 3, self._head_size)).transpose(2, 3)  # (batch, n, 3, heads, head size)
+        q, k = rotated(qkv[:, :, :2], *(part.unsqueeze(2) for part in rotation)).unbind(2)
+        return q, k, qkv[:, :, 2]
+
     def _mlp(self, hidden: Tensor) -> Tensor:
-        return self._down(self._activation(self._up(self._mlp_norm(hidden))))
-
-
-_KINDS = {LlamaForCausalLM: LlamaForward, GPTNeoXForCausalLM: GPTNeoXForward}
+        up = self._up(self._mlp_norm(hidden))
+        if not self._gated:
+            return self._down(self._activation(up))
+        gate, up = up.chunk(2, -1)
+        return self._down(self._activation(gate).mul_(up))
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache) -> Tensor:
@@ -243,7 +228,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache) -> Tens
 
 
 def _norm(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A layer norm, or the root-mean-square norm of Llama, each in one kernel: in float32, rounded once."""
+    """A layer norm, or a root-mean-square norm as Llama's, each in one kernel: in float32, rounded once."""
     if isinstance(module, nn.LayerNorm):
         names = ("normalized_shape", "weight", "bias", "eps")
         return partial(F.layer_norm, **{name: getattr(module, name) for name in names})

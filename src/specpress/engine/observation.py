@@ -74,7 +74,7 @@ class LayerObservation:
 
 
 class Observations:
-    """One `LayerObservation` for each attention layer of a Llama or GPT-NeoX causal LM, in layer order."""
+    """One `LayerObservation` for each attention layer of a causal LM, in layer order."""
 
     def __init__(self, model: nn.Module):
         self.model = model

@@ -23,7 +23,7 @@ from specpress.hardware.clock import clock
 from specpress.hardware.devices import exact_kernels
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, now, peak_memory_bytes
-from specpress.models.build import build_model
+from specpress.models.build import build_model, with_layers
 
 ROWS = (1, 2, 4, 8, 16, 40, 80)  # token rows multiplied with the weights: batch size times queries
 QUERIES = (1, 2, 5, 9)  # query tokens a sequence: 1 decodes, gamma + 1 verify
@@ -43,7 +43,7 @@ def measure(
     Parameters
     ----------
     spec : dict, with the record's "id"
-    config : LlamaConfig or GPTNeoXConfig, whose shapes are benchmarked
+    config : of a model, whose shapes are benchmarked
     dtype, device, threads, cuda_graphs : as the experiments will run
 
     Returns
@@ -161,6 +161,7 @@ def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, graphs: 
     thin.num_attention_heads, thin.num_key_value_heads, thin.head_dim = 2 * groups, 2, 8
     thin.hidden_size = thin.intermediate_size = 16 * groups
     thin.vocab_size, thin.pad_token_id, thin.head_token_ids = 16, None, None
+    thin.rope_parameters = {**thin.rope_parameters, "rope_type": "default"}  # others fit the head size alone
     model = _random_model(thin, dtype, device, layers=config.num_hidden_layers)
     use_graphs(model) if graphs else use_eager(model)
     token = torch.ones(1, 1, dtype=torch.long, device=device)
@@ -179,9 +180,7 @@ def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, graphs: 
 
 def _random_model(config, dtype: torch.dtype, device: torch.device, *, layers: int) -> nn.Module:
     config = copy.deepcopy(config)
-    config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
+    config.update(with_layers(config, layers))
     return build_model(config, dtype=dtype).to(device)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig
+from transformers import AutoModelForCausalLM
 
 from specpress.models.byte_level import byte_tokenizer, gguf_tokenizer
 from specpress.models.families import FAMILIES, family_of
@@ -19,7 +19,7 @@ def build_model(config, *, dtype=None):
 
     Parameters
     ----------
-    config : LlamaConfig or GPTNeoXConfig
+    config : of a family in `specpress.models.families`
         With `head_token_ids` (k sorted token ids) the output head has k rows and no bias; `vocab_size` stays the size
         of the full vocabulary, which the input embeddings keep. The loss of transformers (`labels=`) does not know
         about such a head. With `feature_layers` it is a feature head (see `specpress.models.feature_head`).
@@ -43,19 +43,25 @@ def build_model(config, *, dtype=None):
     return mark_head(add_input(model)).eval()
 
 
+def with_layers(config, layers: int) -> dict:
+    """What a configuration says of the number of layers, for a model of the first `layers` of them."""
+    kinds = getattr(config, "layer_types", None)
+    return {"num_hidden_layers": layers, **({"layer_types": kinds[:layers]} if kinds else {})}
+
+
 def random_model(source, *, dtype=torch.bfloat16):
     """A small model with seeded random weights and a byte-level tokenizer: for tests and the tiny study.
 
     Parameters
     ----------
     source : dict
-        `architecture` (llama or gpt_neox), `hidden_size`, `layers`, `heads`, `seed`; for llama also `kv_heads`,
-        by default `heads`.
+        `architecture` (the name of a family), `hidden_size`, `layers`, `heads`, `seed`; and `kv_heads`, by default
+        `heads`, which a GPT-NeoX has as many of.
     dtype : torch.dtype
 
     Returns
     -------
-    model : LlamaForCausalLM or GPTNeoXForCausalLM
+    model : of the family's class
         257 tokens, 2048 positions; the weights have standard deviation hidden_size^-1/2, so that its logits differ
         by about 1. A GPT-NeoX rotates a quarter of each head's channels, as Pythia does.
     tokenizer : PreTrainedTokenizerFast
@@ -110,12 +116,9 @@ def _random_config(source: dict, tokenizer):
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    if source["architecture"] == "llama":
-        return LlamaConfig(num_key_value_heads=source.get("kv_heads", heads), **common)
-    if source["architecture"] == "gpt_neox":
-        rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25}
-        return GPTNeoXConfig(rope_parameters=rope, **common)
-    raise ValueError(f"unknown architecture {source['architecture']!r}; known: {', '.join(sorted(FAMILIES))}")
+    if source["architecture"] not in FAMILIES:
+        raise ValueError(f"unknown architecture {source['architecture']!r}; known: {', '.join(sorted(FAMILIES))}")
+    return FAMILIES[source["architecture"]].small_config(source.get("kv_heads", heads), **common)
 
 
 def resolve_dtype(dtype):

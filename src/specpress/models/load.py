@@ -1,4 +1,4 @@
-"""Models on disk: Llama and GPT-NeoX causal LMs, and the drafts trained here, whose head covers part of the vocabulary.
+"""Models on disk: causal LMs of known families, and the drafts trained here, whose head covers part of the vocabulary.
 
 A draft's directory is an ordinary Hugging Face directory with one more key in config.json, `head_token_ids`: the
 sorted ids of the full vocabulary that the rows of its output head stand for.
@@ -29,7 +29,7 @@ _HUB_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
-    """Load a Llama or GPT-NeoX causal LM for inference, with its tokenizer.
+    """Load a causal LM of a family in `specpress.models.families` for inference, with its tokenizer.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
 
     Returns
     -------
-    model : LlamaForCausalLM or GPTNeoXForCausalLM
+    model : of the family's class, such as LlamaForCausalLM
         In eval mode. `model.head_token_ids` is None when the output head covers the whole vocabulary; otherwise a
         LongTensor (k,): logit i of the k logits belongs to token `head_token_ids[i]`. `model.vocabulary` are the
         tokens of the tokenizer; logits beyond them, of a padded vocabulary, get no mass in decoding.
@@ -120,7 +120,7 @@ def _download(repo: str) -> Path:
 def _pretrained(directory: Path, config, dtype):
     """The model of a directory, whose weights are all those of the files and no others."""
     options = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
-    family = family_of(config.model_type)
+    family = family_of(config.model_type).model
     with _readable(directory), transformers_quiet():
         model, found = family.from_pretrained(directory, config=config, dtype=dtype, **options)
     _check_weights(

@@ -25,7 +25,7 @@ def save_model(model, tokenizer, directory, manifest):
 
     Parameters
     ----------
-    model : LlamaForCausalLM or GPTNeoXForCausalLM
+    model : of a family in `specpress.models.families`
         Stored in its own dtype, as one safetensors file.
     tokenizer : PreTrainedTokenizerBase or None
     directory : str or Path

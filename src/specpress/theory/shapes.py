@@ -5,6 +5,8 @@ No torch, no network: `make plan` and the check of memory before a model is load
 
 from dataclasses import dataclass
 
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gpt_neox")  # `specpress.models.families`
+
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 HELD_BYTES = {
     "q4": 0.625,
@@ -14,7 +16,7 @@ HELD_BYTES = {
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama or GPT-NeoX causal language model.
+    """A causal language model of one of the `ARCHITECTURES`.
 
     head_rows : the height of its output head
     feature_layers : layers of its target that a feature head reads (`specpress.models.feature_head`); 0 of other models
@@ -47,10 +49,12 @@ class Shape:
 
     @property
     def layer_parameters(self) -> int:
-        """Parameters of one layer: attention, MLP, norms, and the biases of a GPT-NeoX."""
+        """Parameters of one layer: attention, MLP, norms, and the biases that its family has."""
         hidden, wide = self.hidden_size, self.intermediate_size
-        vectors = 4 * hidden + wide + hidden + 4 * hidden if self.architecture == "gpt_neox" else 2 * hidden
-        return self.layer_weights + vectors
+        if self.architecture == "gpt_neox":
+            return self.layer_weights + 4 * hidden + wide + hidden + 4 * hidden
+        more = {"qwen2": (self.heads + 2 * self.kv_heads) * self.head_size, "qwen3": 2 * self.head_size}
+        return self.layer_weights + 2 * hidden + more.get(self.architecture, 0)
 
     @property
     def parameters(self) -> int:
@@ -100,10 +104,11 @@ def shape_of(config: dict) -> Shape:
     Raises
     ------
     ValueError
-        If it belongs to another family than Llama and GPT-NeoX.
+        If it belongs to another family than `ARCHITECTURES`.
     """
-    if config.get("model_type") not in ("llama", "gpt_neox"):
-        raise ValueError(f"model family {config.get('model_type')!r} is not supported; supported: gpt_neox, llama")
+    if config.get("model_type") not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise ValueError(f"model family {config.get('model_type')!r} is not supported; supported: {known}")
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
     head_ids = config.get("head_token_ids")
     return Shape(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from specpress.models.build import build_model
+from specpress.models.build import build_model, with_layers
 from specpress.study.draft_config import DraftError
 from specpress.training.lesson import Lesson
 
@@ -53,7 +53,7 @@ def cut_draft(target: nn.Module, *, layers: int, token_ids: torch.Tensor, mlp_wi
 
     Parameters
     ----------
-    target : LlamaForCausalLM or GPTNeoXForCausalLM
+    target : causal LM of a family in `specpress.models.families`
     layers : int
     token_ids : LongTensor (k,)
         Sorted ids of the tokens the output head covers; its rows are the target's. With all of them and all layers
@@ -96,7 +96,7 @@ def cut_head(
 def _cut(target: nn.Module, weights: dict, token_ids: torch.Tensor, changes: dict) -> nn.Module:
     """A model of the target's configuration with `changes`, and of `weights` those that it has."""
     config = copy.deepcopy(target.config)
-    config.update({"tie_word_embeddings": False, **changes})
+    config.update({"tie_word_embeddings": False, **changes, **with_layers(config, changes["num_hidden_layers"])})
     if len(token_ids) < config.vocab_size:
         config.head_token_ids = token_ids.tolist()
     draft = build_model(config, dtype=torch.float32).to(target.device)
@@ -113,12 +113,17 @@ def _width(mlp_width: int | None) -> dict:
 
 
 def narrow(weights: dict[str, torch.Tensor], target: nn.Module, width: int) -> dict[str, torch.Tensor]:
-    """The weights with `width` units of each MLP: those whose weights, in and out, multiply to the largest lengths."""
+    """The weights with `width` units of each MLP: those whose weights, in and out, multiply to the largest lengths.
+
+    DraftError for a family whose MLP has gate and up in one map.
+    """
     wide, narrowed = target.config.intermediate_size, dict(weights)
     for prefix in {name.partition(".mlp.")[0] for name in weights if ".mlp." in name}:
         parts = {name: weights[name] for name in weights if name.startswith(f"{prefix}.mlp.")}
         into = {name: tensor for name, tensor in parts.items() if tensor.shape[0] == wide}
         out = {name: tensor for name, tensor in parts.items() if tensor.dim() == 2 and tensor.shape[1] == wide}
+        if not into:
+            raise DraftError("mlp_width: this family has gate and up in one map, which is not cut: leave it out")
         sizes = [t.float().norm(dim=1) for t in into.values() if t.dim() == 2]
         sizes += [t.float().norm(dim=0) for t in out.values()]
         units = torch.stack(sizes).log().sum(0).topk(width).indices.sort().values

@@ -50,7 +50,7 @@ def fit(
 
     Parameters
     ----------
-    draft : LlamaForCausalLM or GPTNeoXForCausalLM, or a feature head
+    draft : causal LM of a family in `specpress.models.families`, or a feature head
         Float32, trained in place.
     lesson : Lesson
         `config.batch` windows of it a step.

@@ -17,7 +17,7 @@ def judge(draft: nn.Module, target: nn.Module, windows: Tensor, batch: int = 2) 
 
     Parameters
     ----------
-    draft, target : LlamaForCausalLM or GPTNeoXForCausalLM; the draft may be a feature head
+    draft, target : causal LM of a family in `specpress.models.families`; the draft may be a feature head
     windows : LongTensor (n, length + 1)
         Each is one context; every position of it that the draft predicts is scored.
 

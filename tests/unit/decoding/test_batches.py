@@ -1,5 +1,7 @@
 """Speculative decoding of a batch: every row as if it were decoded alone."""
 
+from itertools import product
+
 import pytest
 import tiny
 import torch
@@ -71,10 +73,9 @@ def test_each_row_keeps_the_record_it_would_have_alone():
     assert len(gammas) > 1  # each its own
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("kind", DRAFTERS)
+@pytest.mark.parametrize(("family", "kind"), [*product(tiny.FAMILIES, DRAFTERS), *product(tiny.OTHERS, ["cascade"])])
 def test_under_a_press_a_batch_equals_its_rows_alone(family, kind):
-    make = tiny.FAMILIES[family]
+    make = tiny.EVERY[family]
     model, tokens = make(), tiny.prompt(30, batch=3)
     settings = {"max_new_tokens": 20, "sampling": GREEDY, "press": knorm(0.6)}
     alone = torch.cat([generate(model, row[None], **settings).tokens for row in tokens])

@@ -1,5 +1,7 @@
 """The loop against transformers' own generate (greedy), and its law against the target's (sampled)."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import tiny
@@ -15,7 +17,7 @@ GREEDY = SamplingParams(temperature=0)
 
 def drafters(family):
     """Fresh drafters of each kind for a target of the family."""
-    make = tiny.FAMILIES[family]
+    make = tiny.EVERY[family]
 
     def part():
         return tiny.with_subset_head(make(), tiny.VOCABULARY * 2 // 3)
@@ -51,12 +53,15 @@ def reference(model, tokens, new, **settings):
     return out[:, tokens.shape[1] :]
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("verification", ["token", "block"])
+@pytest.mark.parametrize(
+    ("family", "kind", "schedule", "verification"),
+    [
+        *product(tiny.FAMILIES, KINDS, SCHEDULES, ["token", "block"]),
+        *product(tiny.OTHERS, KINDS, ["constant 5"], ["token"]),
+    ],
+)
 def test_greedy_tokens_equal_transformers_generate(family, kind, schedule, verification):
-    model = tiny.FAMILIES[family]()
+    model = tiny.EVERY[family]()
     for seed, length in enumerate((1, 30)):
         tokens = tiny.prompt(length, seed=seed)
         result = generate(
@@ -79,10 +84,11 @@ def test_the_length_limit_is_exact(kind, new):
     assert sum(i.committed for i in result.trace.iterations) == new - 1
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("name", ["knorm", "streaming_llm"])
+@pytest.mark.parametrize(
+    ("family", "name"), [*product(tiny.FAMILIES, ["knorm", "streaming_llm"]), *product(tiny.OTHERS, ["keydiff"])]
+)
 def test_under_a_press_every_drafter_gives_the_autoregressive_tokens(family, name):
-    model, tokens = tiny.FAMILIES[family](), tiny.prompt(40)
+    model, tokens = tiny.EVERY[family](), tiny.prompt(40)
     settings = {"max_new_tokens": 24, "sampling": GREEDY, "press": get_press(name, compression_ratio=0.6)}
     alone = generate(model, tokens, **settings)
     assert alone.trace.iterations[0].slots == 16 + 1
@@ -146,9 +152,9 @@ def test_end_of_text_stops(kind):
     assert result.tokens[0].tolist() == expected
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_a_padded_batch_equals_its_rows_alone(family):
-    model = tiny.FAMILIES[family]()
+    model = tiny.EVERY[family]()
     rows = [tiny.prompt(n, seed=n)[0] for n in (12, 5, 9)]
     tokens, mask = torch.zeros(3, 12, dtype=torch.long), torch.zeros(3, 12, dtype=torch.long)
     for i, row in enumerate(rows):
@@ -253,7 +259,7 @@ def test_a_press_on_an_unsupported_family_is_refused(use):
         "draft": (llama, {"drafter": DraftModel(other, press=press)}),
         "verifies in a cascade": (llama, {"drafter": Cascade(other, CompressedTarget(press))}),
     }[use]
-    with pytest.raises(ValueError, match="presses do not support model family 'gpt2', only gpt_neox and llama"):
+    with pytest.raises(ValueError, match="presses do not support model family 'gpt2', only gpt_neox, llama, mistral"):
         generate(model, tiny.prompt(4), max_new_tokens=5, **arguments)
 
 

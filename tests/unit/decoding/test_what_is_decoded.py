@@ -25,6 +25,7 @@ from transformers import (
 from specpress import SamplingParams, generate, perplexity
 from specpress.decoding.uncached import generate_uncached
 from specpress.drafters import Cascade, DraftModel, PromptLookup
+from specpress.engine.forward import forward_of
 from specpress.laws.device import DeviceLaws
 from specpress.laws.law import law_of
 
@@ -34,7 +35,7 @@ SIZES = {
     **{"num_hidden_layers": 2, "vocab_size": tiny.VOCABULARY, "bos_token_id": 0, "eos_token_id": 1},
     **{"pad_token_id": 0, "max_position_embeddings": 256, "head_dim": 8},
 }
-BY_MODULES = {
+FAMILIES = {
     "mistral": lambda **more: made(MistralForCausalLM, MistralConfig, **more),
     "qwen2": lambda **more: made(Qwen2ForCausalLM, Qwen2Config, **more),
     "qwen3": lambda **more: made(Qwen3ForCausalLM, Qwen3Config, **more),
@@ -61,10 +62,14 @@ def plain(model, prompt, new):
     return text[:, prompt.shape[1] :]
 
 
-@pytest.mark.parametrize("family", BY_MODULES)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("drafter", [None, PromptLookup])
-def test_families_without_a_forward_of_ours_are_decoded_right(family, drafter):
-    model = BY_MODULES[family]()
+@pytest.mark.parametrize("by", ["pass", "modules"])
+def test_families_are_decoded_as_transformers_does(family, drafter, by):
+    model = FAMILIES[family]()
+    if by == "modules":
+        model.register_forward_hook(lambda *_: None)  # who watches a model sees its modules run
+    assert (forward_of(model) is None) == (by == "modules" or family == "gpt2")
     ours = generate(model, PROMPT, max_new_tokens=16, sampling=GREEDY, drafter=drafter and drafter()).tokens
     assert ours.tolist() == plain(model, PROMPT, 16).tolist()
 
@@ -79,7 +84,7 @@ WINDOWS = {
 
 @pytest.mark.parametrize("family", WINDOWS)
 def test_a_text_within_the_window_is_decoded_right_and_a_longer_one_refused(family):
-    model = BY_MODULES[family](**WINDOWS[family])
+    model = FAMILIES[family](**WINDOWS[family])
     ours = generate(model, PROMPT, max_new_tokens=4, sampling=GREEDY).tokens
     assert ours.tolist() == plain(model, PROMPT, 4).tolist()
     message = "windows of 24 tokens, and a text of 25 goes past them"
@@ -94,7 +99,7 @@ def test_a_text_within_the_window_is_decoded_right_and_a_longer_one_refused(fami
 
 
 def test_a_window_that_is_not_used_is_none():
-    model = BY_MODULES["qwen2"](sliding_window=24, use_sliding_window=False)
+    model = FAMILIES["qwen2"](sliding_window=24, use_sliding_window=False)
     assert (
         generate(model, PROMPT, max_new_tokens=16, sampling=GREEDY).tokens.tolist() == plain(model, PROMPT, 16).tolist()
     )
@@ -105,7 +110,7 @@ def test_a_window_that_is_not_used_is_none():
 )
 def test_families_whose_attention_is_another_are_refused(model, config):
     other = made(model, config)
-    message = r"family 'gemma\w+', which is not decoded here, only gpt2, gpt_neox, llama"
+    message = r"family 'gemma\w+', which is not decoded here: .*windows alternate.*; decoded are gpt2,"
     for call in (
         lambda: generate(other, PROMPT, max_new_tokens=2),
         lambda: generate(tiny.llama(), PROMPT, max_new_tokens=2, drafter=DraftModel(other)),
@@ -118,7 +123,7 @@ def test_families_whose_attention_is_another_are_refused(model, config):
 
 
 def test_layers_of_another_kind_are_refused():
-    model = BY_MODULES["qwen3"]()
+    model = FAMILIES["qwen3"]()
     model.config.layer_types = ["full_attention", "chunked_attention"]
     with pytest.raises(ValueError, match="layers of the kind chunked_attention"):
         generate(model, PROMPT, max_new_tokens=2)

@@ -1,4 +1,4 @@
-"""The cache and the attention against transformers' own, on real models of both families."""
+"""The cache and the attention against transformers' own, on real models of every family."""
 
 from types import SimpleNamespace
 
@@ -30,9 +30,9 @@ def plain_logits(model, tokens, attention_mask=None, position_ids=None):
 
 
 @pytest.mark.usefixtures("kernel")
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_prefill_decode_verify_and_rollback_equal_plain_attention(family):
-    model = tiny.FAMILIES[family]()
+    model = tiny.EVERY[family]()
     tokens = tiny.prompt(40)
     expected = plain_logits(model, tokens)
     with decode_attention(model):
@@ -46,9 +46,9 @@ def test_prefill_decode_verify_and_rollback_equal_plain_attention(family):
 
 
 @pytest.mark.usefixtures("kernel")
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_it_equals_transformers_dynamic_cache(family):
-    model = tiny.FAMILIES[family]()
+    model = tiny.EVERY[family]()
     tokens = tiny.prompt(30, batch=3)
     model.set_attn_implementation("eager")
     theirs = DynamicCache()
@@ -65,9 +65,9 @@ def test_it_equals_transformers_dynamic_cache(family):
 
 
 @pytest.mark.usefixtures("kernel")
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_left_padding_does_not_change_a_row(family):
-    model = tiny.FAMILIES[family]()
+    model = tiny.EVERY[family]()
     rows = [tiny.prompt(n, seed=n)[0] for n in (12, 7, 10)]
     padding = torch.zeros(3, 12, dtype=torch.long)
     tokens = torch.zeros(3, 12, dtype=torch.long)

@@ -30,6 +30,20 @@ VARIANTS = {
     ),
     "llama 3": lambda: tiny.llama(rope_parameters=_rope(**LLAMA_3, original_max_position_embeddings=64)),
     "llama, head over part of the vocabulary": lambda: tiny.with_subset_head(tiny.llama(), 20),
+    **tiny.OTHERS,
+    "mistral with heads of another size": lambda: tiny.mistral(head_dim=16),
+    "qwen2 with a window longer than the text": lambda: tiny.qwen2(
+        use_sliding_window=True, sliding_window=64, max_window_layers=1
+    ),
+    "qwen3 with biases": lambda: tiny.qwen3(attention_bias=True),
+    "phi3, all channels rotated": lambda: tiny.phi3(partial_rotary_factor=1.0),
+    "phi3, longrope": lambda: tiny.phi3(
+        partial_rotary_factor=1.0,
+        original_max_position_embeddings=64,
+        rope_parameters=_rope(
+            rope_type="longrope", short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[2.0, 4.0, 8.0, 16.0]
+        ),
+    ),
     "gpt_neox": lambda: tiny.gpt_neox(),
     "gpt_neox, one after the other": lambda: tiny.gpt_neox(use_parallel_residual=False),
     "gpt_neox, all channels rotated": lambda: tiny.gpt_neox(rotary_pct=1.0),
@@ -64,9 +78,9 @@ def test_it_equals_the_models_own_modules(variant, batch):
         torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_it_equals_the_models_own_modules_in_bfloat16(family):
-    model = tiny.FAMILIES[family]().to(torch.bfloat16)
+    model = tiny.EVERY[family]().to(torch.bfloat16)
     feeds = [tiny.prompt(n, seed=n) for n in (11, 1, 5)]
     for ours, theirs in zip(*both(model, feeds), strict=True):
         torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.02)  # sums in another order, rounded each time
@@ -79,9 +93,9 @@ def test_the_table_of_rotations_grows(monkeypatch):
         torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_presses_are_shown_what_hooks_would_have_seen(family):
-    model = tiny.FAMILIES[family]()
+    model = tiny.EVERY[family]()
     seen = []
     for hidden_from in (False, True):
         cached = CachedModel(model, capacity=30)
@@ -215,9 +229,9 @@ def test_joined_maps_in_fewer_bits_equal_their_weights(planes, bias):
 
 
 @pytest.mark.parametrize("weights", ["q4", "q8"])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_it_equals_the_modules_of_a_model_in_fewer_bits(family, weights):
-    model = quantize_model(tiny.FAMILIES[family](hidden_size=192).to(torch.bfloat16), weights)
+    model = quantize_model(tiny.EVERY[family](hidden_size=192).to(torch.bfloat16), weights)
     assert forward_of(model) is not None
     feeds = [tiny.prompt(n, seed=n) for n in (11, 1, 5, 140)]
     for ours, theirs in zip(*both(model, feeds), strict=True):

@@ -131,10 +131,10 @@ def test_which_shape_a_step_has(queries, slots, capacity, key):
 
 @pytest.mark.parametrize("capture", [Again, Tape])
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_logits_are_the_eager_ones(family, batch, capture):
     """One and five tokens, after a rollback, and across the end of a bucket (256 slots)."""
-    model = tiny.FAMILIES[family](**LONG)
+    model = tiny.EVERY[family](**LONG)
     tokens, script = tiny.prompt(300, batch=batch), [1, 5, -3, 1, 5, 5, -9, 5, 1]
     with decode_attention(model):
         eager = fed(model, tokens, script)
@@ -417,7 +417,7 @@ def test_buckets_end_with_the_capacity_and_are_an_eighth_apart_at_most():
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_padded_steps_leave_no_trace(family):
     """Sizes that no step has, up to the end of the cache, then a token over the slots of the padding."""
-    model = tiny.FAMILIES[family](**LONG)
+    model = tiny.EVERY[family](**LONG)
     tokens, script = tiny.prompt(300), [3, 4, 7, -4, 12, 1, 8, 3, -2, 1]
     with decode_attention(model):
         eager = fed(model, tokens, script, capacity=300)

@@ -9,10 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
-from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig
+from transformers import Gemma3TextConfig, GPT2Config, LlamaConfig
 
 from specpress.models.build import build_model, random_model
 from specpress.models.byte_level import byte_tokenizer, gguf_tokenizer
+from specpress.models.families import FAMILIES
 from specpress.models.load import load_model
 from specpress.models.save import save_model
 from specpress.sources.fetch import download_name, download_wheel
@@ -20,12 +21,11 @@ from specpress.sources.fetch import download_name, download_wheel
 ROOT = Path(__file__).parents[3]
 SOURCE = {"kind": "random", "hidden_size": 16, "layers": 2, "heads": 2, "seed": 3}
 SIZES = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-CONFIGS = {"llama": LlamaConfig, "gpt_neox": GPTNeoXConfig}
-both = pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])
+every = pytest.mark.parametrize("architecture", FAMILIES)
 TOKENS = torch.arange(1, 20)[None]
 
 
-@pytest.fixture(params=["llama", "gpt_neox"])
+@pytest.fixture(params=FAMILIES)
 def saved(request, tmp_path):
     model, tokenizer = random_model({**SOURCE, "architecture": request.param})
     save_model(model, tokenizer, tmp_path / "model", {"name": "tiny"})
@@ -62,11 +62,11 @@ def test_unknown_dtype_is_refused(saved):
         load_model(saved[2], dtype="int8")
 
 
-@both
+@every
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
 def test_a_head_over_part_of_the_vocabulary_survives_saving(architecture, dtype, tmp_path):
     ids = [0, 7, 8, 59]
-    config = CONFIGS[architecture](**SIZES, tie_word_embeddings=False, head_token_ids=ids)
+    config = FAMILIES[architecture].config(**SIZES, pad_token_id=None, tie_word_embeddings=False, head_token_ids=ids)
     model = build_model(config, dtype=torch.bfloat16)
     save_model(model, None, tmp_path / "draft", {})
     with pytest.warns(UserWarning, match="no tokenizer"):
@@ -83,14 +83,14 @@ def test_a_head_over_part_of_the_vocabulary_survives_saving(architecture, dtype,
         assert_same(loaded, model)
 
 
-@both
+@every
 def test_a_cut_head_is_the_full_head_restricted(architecture):
-    config = CONFIGS[architecture](**SIZES, tie_word_embeddings=False)
-    full = build_model(config)
+    sizes = {**SIZES, "pad_token_id": None, "tie_word_embeddings": False}
+    full = build_model(FAMILIES[architecture].config(**sizes))
     ids = [2, 3, 5, 7, 11]
-    cut = build_model(CONFIGS[architecture](**SIZES, tie_word_embeddings=False, head_token_ids=ids))
+    cut = build_model(FAMILIES[architecture].config(**sizes, head_token_ids=ids))
     weights = full.state_dict()
-    head = "lm_head.weight" if architecture == "llama" else "embed_out.weight"
+    head = "embed_out.weight" if architecture == "gpt_neox" else "lm_head.weight"
     cut.load_state_dict({**weights, head: weights[head][ids]})
     torch.testing.assert_close(cut(TOKENS).logits, full(TOKENS).logits[..., ids])
 
@@ -114,6 +114,12 @@ def test_heads_that_do_not_fit_are_refused(ids, tied, complaint):
 def test_other_families_are_refused_by_name(tmp_path):
     GPT2Config().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"'gpt2' is not supported; supported: gpt_neox, llama"):
+        load_model(tmp_path)
+
+
+def test_a_family_that_people_ask_for_is_refused_with_the_reason(tmp_path):
+    Gemma3TextConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"'gemma3_text' is not supported: windows alternate with full attention"):
         load_model(tmp_path)
 
 
@@ -201,7 +207,7 @@ def test_a_save_that_fails_leaves_what_was_there(saved):
     assert not list(directory.parent.glob(".*"))
 
 
-@both
+@every
 def test_random_models_follow_their_seed(architecture):
     source = {**SOURCE, "architecture": architecture}
     state = torch.random.get_rng_state()

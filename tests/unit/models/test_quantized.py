@@ -75,10 +75,10 @@ def test_blocks_of_a_gguf_file_keep_their_codes():
 
 
 @pytest.mark.parametrize("weights", ["q4", "q8"])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_a_model_in_fewer_bits_is_the_model_of_those_weights(family, weights):
     """The modules of the quantised model against the same architecture with the dequantised weights put in."""
-    model, plain = (tiny.FAMILIES[family](hidden_size=192) for _ in range(2))
+    model, plain = (tiny.EVERY[family](hidden_size=192) for _ in range(2))
     before, count = sum(p.nbytes for p in model.parameters()), model.num_parameters()
     quantize_model(model, weights)
     assert not [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]

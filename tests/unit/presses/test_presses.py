@@ -1,6 +1,7 @@
 """Compression against models that hide the evicted slots, against kvpress itself, and against formulas written out."""
 
 import contextlib
+from itertools import product
 
 import pytest
 import tiny
@@ -14,10 +15,8 @@ from specpress.drafters import CompressedTarget, DraftModel
 from specpress.engine.attention import ATTENTION, decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression import compress
-from specpress.engine.gpt_neox_view import channel_order
-from specpress.engine.layer_view import attention_layers
+from specpress.engine.layer_view import attention_layers, channel_order, layer_view
 from specpress.engine.observation import Observations
-from specpress.engine.views import layer_view
 from specpress.experiments.press_survey import example
 from specpress.presses import Compression, get_press, list_presses
 from specpress.speculation.prefill import read
@@ -73,12 +72,13 @@ def logits_under_mask(model, tokens, new, visible):
     return logits
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("name", HIDING)
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize(
+    ("family", "name", "attention"),
+    [*product(tiny.FAMILIES, HIDING, ["eager", "sdpa"]), *product(tiny.OTHERS, ["snapkv", "adakv"], ["sdpa"])],
+)
 def test_a_compressed_cache_equals_hiding_the_evicted_slots(family, name, attention):
     """One token, then after a rollback five at once. The prompt is read with the attention named, or as needed."""
-    model = tiny.FAMILIES[family]()
+    model = tiny.EVERY[family]()
     tokens, new = tiny.prompt(60), tiny.prompt(6, seed=1)
     cached, before = compressed(model, tokens, example(name), attention)
     visible = [visible_slots(keys, layer) for keys, layer in zip(before, cached.cache.layers, strict=True)]
@@ -106,9 +106,20 @@ def kvpress_cache(model, tokens, press):
 INFOS_BY_CLASS = {info["class"].split(".")[1]: info for info in INFOS.values()}
 
 
-@pytest.mark.parametrize("name", RUNNING)
-def test_it_equals_kvpress_own_context_manager_on_llama(name):
-    model, tokens = tiny.llama(vocabulary=100), tiny.distinct(60, 100)
+# Presses that read each of what a view shows: keys, values, queries before and after rotation, the map out.
+READING = ["knorm", "keydiff", "snapkv", "tova", "expected_attention", "compactor", "criticalkv"]
+KVPRESS = [
+    pytest.param(family, name, marks=() if family == "llama" or name in READING else pytest.mark.slow)
+    for family in ("llama", *tiny.OTHERS)
+    for name in RUNNING
+]
+
+
+@pytest.mark.parametrize(("family", "name"), KVPRESS)
+def test_it_equals_kvpress_own_context_manager_on_its_own_families(family, name):
+    """A Phi-3 with all channels rotated: kvpress turns all of them, whatever the model does."""
+    rotary = {"partial_rotary_factor": 1.0} if family == "phi3" else {}
+    model, tokens = tiny.EVERY[family](vocabulary=100, **rotary), tiny.distinct(60, 100)
     cached, _ = compressed(model, tokens, example(name))
     theirs, masked = kvpress_cache(model, tokens, example(name))
     for ours, layer, indices in zip(cached.cache.layers, theirs.layers, masked, strict=True):
@@ -143,8 +154,27 @@ def test_the_gpt_neox_view_is_the_layer_itself_in_another_order(rotary):
         assert torch.equal(view.restored(view.shown(expected)), expected)
 
 
-def test_compressing_changes_nothing_about_a_model():
-    model, tokens = tiny.gpt_neox().double(), tiny.prompt(40)
+@pytest.mark.parametrize("family", tiny.OTHERS)
+def test_a_view_shows_the_keys_that_the_layer_puts_into_its_cache(family):
+    """Keys rotated in full on the view are the cache's, of a Phi-3 that rotates in part too."""
+    model, tokens = tiny.EVERY[family](1).double(), tiny.prompt(9)
+    cached = CachedModel(model, capacity=9)
+    cached.observations = Observations(model)
+    with decode_attention(model):
+        cached.feed(tokens)
+    view, hidden = layer_view(model, attention_layers(model)[0], 0), cached.observations.layers[0].hidden_states
+    size = view.head_dim
+    x = view.k_proj(hidden).view(1, 9, 2, size).transpose(1, 2)
+    cos, sin = view.rotary_emb(hidden, torch.arange(9)[None])
+    turned = x * cos + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], -1) * sin
+    torch.testing.assert_close(turned, view.shown(cached.cache.layers[0].keys))
+    values = view.v_proj(hidden).view(1, 9, 2, size).transpose(1, 2)
+    torch.testing.assert_close(values, cached.cache.layers[0].values)
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "phi3"])
+def test_compressing_changes_nothing_about_a_model(family):
+    model, tokens = tiny.EVERY[family]().double(), tiny.prompt(40)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     config, modules = model.config.to_dict(), [name for name, _ in model.named_modules()]
     logits = model(tokens).logits

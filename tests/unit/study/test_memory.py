@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from tiny import FAMILIES, prompt
+from tiny import EVERY, FAMILIES, prompt
 from transformers import GPTNeoXConfig, LlamaConfig
 
 from specpress.decoding import perplexity
@@ -14,11 +14,13 @@ from specpress.engine.compression import compress
 from specpress.experiments.preflight import check
 from specpress.experiments.run import run
 from specpress.models.build import build_model, random_model
+from specpress.models.families import FAMILIES as MODELS
 from specpress.models.quantized import quantize_model
 from specpress.models.save import model_size, save_model
 from specpress.presses import Compression, get_press
 from specpress.study.memory import GRAPHS_BYTES, estimate, quantized_copies, require
-from specpress.theory.shapes import shape_of, stated_shape
+from specpress.study.schema import schema
+from specpress.theory.shapes import ARCHITECTURES, shape_of, stated_shape
 
 SIZES = {
     "target": {"weight_bytes": 1000, "kv_bytes_per_token": 10, "layers": 2},
@@ -30,19 +32,19 @@ SPEED = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_shape_knows_the_parameters_of_its_model(family, tied):
-    model = FAMILIES[family](3, tie_word_embeddings=tied)
+    model = EVERY[family](3, tie_word_embeddings=tied)
     assert shape_of(model.config.to_dict()).parameters == model.num_parameters()
     assert shape_of(model.config.to_dict()).size("float32") == model_size(model)
 
 
 @pytest.mark.parametrize("weights", ["q4", "q8"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_shape_knows_the_bytes_of_a_model_in_fewer_bits(family, tied, weights):
-    model = FAMILIES[family](3, hidden_size=192, tie_word_embeddings=tied).bfloat16()
+    model = EVERY[family](3, hidden_size=192, tie_word_embeddings=tied).bfloat16()
     shape = shape_of(model.config.to_dict())
     assert shape.size("bfloat16", weights) == model_size(quantize_model(model, weights))
 
@@ -71,8 +73,15 @@ def test_the_original_models_have_their_published_sizes():
     assert shape.size("float16")["kv_bytes_per_token"] == 320 * 1024
 
 
+def test_every_family_has_a_shape_and_a_name_in_the_schema():
+    named = schema()["$defs"]
+    assert set(ARCHITECTURES) == set(MODELS)
+    for part in ("random", "shape"):
+        assert set(named[part]["properties"]["architecture"]["enum"]) == set(MODELS)
+
+
 def test_other_families_have_no_shape():
-    with pytest.raises(ValueError, match="'gpt2' is not supported; supported: gpt_neox, llama"):
+    with pytest.raises(ValueError, match="'gpt2' is not supported; supported: gpt_neox, llama, mistral, phi3, qwen"):
         shape_of({"model_type": "gpt2"})
 
 

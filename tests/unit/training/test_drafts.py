@@ -8,6 +8,7 @@ import torch
 from stories import (
     ARCHITECTURES,
     END_OF_TEXT,
+    EVERY,
     VOCABULARY,
     make_config,
     make_documents,
@@ -19,6 +20,7 @@ from stories import (
 
 from specpress.data.documents import Document
 from specpress.data.store import DOCUMENT, load_table, save_tables
+from specpress.models.families import family_of
 from specpress.models.load import load_model
 from specpress.models.save import save_model
 from specpress.study.draft_config import DraftError
@@ -52,7 +54,7 @@ def workspace(tmp_path):
 # --- the cut ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", EVERY)
 def test_a_draft_with_all_layers_and_tokens_is_the_target(architecture):
     target, _ = make_target(architecture)
     draft = cut_draft(target, layers=3, token_ids=torch.arange(VOCABULARY))
@@ -60,7 +62,7 @@ def test_a_draft_with_all_layers_and_tokens_is_the_target(architecture):
     assert torch.equal(draft(ids).logits, target(ids).logits)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", EVERY)
 def test_a_cut_head_gives_the_logits_of_its_tokens(architecture):
     target, _ = make_target(architecture)
     token_ids = torch.tensor([3, 50, 51, 200, END_OF_TEXT])
@@ -71,7 +73,7 @@ def test_a_cut_head_gives_the_logits_of_its_tokens(architecture):
     assert torch.equal(draft.get_output_embeddings().weight, target.get_output_embeddings().weight[token_ids])
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", EVERY)
 def test_a_cut_draft_has_the_first_layers_and_leaves_the_target_alone(architecture):
     target, _ = make_target(architecture)
     before = copy.deepcopy(target)
@@ -80,7 +82,7 @@ def test_a_cut_draft_has_the_first_layers_and_leaves_the_target_alone(architectu
     after_one_layer = target(ids, output_hidden_states=True).hidden_states[1]
     inside = draft(ids, output_hidden_states=True).hidden_states
     assert len(inside) == 2
-    norm = target.base_model.norm if architecture == "llama" else target.base_model.final_layer_norm
+    norm = family_of(architecture).final_norm(target)
     torch.testing.assert_close(inside[1], norm(after_one_layer))
     draft.get_output_embeddings().weight.data.zero_()
     assert_same_weights(before, target)

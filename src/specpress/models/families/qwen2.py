@@ -1,0 +1,11 @@
+"""Qwen2 and Qwen2.5: a Llama with biases in the maps to queries, keys and values (arXiv 2407.10671, section 2.2)."""
+
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from specpress.models.families.base import Family
+
+
+class Qwen2(Family):
+    """The maps bring their biases along."""
+
+    model, config = Qwen2ForCausalLM, Qwen2Config
