@@ -13,8 +13,15 @@ STUDY ?=
 ARCHIVE ?=
 # A GPU for `make plan`.
 GPU ?=
+# A model's folder or hub repository, instead of a study: one is written for it. A draft model and a text to go with it.
+MODEL ?=
+DRAFT ?=
+TEXT ?=
 
 $(if $(STUDY),$(if $(shell test -f "$(STUDY)" && echo yes),,$(error there is no file $(STUDY): STUDY is the path of a study, such as config/config.yaml)))
+
+$(if $(and $(MODEL),$(STUDY)),$(error MODEL and STUDY are both given: STUDY is a study that is there, MODEL a model that one is written for))
+$(if $(MODEL),,$(if $(or $(DRAFT),$(TEXT)),$(error DRAFT and TEXT go with MODEL, the model that a study is written for)))
 
 BIN := $(VENV)/bin
 CONFIGFILE := $(if $(STUDY),--configfile "$(STUDY)")
@@ -38,7 +45,8 @@ MISPLACED := $(shell workflow/misplaced.sh "$(VENV)")
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
-	@echo "Variables: CORES=N (default all), STUDY=FILE (default config/config.yaml), GPU=NAME (for plan), VENV=FOLDER, PYTHON=PROGRAM"
+	@echo "Variables: CORES=N (default all), STUDY=FILE (default config/config.yaml), MODEL=FOLDER-OR-REPOSITORY with DRAFT= and TEXT= (for paper and plan),"
+	@echo "           GPU=NAME (for plan), VENV=FOLDER, PYTHON=PROGRAM"
 
 setup: $(VENV)/.installed  ## Install what is missing: virtual environment, LaTeX, graphviz
 
@@ -63,12 +71,19 @@ $(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml $(i
 check: setup
 	@$(BIN)/python scripts/check_study.py --study $(STUDYFILE)
 
-paper: check  ## Run the study and build paper/main.pdf
+ifeq ($(MODEL),)
+paper: check  ## Run the study and build paper/main.pdf; MODEL=FOLDER-OR-REPOSITORY writes the study first
 	@$(BIN)/python workflow/recover.py $(CONFIGFILE)
 	$(SNAKEMAKE)
 
 plan: setup  ## Say what a study takes: jobs, download, disk, memory, hours on a GPU (GPU=NAME)
 	@$(BIN)/python scripts/plan_study.py --study $(STUDYFILE) $(if $(GPU),--gpu $(GPU))
+else
+# A study that was written before is kept as it is, with what you changed in it: remove it for a new one.
+paper plan: setup
+	@study=$$($(BIN)/python -m specpress.cli.main new "$(MODEL)" --keep $(if $(DRAFT),--draft "$(DRAFT)") $(if $(TEXT),--text "$(TEXT)")) && \
+	echo "the study is $$study" && $(MAKE) --no-print-directory $@ MODEL= DRAFT= TEXT= STUDY="$$study"
+endif
 
 # One thread: the models of these tests are tiny, and threads that share their cores with anything else wait on each other.
 test: setup  ## Run the tests on all cores, about five minutes

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import NoReturn
 
-from specpress.cli import certify, generate, listing, train
+from specpress.cli import certify, generate, listing, new, train
 from specpress.files.program import run_program
 from specpress.provenance import archive, compare, explain
 
@@ -12,6 +12,7 @@ from specpress.provenance import archive, compare, explain
 # which may have an `EXAMPLE`. What takes long to import it imports in `run`.
 COMMANDS = {
     "generate": generate, "train": train, "list": listing, "certify": certify,
+    "new": new,
     "explain": explain, "compare": compare, "archive": archive,
 }  # fmt: skip
 

@@ -64,7 +64,7 @@ def perplexity(
 
     Parameters
     ----------
-    model : any transformers Llama or GPT-NeoX causal LM
+    model : any transformers causal LM, see `generate`
     input_ids : LongTensor (batch, length), length >= context + 2
     context : int, tokens to prefill
     press : a kvpress press (see `specpress.presses.get_press`), or None for the uncompressed cache

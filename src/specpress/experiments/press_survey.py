@@ -6,11 +6,11 @@ import torch
 
 from specpress.decoding.generate import generate
 from specpress.models.build import random_model
+from specpress.models.families import FAMILIES
 from specpress.presses import get_press, list_presses
 from specpress.study.abilities import EVICTS, REFUSED
 
 PROMPT, BUDGET, INTERVAL = 60, 20, 8  # tokens, slots, tokens
-FAMILIES = ("llama", "gpt_neox")
 
 # Parameters that let a press act on a prompt of 60 tokens; those not named take a ratio of 0.5, wrappers Knorm inside.
 EXAMPLES = {
@@ -67,7 +67,7 @@ def _row(name: str, info: dict, models: list) -> dict[str, str]:
         kept_again = [_slots(model, name, cache_budget=BUDGET, compression_interval=INTERVAL) for model in models]
         assert kept_again == [[BUDGET] * 2] * len(models), f"{name} kept {kept_again} slots under a budget of {BUDGET}"
     return {
-        "runs on": "Llama, GPT-NeoX",
+        "runs on": "every family",
         "keeps": " or ".join(sorted({_words(slots) for slots in kept})),
         "while decoding": "yes" if again else "no",
         "notes": "; ".join(notes),

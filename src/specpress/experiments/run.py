@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from specpress.engine.forward import forward_of
 from specpress.engine.graphs import has_graphs
 from specpress.engine.kernels import chosen
 from specpress.experiments import preflight
@@ -46,6 +47,7 @@ def run(
     Returns
     -------
     dict, the metrics: spec, environment, raw observations. What could not be measured is None, with the reason.
+    The environment's "forward" says what computed the model: "specpress", its pass, or "modules", transformers' own.
 
     Raises
     ------
@@ -67,7 +69,8 @@ def run(
         "id": spec["id"],
         "kind": spec["kind"],
         "spec": spec,
-        "environment": describe(threads=threads, device=model.device, dtype=model.dtype, cuda_graphs=graphs),
+        "environment": describe(threads=threads, device=model.device, dtype=model.dtype, cuda_graphs=graphs)
+        | {"forward": "modules" if forward_of(model) is None else "specpress"},
         "disturbance": watched.record(measured.pop("disturbed_steps", None)),
         "started": began,
         "wall_seconds": time.perf_counter() - started,

@@ -70,6 +70,20 @@ def download_model(repo: str, revision: str | None = None, **patience) -> Path:
     return folder
 
 
+def download_config(repo: str, **patience) -> tuple[Path, str]:
+    """The folder that holds a model's configuration, without its weights, and the newest commit, which it is of.
+
+    Raises
+    ------
+    SourceError
+        If the repository cannot be had, or holds no config.json.
+    """
+    folder = _persist(lambda: Path(snapshot_download(repo, allow_patterns=["config.json"])), repo, None, **patience)
+    if not (folder / "config.json").is_file():
+        raise SourceError(f"{repo} holds no config.json: it is not a model in Hugging Face's format")
+    return folder, folder.name
+
+
 def download_file(repo: str, revision: str, file: str, **patience) -> Path:
     """One file of a data set, such as `wikitext-2-raw-v1/test-00000-of-00001.parquet`.
 

@@ -233,7 +233,7 @@ def test_each_tree_follows_the_target(family, kind, verification):
 
 @pytest.mark.parametrize("family", tiny.OTHERS)
 def test_sampled_output_follows_a_target_of_another_family(family):
-    sample = draw_sample(family, "draft model", "constant", "token", ROUNDS // 20)
+    sample = draw_sample(family, "draft model", "constant", "token", ROUNDS // 40)
     assert p_value([sample]) > FALSE_ALARM
 
 

@@ -117,9 +117,9 @@ KVPRESS = [
 
 @pytest.mark.parametrize(("family", "name"), KVPRESS)
 def test_it_equals_kvpress_own_context_manager_on_its_own_families(family, name):
-    """A Phi-3 with all channels rotated: kvpress turns all of them, whatever the model does."""
-    rotary = {"partial_rotary_factor": 1.0} if family == "phi3" else {}
-    model, tokens = tiny.EVERY[family](vocabulary=100, **rotary), tiny.distinct(60, 100)
+    """A Phi-3 with all channels rotated: kvpress turns all of them, whatever a model does; it reads `head_dim`."""
+    stated = {"qwen2": {"head_dim": 8}, "phi3": {"head_dim": 8, "partial_rotary_factor": 1.0}}
+    model, tokens = tiny.EVERY[family](vocabulary=100, **stated.get(family, {})), tiny.distinct(60, 100)
     cached, _ = compressed(model, tokens, example(name))
     theirs, masked = kvpress_cache(model, tokens, example(name))
     for ours, layer, indices in zip(cached.cache.layers, theirs.layers, masked, strict=True):
@@ -154,6 +154,7 @@ def test_the_gpt_neox_view_is_the_layer_itself_in_another_order(rotary):
         assert torch.equal(view.restored(view.shown(expected)), expected)
 
 
+@torch.inference_mode()
 @pytest.mark.parametrize("family", tiny.OTHERS)
 def test_a_view_shows_the_keys_that_the_layer_puts_into_its_cache(family):
     """Keys rotated in full on the view are the cache's, of a Phi-3 that rotates in part too."""

@@ -1,0 +1,133 @@
+"""A study of a model that somebody names: config/templates/model.yaml.j2, filled in for the model and the machine.
+
+No torch: what is known of the model is its config.json.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jinja2
+import yaml
+
+from specpress.study.load import StudyError, load_study
+from specpress.study.reading import read_yaml
+from specpress.study.registry import DRAFTERS
+from specpress.study.source_code import ROOT, class_parameters
+from specpress.theory.shapes import BYTES, shape_of
+
+TEMPLATE = ROOT / "config" / "templates" / "model.yaml.j2"
+EMBEDDED = ROOT / "config" / "config.yaml"
+
+# Bytes a second at which a decoding step reads weights and cache, on a machine of no particular merit.
+_RATES = {"cpu": 2e10, "mps": 1e11, "cuda": 1e12}
+_LEAST_CONTEXT = 64  # tokens: below that there is neither a prompt nor anything to compress
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How long prompts and texts are, in tokens, and how many seconds an experiment may measure."""
+
+    prompt: int
+    long_prompt: int
+    new: int
+    context: int
+    score: int
+    budget: int
+
+    @classmethod
+    def of(cls, config: Mapping, device: str, dtype: str) -> "Sizes":
+        """Sizes that suit a model and the kind of a device, "cpu", "cuda" or "mps".
+
+        Raises
+        ------
+        ValueError
+            If the model's context, or the window that it attends to, holds no text to measure on.
+        """
+        room = min(x for x in (config.get("max_position_embeddings"), window(config), 2**20) if x)
+        if room < _LEAST_CONTEXT:
+            raise ValueError(
+                f"the model's context of {room} tokens is too short for a study: it takes {_LEAST_CONTEXT} at least"
+            )
+        step = shape_of(config).read_parameters * BYTES[dtype] / _RATES[device]
+        new = min(48 if step < 0.3 else 24, room // 4)
+        context = min(768 if device == "cpu" else 2048, room // 2)
+        long_prompt = min(512 if device == "cpu" else 2048, room // 2)
+        prompt = min(64 if device == "cpu" else 256, room // 4)
+        # three prompts, each decoded by both sides of a duel, with as much again for what a method costs
+        return cls(prompt, long_prompt, new, context, min(96, room // 4), max(10, round(3 * new * 3 * step)))
+
+
+def window(config: Mapping) -> int | None:
+    """The window that layers of a model attend to; None where every layer attends to all tokens."""
+    if config.get("use_sliding_window", True) is False:
+        return None
+    return config.get("sliding_window")
+
+
+def write_study(
+    name: str,
+    model: dict,
+    config: Mapping,
+    *,
+    draft: dict | None = None,
+    text: str | None = None,
+    device: str = "cpu",
+    dtype: str = "bfloat16",
+) -> str:
+    """The text of a study file, which `load_study` accepts.
+
+    Parameters
+    ----------
+    name : of the study
+    model, draft : sources, as a study has them; without a draft only drafters that need no training are measured
+    config : the model's config.json
+    text : path of a UTF-8 text to measure on; by default the texts of the embedded study
+    device : the kind of device that the sizes are for
+    dtype : what the weights will be held in
+
+    Raises
+    ------
+    ValueError
+        If no study can be made of the model.
+    """
+    data = {"text": {"source": {"kind": "path", "path": text}, "reader": "text", "test_fraction": 0.5}}
+    if text is None:
+        data = {key: _unplanned(entry) for key, entry in read_yaml(EMBEDDED)["data"].items() if is_prose(entry)}
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["yaml"] = _in_a_line
+    written = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        name=name,
+        model=model,
+        draft=draft,
+        data=data,
+        sizes=Sizes.of(config, device, dtype),
+        drafters=untrained(),
+        device=device,
+    )
+    try:
+        load_study(yaml.safe_load(written))
+    except StudyError as error:
+        raise ValueError(f"{TEMPLATE.relative_to(ROOT)} makes no study of this model: {error}") from error
+    return written
+
+
+def untrained() -> list[str]:
+    """The drafters that need nothing but the target: no parameter of theirs has to be given."""
+    needs = {name: class_parameters(target) for name, target in DRAFTERS.items()}
+    return [name for name, required in sorted(needs.items()) if required is not None and not any(required.values())]
+
+
+def is_prose(data: Mapping) -> bool:
+    """Whether a data set of a study is running text, and no list of prompts."""
+    return data.get("kind", "text") == "text"
+
+
+def _unplanned(entry: dict) -> dict:
+    return {key: value for key, value in entry.items() if key != "download_mb"}
+
+
+def _in_a_line(value: object) -> str:
+    """A value in YAML, in one line."""
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip().removesuffix("\n...")
