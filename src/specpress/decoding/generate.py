@@ -117,7 +117,8 @@ def prepare(
     prompts = _rows(input_ids, padding)
     drafts = drafter.models() if drafter else ()
     _check_presses(model, compression, drafter, min(map(len, prompts)), own_ways)
-    check_lengths(model, drafts, [len(prompt) for prompt in prompts], max_new_tokens, drafter is not None)
+    pressed = [compressed for compressed, _ in _compressions(model, compression, drafter)]
+    check_lengths(model, drafts, [len(prompt) for prompt in prompts], max_new_tokens, drafter is not None, pressed)
     settings = {"sampling": sampling, "schedule": schedule or Constant(4), "verification": verification}
     if own_ways:
         rows = drafter.rows(len(prompts))
@@ -161,6 +162,12 @@ def _named(thing: object) -> str:
     return f"the class {thing.__name__}" if isinstance(thing, type) else f"an object of {type(thing).__name__}"
 
 
+def _compressions(model: nn.Module, compression: Compression, drafter: Drafter | None) -> list:
+    """The models whose caches are compressed, the target's and the drafter's, each with its `Compression`."""
+    runs = [(model, compression)] if compression.press is not None else []
+    return runs + [(draft or model, how) for draft, how in (drafter.compressions() if drafter else ())]
+
+
 def _check_presses(
     model: nn.Module, compression: Compression, drafter: Drafter | None, prompt: int, own_ways: bool
 ) -> None:
@@ -168,9 +175,7 @@ def _check_presses(
 
     own_ways : whether several rows take, and take back, tokens of their own
     """
-    runs = [(model, compression)] if compression.press is not None else []
-    runs += [(draft or model, how) for draft, how in (drafter.compressions() if drafter else ())]
-    for compressed, how in runs:
+    for compressed, how in _compressions(model, compression, drafter):
         check_family(compressed)
         how.check_prompt(prompt)
         if own_ways:

@@ -5,12 +5,12 @@ attention, soft caps, states that are no keys and values) would be left out sile
 whose decoding the tests compare with transformers' own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from torch import nn
 from transformers import PretrainedConfig
 
-from specpress.engine.forward import follows_length
+from specpress.engine.forward import follows_length, forward_of
 from specpress.models.config import check_heads
 from specpress.models.families import FAMILIES, REFUSED
 
@@ -18,7 +18,12 @@ BY_THEIR_MODULES = ("gpt2",)  # decoded, but by transformers' own modules
 
 
 def check_lengths(
-    target: nn.Module, drafts: Iterable[nn.Module], lengths: Sequence[int], new: int, drafted: bool
+    target: nn.Module,
+    drafts: Iterable[nn.Module],
+    lengths: Sequence[int],
+    new: int,
+    drafted: bool,
+    unwindowed: Collection[nn.Module] = (),
 ) -> None:
     """Raise ValueError unless all models compute from prompts of these lengths on, by `new` tokens, what they should.
 
@@ -28,11 +33,13 @@ def check_lengths(
     drafts : models that propose tokens, whose law may be any
     lengths : tokens of each prompt, without padding
     drafted : whether several tokens of a text go through one forward
+    unwindowed : those of the models that are run on no cache, or on one that a press compresses
     """
     for whose, model in (("the model", target), *(("the draft model", draft) for draft in drafts)):
         _check_family(model.config, whose)
         _check_dropout(model, whose)
-        _check_window(model.config, whose, max(lengths) + new)
+        by_modules = forward_of(model) is None
+        _check_window(model.config, whose, max(lengths) + new, by_modules or any(model is m for m in unwindowed))
     if drafted or len(set(lengths)) > 1:
         _check_rotary(target.config, lengths, new)
 
@@ -72,17 +79,21 @@ def _dropout(config, name: str) -> list[float]:
     return [p for suffix in ("dropout", "pdrop") if (p := getattr(config, f"{name}_{suffix}", None))]
 
 
-def _check_window(config, whose: str, length: int) -> None:
-    """Windows of attention are not kept here: a text that goes past one is refused."""
+def _check_window(config, whose: str, length: int, unwindowed: bool) -> None:
+    """A text that goes past a window of attention is refused where the window would not be kept to.
+
+    It is kept to by the engine's pass on a cache of all tokens: a press leaves slots from which windows cannot be told.
+    """
     kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if kinds:
         raise ValueError(f"{whose} has layers of the kind {', '.join(sorted(kinds))}, which are not decoded here")
     window = getattr(config, "sliding_window", None)
-    if not window or getattr(config, "use_sliding_window", True) is False or length <= window:
+    if not unwindowed or not window or getattr(config, "use_sliding_window", True) is False or length <= window:
         return
     raise ValueError(
-        f"{whose} attends to windows of {window} tokens, and a text of {length} goes past them, which is not decoded "
-        "here: give a shorter prompt or ask for fewer tokens, or take a model without sliding windows"
+        f"{whose} attends to windows of {window} tokens, and a text of {length} goes past them, which only decoding by "
+        "the engine's own pass and without a press can keep to: leave out the press, give a shorter prompt or ask for "
+        "fewer tokens, or take a model without sliding windows"
     )
 
 

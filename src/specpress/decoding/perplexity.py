@@ -218,6 +218,7 @@ def _check(model: nn.Module, input_ids: Tensor, context: int, settings: Sequence
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is not None and length > limit:
         raise ValueError(f"{length} tokens do not fit the model's context of {limit} tokens")
-    check_lengths(model, (), [context], length - context, drafted=True)
+    pressed = [model] if any(setting.press is not None for setting in settings) else []
+    check_lengths(model, (), [context], length - context, drafted=True, unwindowed=pressed)
     for setting in settings:
         setting.check_prompt(context)

@@ -87,7 +87,7 @@ def prepare_uncached(
     models = [m for m in (model, drafter_model) if m is not None]
     check_model(model)
     check_prompt(model, input_ids, max_new_tokens)
-    check_lengths(model, models[1:], [input_ids.shape[1]], max_new_tokens, drafter_model is not None)
+    check_lengths(model, models[1:], [input_ids.shape[1]], max_new_tokens, drafter_model is not None, models)
     if input_ids.shape[0] > 1:
         raise ValueError(f"the uncached protocol takes one sequence at a time, got a batch of {input_ids.shape[0]}")
     if gamma < 1:

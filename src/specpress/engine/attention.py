@@ -142,6 +142,21 @@ def tree_mask(tree: Tree, queries: int, slots: int, model: nn.Module) -> Tensor:
     return slot_mask(places, slots, model.config, model.dtype, seen=seen)
 
 
+def within_window(mask: Tensor | None, places: Tensor, slots: int, window: int, model: nn.Module) -> Tensor:
+    """A mask as `slot_mask` makes it that hides besides what a query's window, of its token and those before, has left.
+
+    Parameters
+    ----------
+    mask : the mask of layers without a window, or None where that is causal
+    places : LongTensor (batch or 1, queries), the slot that each query's path to it ends in; of a cache that nothing
+        was evicted from, where slots are positions; of a tree no deeper than the window
+    """
+    if mask is None:
+        mask = slot_mask(places, slots, model.config, model.dtype)
+    left = torch.arange(slots, device=places.device) <= places[:, None, :, None] - window
+    return mask.masked_fill(left.repeat(1, 1, mask.shape[2] // places.shape[1], 1), torch.finfo(mask.dtype).min)
+
+
 AttentionInterface.register(ATTENTION, grouped_attention)
 AttentionMaskInterface.register(ATTENTION, grouped_mask)
 

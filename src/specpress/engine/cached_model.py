@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
-from specpress.engine.attention import ATTENTION, grouped_mask, tree_mask
+from specpress.engine.attention import ATTENTION, grouped_mask, tree_mask, within_window
 from specpress.engine.cache import PreallocatedCache, in_place
 from specpress.engine.compression import compress
-from specpress.engine.forward import Forward, forward_of
+from specpress.engine.forward import Forward, forward_of, passes_window
 from specpress.engine.graphs import spare_slots, steps_of
 from specpress.engine.observation import Observations, observed_attention
 from specpress.engine.states import HiddenStates
@@ -78,8 +78,12 @@ class CachedModel:
         elif self.model.config._attn_implementation == ATTENTION:
             queries = torch.arange(new, device=tokens.device)
             mask = grouped_mask(len(tokens), queries, slots + new, mask, self.model.dtype, self.model.config)
+        narrow = None
+        if self.forward and passes_window(self.forward, slots + new):
+            places = positions if self._padding is None else torch.arange(slots, slots + new, device=self.device)[None]
+            narrow = within_window(mask, places, slots + new, self.forward.window, self.model)
         end = self.cache.position + new
-        extras = self.observations, self.states, inputs
+        extras = self.observations, self.states, inputs, narrow
         return run(self.model, self.forward, tokens, positions, end, mask, self.cache, keep, *extras)
 
     def _positions(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -135,6 +139,7 @@ def run(
     observations: Observations | None = None,
     states: HiddenStates | None = None,
     inputs: Tensor | None = None,
+    narrow: Tensor | None = None,
 ) -> Tensor:
     """One forward on a cache, by our own pass over the model's weights where there is one, else by its modules.
 
@@ -145,12 +150,13 @@ def run(
         padding mask; or None
     observations : what to note the forward in; None notes nothing
     states, inputs : see `Forward`; None keeps nothing and feeds embeddings, as the modules do in any case
+    narrow : see `Forward`; the model's own modules are never given a text longer than a window
 
     For the others and the result see `Forward`.
     """
     if forward is not None and model.config._attn_implementation == ATTENTION:
         seen = observations.layers if observations else None
-        logits = forward(tokens, positions, end, mask, cache, keep, seen, states, inputs)
+        logits = forward(tokens, positions, end, mask, cache, keep, seen, states, inputs, narrow)
         return without_padding(logits, model)
     with torch.inference_mode(), observed_attention(model, observations) if observations else nullcontext():
         logits = model(

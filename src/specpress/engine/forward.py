@@ -58,6 +58,11 @@ def forward_of(model: nn.Module) -> "Forward | None":
     return known.forward
 
 
+def passes_window(forward: "Forward", slots: int) -> bool:
+    """Whether layers of a forward over so many slots have a window, and one that does not reach over all of them."""
+    return forward.window is not None and slots > forward.window
+
+
 def _family(model: nn.Module) -> Family | None:
     """The family whose class the model is of, not one derived from it."""
     return next((family for family in FAMILIES.values() if type(model) is family.model), None)
@@ -128,6 +133,7 @@ class Forward:
         self._layers = [Layer(family.layer(layer)) for layer in family.layers(model)]
         self._final_norm, self._head = _norm(family.final_norm(model)), LinearMap([model.get_output_embeddings()])
         self._rotary = Rotary(model.base_model.rotary_emb, self._embeddings)
+        self.window = max((layer.window for layer in self._layers if layer.window), default=None)  # all have the same
 
     @property
     def linear_maps(self) -> list[LinearMap]:
@@ -147,6 +153,7 @@ class Forward:
         observed=None,
         states: HiddenStates | None = None,
         inputs: Tensor | None = None,
+        narrow: Tensor | None = None,
     ) -> Tensor:
         """Append tokens to a cache; returns the logits after the last `keep`, (batch, keep, head size).
 
@@ -159,6 +166,7 @@ class Forward:
         observed : a `LayerObservation` for each layer, shown what its attention is given; None shows nobody
         states : keeps what the layers put out; None keeps nothing
         inputs : Tensor (batch, n, hidden size), what the first layer is given in place of the tokens' embeddings
+        narrow : the mask of layers with a window, where the text is longer than that; None: the others' mask
         """
         rotation = self._rotary.at(positions, end)
         hidden = F.embedding(tokens, self._embeddings) if inputs is None else inputs
@@ -166,7 +174,8 @@ class Forward:
             states.begin(cache.seen, tokens.shape[1])
         for index, layer in enumerate(self._layers):
             seen = observed[index] if observed else None
-            hidden = layer(hidden, rotation, mask, cache.layers[index], seen)
+            visible = mask if narrow is None or layer.window is None else narrow
+            hidden = layer(hidden, rotation, visible, cache.layers[index], seen)
             if states is not None:
                 states.keep(index + 1, hidden)
         return self._head(self._final_norm(hidden[:, -keep:]))
@@ -181,7 +190,7 @@ class Layer:
         self._qkv, self._out = LinearMap(attention.qkv), LinearMap([attention.out])
         self._up, self._down = LinearMap(mlp.up), LinearMap([mlp.down])
         self._activation, self._gated, self._parallel = mlp.activation, mlp.gated, parts.parallel
-        self._head_size, self._by_head = attention.head_size, attention.by_head
+        self._head_size, self._by_head, self.window = attention.head_size, attention.by_head, attention.window
         heads, kv_heads = attention.heads, attention.kv_heads
         self._qk_v, self._q_k = (heads + kv_heads, kv_heads), (heads, kv_heads)
         self._q_norm, self._k_norm = (norm and _norm(norm) for norm in (attention.q_norm, attention.k_norm))

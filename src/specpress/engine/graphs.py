@@ -8,9 +8,9 @@ padded to one of a few sizes: what padding leaves in the slots behind them is wr
 An arena is a set of such buffers. For measuring, every step that it will ever be asked for is captured when the first
 one is, so that after a warm-up none is captured while a clock runs; `captures` counts them.
 
-Prefills, left padding, observed forwards, layers whose slots are hidden or differ in number, models that only their own
-modules can run, and more than `MAX_QUERIES` tokens take the ordinary, eager way. The tests put other recordings in the
-place of a CUDA graph.
+Prefills, left padding, observed forwards, texts longer than a window of attention, layers whose slots are hidden or
+differ in number, models that only their own modules can run, and more than `MAX_QUERIES` tokens take the ordinary,
+eager way. The tests put other recordings in the place of a CUDA graph.
 """
 
 import warnings
@@ -25,7 +25,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from specpress.engine.attention import ATTENTION, slot_mask
 from specpress.engine.cache import PreallocatedCache, whole_blocks
-from specpress.engine.forward import Forward, follows_length
+from specpress.engine.forward import Forward, follows_length, passes_window
 from specpress.engine.tree import Tree
 
 SIZES = (1, 2, 5, 9, 17)  # tokens of a step, after padding: a verification of gamma drafted ones feeds gamma + 1
@@ -282,6 +282,7 @@ class StaticSteps:
             and key_of(tokens.shape[1], first.slots, first.capacity) is not None
             and cache.position + MAX_QUERIES <= longest(model.config)
             and model.config._attn_implementation == ATTENTION
+            and not passes_window(forward, first.slots + MAX_QUERIES)
             and all(
                 layer.hidden is None and (layer.slots, layer.capacity) == (first.slots, first.capacity)
                 for layer in cache.layers

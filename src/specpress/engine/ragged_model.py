@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from specpress.engine.attention import slot_mask
+from specpress.engine.attention import slot_mask, within_window
 from specpress.engine.cache import PreallocatedCache
 from specpress.engine.cached_model import CachedModel, run
 from specpress.engine.compression import compress
+from specpress.engine.forward import passes_window
 from specpress.engine.observation import Observations, RowObservations
 from specpress.engine.ragged_cache import RaggedCache
 
@@ -55,8 +56,11 @@ class RaggedModel:
         places, width = self.cache.make_room(new, tokens.device)
         mask = slot_mask(places, width, self.model.config, self.model.dtype)
         positions = torch.tensor(starts, device=tokens.device)[:, None] + torch.arange(new, device=tokens.device)
-        seen = Observations(self.model) if self.observations else None
-        logits = run(self.model, self._forward, tokens, positions, max(starts) + new, mask, self.cache, new, seen)
+        narrow, seen = None, Observations(self.model) if self.observations else None
+        if self._forward and passes_window(self._forward, width):
+            narrow = within_window(mask, places, width, self._forward.window, self.model)
+        end = max(starts) + new
+        logits = run(self.model, self._forward, tokens, positions, end, mask, self.cache, new, seen, narrow=narrow)
         if seen:
             self.observations.append(seen, self.lengths, counts)
         self.cache.count(counts)

@@ -24,10 +24,11 @@ from transformers import (
 
 from specpress import SamplingParams, generate, perplexity
 from specpress.decoding.uncached import generate_uncached
-from specpress.drafters import Cascade, DraftModel, PromptLookup
+from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.engine.forward import forward_of
 from specpress.laws.device import DeviceLaws
 from specpress.laws.law import law_of
+from specpress.presses import get_press
 
 GREEDY = SamplingParams(temperature=0)
 SIZES = {
@@ -83,19 +84,48 @@ WINDOWS = {
 
 
 @pytest.mark.parametrize("family", WINDOWS)
-def test_a_text_within_the_window_is_decoded_right_and_a_longer_one_refused(family):
-    model = FAMILIES[family](**WINDOWS[family])
-    ours = generate(model, PROMPT, max_new_tokens=4, sampling=GREEDY).tokens
-    assert ours.tolist() == plain(model, PROMPT, 4).tolist()
+@pytest.mark.parametrize("prompt", [20, 40])
+def test_a_text_that_goes_past_the_window_is_decoded_right(family, prompt):
+    """Also from a prompt longer than the window, alone, drafted for, and in batches with and without a drafter."""
+    model, tokens = FAMILIES[family](**WINDOWS[family]), tiny.prompt(prompt, batch=2)
+    expected = plain(model, tokens, 24)
+    assert expected.tolist() != plain(FAMILIES[family](), tokens, 24).tolist()
+    settings = {"max_new_tokens": 24, "sampling": GREEDY}
+    for drafter in (lambda: None, PromptLookup, lambda: DraftModel(FAMILIES[family](**WINDOWS[family]))):
+        assert generate(model, tokens[:1], drafter=drafter(), **settings).tokens.tolist() == expected[:1].tolist()
+        assert generate(model, tokens, drafter=drafter(), **settings).tokens.tolist() == expected.tolist()
+    mask = torch.ones_like(tokens)
+    mask[0, :7] = 0
+    expected = torch.cat([plain(model, tokens[:1, 7:], 24), expected[1:]])
+    assert generate(model, tokens, attention_mask=mask, **settings).tokens.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("family", WINDOWS)
+def test_perplexity_keeps_to_the_window(family):
+    model, tokens = FAMILIES[family](**WINDOWS[family]), tiny.prompt(60)
+    with torch.inference_mode():
+        logits = model(tokens[:, :-1]).logits.float()
+    expected = torch.nn.functional.cross_entropy(logits[0, 30:], tokens[0, 31:], reduction="sum")
+    assert perplexity(model, tokens, context=30).nll == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("family", WINDOWS)
+def test_what_cannot_keep_to_a_window_is_refused_past_it(family):
+    model, press = FAMILIES[family](**WINDOWS[family]), get_press("knorm", compression_ratio=0.5)
+    watched = FAMILIES[family](**WINDOWS[family])
+    watched.register_forward_hook(lambda *_: None)
     message = "windows of 24 tokens, and a text of 25 goes past them"
     for call in (
-        lambda: generate(model, PROMPT, max_new_tokens=5),
-        lambda: generate(tiny.llama(), PROMPT, max_new_tokens=5, drafter=DraftModel(model)),
+        lambda: generate(model, PROMPT, max_new_tokens=5, press=press),
+        lambda: generate(model, PROMPT, max_new_tokens=5, drafter=CompressedTarget(press)),
+        lambda: generate(tiny.llama(), PROMPT, max_new_tokens=5, drafter=DraftModel(model, press=press)),
+        lambda: generate(watched, PROMPT, max_new_tokens=5),
         lambda: generate_uncached(model, PROMPT, max_new_tokens=5),
-        lambda: perplexity(model, tiny.prompt(25), context=8),
+        lambda: perplexity(model, tiny.prompt(25), context=8, press=press),
     ):
         with pytest.raises(ValueError, match=message):
             call()
+    assert generate(model, PROMPT, max_new_tokens=4, press=press).tokens.shape == (1, 4)
 
 
 def test_a_window_that_is_not_used_is_none():

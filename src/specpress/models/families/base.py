@@ -21,6 +21,7 @@ class AttentionParts:
     heads, kv_heads, head_size : int
     by_head : the output of one fused map lies head by head, each with its query, key and value
     q_norm, k_norm : norms of each head of queries and keys before they are rotated
+    window : how many of the last tokens, its own among them, a query sees; None sees all
     """
 
     module: nn.Module
@@ -32,6 +33,7 @@ class AttentionParts:
     by_head: bool = False
     q_norm: nn.Module | None = None
     k_norm: nn.Module | None = None
+    window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,12 @@ class Family:
             heads=module.q_proj.out_features // size,
             kv_heads=module.k_proj.out_features // size,
             head_size=size,
+            window=self.window(module),
         )
+
+    def window(self, module: nn.Module) -> int | None:
+        """The window that an attention layer is limited to."""
+        return None
 
     def mlp(self, module: nn.Module) -> MlpParts:
         """The parts of the MLP of a layer."""

@@ -20,6 +20,7 @@ class Phi3(Family):
             heads=module.config.num_attention_heads,
             kv_heads=module.num_key_value_heads,
             head_size=module.head_dim,
+            window=module.config.sliding_window,
         )
 
     def mlp(self, module: nn.Module) -> MlpParts:

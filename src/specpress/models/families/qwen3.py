@@ -13,6 +13,10 @@ class Qwen3(Family):
 
     model, config = Qwen3ForCausalLM, Qwen3Config
 
+    def window(self, module: nn.Module) -> int | None:
+        """See `Family.window`; some layers may have one and others not."""
+        return module.sliding_window
+
     def attention(self, module: nn.Module) -> AttentionParts:
         """See `Family.attention`."""
         return replace(super().attention(module), q_norm=module.q_norm, k_norm=module.k_norm)
