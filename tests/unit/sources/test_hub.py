@@ -21,7 +21,7 @@ from specpress.models.save import save_model
 from specpress.sources import hub as hub_source
 from specpress.sources.errors import SourceError
 from specpress.sources.fetch import DATA_KINDS, check_source, fetch
-from specpress.sources.hub import download_file, download_model
+from specpress.sources.hub import download_config, download_file, download_model
 
 ROOT = Path(__file__).parents[3]
 MODEL, DATA = "owner/tiny", "owner/texts"
@@ -73,6 +73,16 @@ def test_a_model_is_its_safetensors_and_json(hub):
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
+def test_a_configuration_and_its_commit_are_had_without_the_weights(hub):
+    folder, commit = download_config(MODEL)
+    assert commit == REVISION
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    assert hub.asked("GET", "model.safetensors") == []
+    hub.repositories["models", "owner/no-model"] = {"readme.json": b"{}"}
+    with pytest.raises(SourceError, match=r"owner/no-model holds no config\.json"):
+        download_config("owner/no-model")
+
+
 def test_a_data_set_is_one_file(hub):
     path = fetch({"kind": "hub", "repo": DATA, "revision": REVISION, "file": FILE}, ".")
     assert path.read_bytes() == hub.repositories["datasets", DATA][FILE]
@@ -113,7 +123,7 @@ def test_a_cut_connection_goes_on_where_it_was_cut(hub, monkeypatch):
 def kill_in_the_middle(hub, call: str, tmp_path, written: int) -> None:
     """Run a download in a process of its own and kill it where the line goes quiet and so much has been written."""
     chunks = "from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 1000"
-    code = f"{chunks}\nfrom specpress.sources.hub import download_file, download_model\n{call}"
+    code = f"{chunks}\nfrom specpress.sources.hub import download_config, download_file, download_model\n{call}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     own = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
     own["HF_HUB_DOWNLOAD_TIMEOUT"] = "600"  # the quiet line is waited on until the kill, however late that comes
