@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import jinja2
 import yaml
 
+from specpress.study import registry
 from specpress.study.load import StudyError, load_study
 from specpress.study.reading import read_yaml
-from specpress.study.registry import DRAFTERS
 from specpress.study.source_code import ROOT, class_parameters
 from specpress.theory.shapes import BYTES, shape_of
 
@@ -103,7 +103,8 @@ def write_study(
         draft=draft,
         data=data,
         sizes=Sizes.of(config, device, dtype),
-        drafters=untrained(),
+        drafters=untrained(config, device),
+        of_trees=getattr(registry, "BRANCHING", ()),
         device=device,
     )
     try:
@@ -113,10 +114,17 @@ def write_study(
     return written
 
 
-def untrained() -> list[str]:
-    """The drafters that need nothing but the target: no parameter of theirs has to be given."""
-    needs = {name: class_parameters(target) for name, target in DRAFTERS.items()}
-    return [name for name, required in sorted(needs.items()) if required is not None and not any(required.values())]
+def untrained(config: Mapping, device: str) -> list[str]:
+    """The drafters that need nothing but this target on this device: no parameter of theirs has to be given."""
+    needs = {name: class_parameters(target) for name, target in registry.DRAFTERS.items()}
+    names = [name for name, required in sorted(needs.items()) if required is not None and not any(required.values())]
+    return [name for name in names if name != "quantized_target" or (device == "cpu" and in_groups(config))]
+
+
+def in_groups(config: Mapping) -> bool:
+    """Whether the rows of all linear maps divide into the groups of numbers that share a scale in fewer bits."""
+    shape = shape_of(config)
+    return not any(width % 32 for width in (shape.hidden_size, shape.intermediate_size, shape.heads * shape.head_size))
 
 
 def is_prose(data: Mapping) -> bool:
