@@ -78,7 +78,7 @@ def download_config(repo: str, **patience) -> tuple[Path, str]:
     SourceError
         If the repository cannot be had, or holds no config.json.
     """
-    folder = _persist(lambda: Path(snapshot_download(repo, allow_patterns=["config.json"])), repo, None, **patience)
+    folder = persist(lambda: Path(snapshot_download(repo, allow_patterns=["config.json"])), repo, None, **patience)
     if not (folder / "config.json").is_file():
         raise SourceError(f"{repo} holds no config.json: it is not a model in Hugging Face's format")
     return folder, folder.name
