@@ -95,6 +95,6 @@ def _check_target(target: nn.Module, head: nn.Module) -> None:
         )
     if forward_of(target) is None:
         raise ValueError(
-            "only this library's own forward of Llama and GPT-NeoX shows the hidden states that a feature head reads; "
+            "only this library's own forward of the known families shows the hidden states that a feature head reads; "
             "this target runs by its modules (another family, hooks, adapters or training mode): draft with DraftModel"
         )

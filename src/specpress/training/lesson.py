@@ -73,7 +73,7 @@ def hear(
         If hidden states are asked of a target whose forward is not our own.
     """
     if features and forward_of(target) is None:
-        raise DraftError("kind: a head needs a target of Llama or GPT-NeoX, whose hidden states are read")
+        raise DraftError("kind: a head needs a target of a known family: only our own forward shows hidden states")
     parts = []
     for rows in tokens.split(ROWS):
         logits, states = read_windows(target, rows, features)
