@@ -8,6 +8,7 @@ from specpress.data.questions import Question
 from specpress.data.readers import ReaderError
 
 SUMMARISE, ANSWER = "summarise", "answer"
+SUMMARY, REPLY = "\n\nSummary:", "\n\nAnswer:"  # of texts to be continued, where no template says whose turn it is
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _LONG_SENTENCE = 60  # characters: of shorter ones there is little to copy
 
@@ -83,7 +84,7 @@ def _asked(sentences: list[str]) -> str | None:
 def _summarise(document: Document, sentences: list[str], chat: bool) -> Question:
     text = (
         f"Passage about {document.title}:\n\n{' '.join(sentences)}\n\n"
-        "Summarise the passage in a few sentences. Keep to its own words where you can.\n\nSummary:"
+        f"Summarise the passage in a few sentences. Keep to its own words where you can.{'' if chat else SUMMARY}"
     )
     return Question(f"{SUMMARISE}/{document.id}", SUMMARISE, chat, [text])
 
@@ -93,6 +94,6 @@ def _answer(document: Document, sentences: list[str], chat: bool) -> Question:
     text = (
         f"Passage about {document.title}:\n\n{' '.join(sentences)}\n\n"
         f"Answer from the passage alone, and quote it: how does the sentence that begins with “{beginning}” go on, and "
-        "what does the passage say after it?\n\nAnswer:"
+        f"what does the passage say after it?{'' if chat else REPLY}"
     )
     return Question(f"{ANSWER}/{document.id}", ANSWER, chat, [text])

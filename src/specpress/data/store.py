@@ -96,12 +96,12 @@ def load_table(directory: str | Path, half: str, schema: pa.Schema) -> pa.Table:
     """
     folder = Path(directory, half)
     again = f"remove {directory} and run the workflow: it is prepared anew"
-    if folder.with_suffix(".jsonl").is_file():
-        raise StoreError(f"{directory} was prepared by an earlier version, as JSON lines: {again}")
     try:
         files = json.loads((folder / "state.json").read_text(encoding="utf-8"))["_data_files"]
         tables = [_mapped(folder / file["filename"]) for file in files]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        if folder.with_suffix(".jsonl").is_file():
+            raise StoreError(f"{directory} was prepared by an earlier version, as JSON lines: {again}") from error
         raise StoreError(f"{folder} is no half of a prepared data set ({error}): {again}") from error
     table = pa.concat_tables(tables)
     if missing := set(schema.names) - set(table.column_names):
