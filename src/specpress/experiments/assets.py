@@ -78,3 +78,16 @@ class _Loaded:
 def as_batch(passages: list[Passage], model: nn.Module) -> Tensor:
     """Passages of one length as LongTensor (batch, length) on the model's device."""
     return torch.tensor([passage.tokens for passage in passages], device=model.device)
+
+
+def as_padded(passages: list[Passage], model: nn.Module) -> dict[str, Tensor]:
+    """Passages of any lengths, as options of `generate`: `input_ids`, and where they differ `attention_mask`.
+
+    Both are LongTensor (batch, longest), padded on the left.
+    """
+    longest = max(len(passage.tokens) for passage in passages)
+    if all(len(passage.tokens) == longest for passage in passages):
+        return {"input_ids": as_batch(passages, model)}
+    rows = [[0] * (longest - len(passage.tokens)) + passage.tokens for passage in passages]
+    mask = [[int(i >= longest - len(passage.tokens)) for i in range(longest)] for passage in passages]
+    return {name: torch.tensor(x, device=model.device) for name, x in (("input_ids", rows), ("attention_mask", mask))}

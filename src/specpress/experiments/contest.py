@@ -17,7 +17,7 @@ from specpress.decoding.generation import Decoding, Generation
 from specpress.engine.attention import decode_attention
 from specpress.engine.graphs import captures, has_graphs
 from specpress.experiments.arms import Arm
-from specpress.experiments.assets import Assets, as_batch
+from specpress.experiments.assets import Assets, as_batch, as_padded
 from specpress.experiments.contender import Contender, Run
 from specpress.experiments.duel import Baseline, Read, Record, count, count_traced, duel
 from specpress.experiments.prompts import Prompt, Turns
@@ -160,8 +160,10 @@ class Contest:
     def _make(self, arm: Arm, group: Sequence[Prompt], eos: int | None, new: int | None = None) -> Decoding:
         """A generation of a group of prompts, drawn with the seed of the first."""
         settings = {key: value for key, value in self.spec["sampling"].items() if key != "name"}
+        batch = as_padded([passage for prompt in group for passage in prompt.passages], self.model)
         return arm(
-            as_batch([passage for prompt in group for passage in prompt.passages], self.model),
+            batch.pop("input_ids"),
+            **batch,
             sampling=SamplingParams(**settings, seed=group[0].seed),
             max_new_tokens=new or self.spec["max_new_tokens"],
             eos_token_id=eos,
@@ -184,8 +186,10 @@ class Contest:
         if len(group) == 1:
             made = method.generation()
             return [Run(group[0], made, rounds, text=self._text_of(group[0], made))]
-        rows = zip(group, method.generations(), strict=True)
-        return [Run(prompt, each, count_traced(each.trace), together=len(group)) for prompt, each in rows]
+        return [
+            Run(prompt, each, count_traced(each.trace), together=len(group), text=self._text_of(prompt, each))
+            for prompt, each in zip(group, method.generations(), strict=True)
+        ]
 
     def _text_of(self, prompt: Prompt, made: Generation) -> str | None:
         """What a question was answered; None for other prompts, whose texts no one reads."""
@@ -193,11 +197,11 @@ class Contest:
 
     def _decodes_together(self, arm: Arm) -> bool:
         """Whether a method takes several prompts at once, and keeps a record of each."""
-        if self.spec.get("batch", 1) > 1 or self.prompts[0].question:  # questions differ in length
+        if self.spec.get("batch", 1) > 1:
             return False
         try:
             return self._make(arm, self.prompts[:2], self.eos).generations() is not None
-        except ValueError:  # there are no batches of it
+        except (TypeError, ValueError):  # there are no batches of it, or none of prompts that differ in length
             return False
 
     def _warm_up(self) -> list[nn.Module]:

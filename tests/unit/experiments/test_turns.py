@@ -1,8 +1,14 @@
 import pytest
+import torch
 
-from specpress.data.questions import Question
+from specpress.data.questions import Question, save_questions
+from specpress.experiments.arms import arm_of, build
+from specpress.experiments.assets import Assets
+from specpress.experiments.contest import Contest
 from specpress.experiments.prompts import Turns
+from specpress.models.build import random_model
 from specpress.models.byte_level import byte_tokenizer
+from specpress.models.save import save_model
 
 SPEC = {"data": "questions", "prompt_tokens": 40, "max_new_tokens": 8, "most_prompts": 10, "seed": 5}
 TOKENIZER = byte_tokenizer()
@@ -52,3 +58,36 @@ def test_prompts_that_are_too_long_are_left_out_with_the_turns_after_them():
 def test_a_category_without_a_short_prompt_is_refused():
     with pytest.raises(ValueError, match=r"no prompt of the category 'a' has at most 5 tokens .* the shortest has 10"):
         Turns(SPEC | {"prompt_tokens": 5}, QUESTIONS, TOKENIZER, Answers())
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    """A target, and questions of two categories that differ in length, as the workflow prepares them."""
+    folder = tmp_path_factory.mktemp("questions")
+    source = {"architecture": "llama", "hidden_size": 32, "layers": 2, "heads": 2, "seed": 0}
+    save_model(*random_model(source, dtype=torch.float32), folder / "target", {})
+    made = [Question(f"q{i}", "ab"[i % 2], False, ["abcabcabcabc"[: 4 + i % 7] * 2]) for i in range(24)]
+    save_questions(folder / "asked", made, {})
+    return folder
+
+
+def test_questions_of_any_length_are_counted_together_as_they_are_alone(questions):
+    spec = {
+        **{"id": "asked", "kind": "speed", "baseline": "target", "model": "target", "data": "asked", "seed": 0},
+        **{"prompt_tokens": 40, "max_new_tokens": 12, "precision": 1e-6, "budget_seconds": 60, "verification": "token"},
+        **{"least_prompts": 4, "most_prompts": 24, "sampling": {"name": "greedy", "temperature": 0}},
+        **{"drafter": {"name": "prompt_lookup"}, "schedule": {"name": "constant", "gamma": 2}},
+    }
+    places = {"models": {"target": questions / "target"}, "data": {"asked": questions / "asked"}}
+    assets = Assets(**places, device="cpu")
+    baseline, method = build({"model": "target"}, assets), build(arm_of(spec), assets)
+    contest = Contest(spec, baseline, [method], assets)
+    contest._warm_up()
+    (contender,) = contest.contenders
+    assert contender.together
+    group = contest.prompts[3:9]
+    assert len({len(prompt.passages[0].tokens) for prompt in group}) > 1
+    for run in contest._count(contender, group):
+        (alone,) = contest._count(contender, [run.prompt])
+        assert (run.text, run.rounds, run.tokens) == (alone.text, alone.rounds, alone.tokens)
+        assert run.row()["category"] in "ab"
