@@ -5,6 +5,7 @@ from specpress.data.questions import Question, save_questions
 from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
 from specpress.experiments.contest import Contest
+from specpress.experiments.preflight import check_template
 from specpress.experiments.prompts import Turns
 from specpress.models.build import random_model
 from specpress.models.byte_level import byte_tokenizer
@@ -91,3 +92,12 @@ def test_questions_of_any_length_are_counted_together_as_they_are_alone(question
         (alone,) = contest._count(contender, [run.prompt])
         assert (run.text, run.rounds, run.tokens) == (alone.text, alone.rounds, alone.tokens)
         assert run.row()["category"] in "ab"
+
+
+def test_prompts_for_a_chat_template_are_refused_where_there_is_none(questions, tmp_path):
+    save_questions(tmp_path / "chat", [Question("q", "c", True, ["x"])], {})
+    with pytest.raises(ValueError, match="data.mine.chat: the tokenizer of target has no chat template"):
+        check_template(questions / "target", tmp_path / "chat", model_name="target", data_name="mine")
+    (template := tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    check_template(template.parent, tmp_path / "chat", model_name="target", data_name="mine")
+    check_template(questions / "target", questions / "asked", model_name="target", data_name="asked")
