@@ -96,7 +96,7 @@ def test_questions_of_any_length_are_counted_together_as_they_are_alone(question
 
 def test_prompts_for_a_chat_template_are_refused_where_there_is_none(questions, tmp_path):
     save_questions(tmp_path / "chat", [Question("q", "c", True, ["x"])], {})
-    with pytest.raises(ValueError, match="data.mine.chat: the tokenizer of target has no chat template"):
+    with pytest.raises(ValueError, match=r"data\.mine\.chat: the tokenizer of target has no chat template"):
         check_template(questions / "target", tmp_path / "chat", model_name="target", data_name="mine")
     (template := tmp_path / "chat_template.jinja").write_text("{{ messages }}")
     check_template(template.parent, tmp_path / "chat", model_name="target", data_name="mine")
