@@ -75,6 +75,7 @@ def run(rng, tpot_ms: float, *, n_tokens=64, prompt_tokens=64, gamma=0, acceptan
             "gamma": [gamma] * iterations,
             "proposed": (gamma + rng.integers(-1, 4, iterations)).tolist() if dynamic else [gamma] * iterations,
             "accepted": accepted or [0] * iterations,
+            "rejections": [int(n < gamma) for n in accepted or [gamma] * iterations],
             "seconds": [tpot_ms / 1000] * iterations,
             "slots": list(range(prompt_tokens, prompt_tokens + iterations)),
         },

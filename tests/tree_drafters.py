@@ -34,12 +34,15 @@ class Branching(Drafter):
     def propose(self, context: torch.Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """As many nodes of the shape as gamma allows; children that no law is left for are left out."""
         tokens, laws, parents, place = [], [], [], {-1: -1}
+        known = {}  # the law after each node
         for node, parent in enumerate(self.tree.parents):
             if parent not in place or len(tokens) == gamma:
                 continue
             path = [tokens[place[i]] for i in self.tree.path_to(parent)]
             earlier = [tokens[i] for i, p in enumerate(parents) if p == place[parent]]
-            law = self._law([*context.tolist(), *path], earlier, rank=len(earlier))
+            if parent not in known:
+                known[parent] = self._after([*context.tolist(), *path])
+            law = self._of_child(known[parent], earlier, rank=len(earlier))
             if law is not None:
                 place[node] = len(tokens)
                 parents.append(place[parent])
@@ -47,11 +50,13 @@ class Branching(Drafter):
                 tokens.append(law.draw(self.randomness.uniform())[0] if len(law.tokens) > 1 else int(law.tokens[0]))
         return Proposal(torch.tensor(tokens, dtype=torch.long), laws, parents)
 
-    def _law(self, text: list[int], earlier: list[int], rank: int) -> Law | None:
-        """The first `top` children are the most likely ones, the others drawn."""
+    def _after(self, text: list[int]) -> Law:
         tokens = torch.tensor([text], device=self.model.device)
         with torch.inference_mode():
-            law = law_of(self.model(tokens, use_cache=False).logits[0, -1], self.sampling)
+            return law_of(self.model(tokens, use_cache=False).logits[0, -1], self.sampling)
+
+    def _of_child(self, law: Law, earlier: list[int], rank: int) -> Law | None:
+        """The first `top` children are the most likely ones, the others drawn."""
         left = np.array([self.replacement or token not in earlier for token in law.tokens.tolist()])
         if not left.any():
             return None

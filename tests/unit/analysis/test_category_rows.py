@@ -24,6 +24,7 @@ def brackets(count=40):
 def run(number, category, accepted, turn=0, document=None):
     rounds = [["drafting", 2, len(accepted)], ["verification", 3, len(accepted)]]
     trace = {"proposed": [2] * len(accepted), "accepted": accepted, "committed": [a + 1 for a in accepted]}
+    trace["rejections"] = [int(a < 2) for a in accepted]
     return {
         "prompt": number, "document": document or f"set/{number}", "offset": 0, "category": category, "turn": turn,
         "tokens": sum(accepted) + len(accepted), "rounds": rounds, "method": {"trace": trace},
@@ -60,6 +61,17 @@ def test_acceptance_is_counted_as_vllm_counts_it():
     assert found["category_acceptance_at_1"]["estimate"] == pytest.approx(2 / 3)
     assert found["category_acceptance_at_2"]["estimate"] == pytest.approx(1 / 2)
     assert found["category_acceptance_at_2"]["n"] == 6
+    assert "category_acceptance_at_3" not in found
+
+
+def test_in_a_tree_a_position_is_a_depth():
+    """Six nodes, two levels: all of [2, 2, 1] end in a leaf but the last, which was refused a child; [0] too."""
+    runs = [run(i, "code", [2, 2, 1, 0, 2]) for i in range(3)]
+    for each in runs:
+        each["method"]["trace"] |= {"proposed": [6] * 5, "rejections": [0, 0, 1, 1, 0]}
+    found = table(item(*runs))["code"]
+    assert found["category_acceptance_at_1"]["estimate"] == pytest.approx(3 / 4)
+    assert found["category_acceptance_at_2"]["estimate"] == pytest.approx(2 / 3)
     assert "category_acceptance_at_3" not in found
 
 

@@ -9,6 +9,7 @@ from specpress import SamplingParams, generate
 from specpress.decoding.generate import prepare
 from specpress.drafters import Cascade, Drafter, Proposal
 from specpress.engine.attention import decode_attention
+from specpress.engine.cache import PreallocatedLayer
 from specpress.laws.law import point
 from specpress.presses import get_press
 from specpress.schedules import Constant
@@ -81,6 +82,17 @@ def test_greedy_texts_are_those_without_a_drafter(models, kind, verification):
     if kind != "while decoding":
         assert max(i.accepted for i in found.trace.iterations) == 3
         assert {i.rejections for i in found.trace.iterations if i.accepted == 3} == {0}
+
+
+def test_a_path_that_is_not_brought_to_its_place_is_seen(monkeypatch):
+    """Negative control: the cache keeps what lies first."""
+    target = tiny.llama(2, seed=1)
+    prompt, settings = tiny.prompt(12), {"max_new_tokens": 20, "sampling": GREEDY}
+    alone = generate(target, prompt, **settings).tokens
+    monkeypatch.setattr(PreallocatedLayer, "move", lambda layer, start, kept: None)
+    drafter = Oracle([*prompt[0].tolist(), *alone[0].tolist()])
+    found = generate(target, prompt, drafter=drafter, verification="traversal", schedule=Constant(6), **settings)
+    assert not torch.equal(found.tokens, alone)
 
 
 def test_the_trace_counts_nodes_and_the_path(models):
