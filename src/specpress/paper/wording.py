@@ -59,11 +59,12 @@ def task_name(row: Mapping) -> str:
     """What a task is called, with the parameters that a study gives it.
 
     >>> task_name({"task": "several_needles", "task_parameters": '{"needles": 8}'})
-    'several needles (needles 8)'
+    'several needles (8 needles)'
     """
     name = TASKS.get(row["task"], row["task"].replace("_", " "))
     parameters = json.loads(row["task_parameters"]) if _given(row, "task_parameters") else {}
-    return name + (f" ({', '.join(f'{key} {value}' for key, value in parameters.items())})" if parameters else "")
+    counts = ", ".join(f"{n} {key.removesuffix('s') if n == 1 else key}" for key, n in parameters.items())
+    return f"{name} ({counts})" if counts else name
 
 
 def data_name(name: str) -> str:
