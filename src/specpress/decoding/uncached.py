@@ -129,12 +129,12 @@ class _Uncached(Decoding):
             yield watch.part(DRAFTING, asked)
             watch.start()
         laws = self._target_laws(torch.cat([text, proposal.tokens]), asked + 1)
-        accepted, tokens, _ = judge(laws, proposal, self._randomness, "token")
-        new = until_end(tokens, self._stop)
+        judged = judge(laws, proposal, self._randomness, "token")
+        new = until_end(judged.tokens, self._stop)
         self._commit(new, on_tokens)
         last = watch.part(VERIFICATION, asked + 1)
         seconds, drafting = watch.total, watch.total - last.seconds
-        self.trace.iterations.append(Iteration(asked, asked, accepted, len(new), seconds, drafting, slots=0))
+        self.trace.iterations.append(Iteration(asked, asked, judged.accepted, len(new), seconds, drafting, slots=0))
         yield last
 
     def _commit(self, tokens: Tensor, on_tokens: Callable[[Tensor], None]) -> None:
