@@ -107,8 +107,9 @@ def duelled(rng, *, speedup, scatter, prompts, gamma=0, acceptance=None, dynamic
             "baseline": baseline if prompt % 2 == 0 else None,
         })  # fmt: skip
         for part, size, each in kinds:
-            for noise in rng.normal(0, 0.02, 6):
-                for sign in (-1, 1):
+            noises = rng.normal(0, 0.02, 6)
+            for sign in (-1, 1):  # not in pairs: brackets are resampled by sixes, whose medians should differ
+                for noise in noises:
                     row = (prompt, part, size, 1e-3 * tpot * each * np.exp(sign * noise), 1e-3 * tpot, 1e-3 * tpot)
                     for name, value in zip(brackets, row, strict=True):
                         brackets[name].append(value)

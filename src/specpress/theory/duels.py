@@ -158,25 +158,64 @@ class _Classes:
         of, logs = of[order], logs[order]
         edges = np.searchsorted(of, np.arange(len(self.kinds) + 1))
         groups = {kind: logs[edges[i] : edges[i + 1]] for i, kind in enumerate(self.kinds)}
+        numbers = {kind: len(group) for kind, group in groups.items()}
+        medians = {kind: float(np.exp(np.median(group))) for kind, group in groups.items() if len(group)}
         found = {}
-        for part in dict.fromkeys(part for part, _ in self.kinds):
-            found |= _part_costs({kind: group for kind, group in groups.items() if kind[0] == part})
+        for kinds in self.by_part().values():
+            found |= _part_costs(medians, {kind: numbers[kind] for kind in kinds})
         return found
 
+    def by_part(self) -> dict[str, list[Kind]]:
+        """The kinds of each part."""
+        parts: dict[str, list[Kind]] = {}
+        for kind in self.kinds:
+            parts.setdefault(kind[0], []).append(kind)
+        return parts
 
-def _part_costs(groups: Mapping[Kind, np.ndarray]) -> dict[Kind, float]:
-    """Cost by kind of one part: the median of a kind with enough brackets; for the others the line over sizes."""
-    known = {kind: float(np.exp(np.median(group))) for kind, group in groups.items() if len(group) >= _LEAST_BRACKETS}
-    rare = [kind for kind in groups if kind not in known]
+    def resampled(self, times: np.ndarray) -> np.ndarray:
+        """`costs` of many samples at once: float (samples, kinds), NaN where a kind's part was never measured.
+
+        times : int (samples, brackets), how often each bracket is in each sample
+
+        The median of repeated values is where their running count, in the order of the values, passes the half.
+        """
+        medians, numbers = np.full((len(times), len(self.kinds)), np.nan), np.zeros((len(times), len(self.kinds)), int)
+        for i in range(len(self.kinds)):
+            members = np.flatnonzero(self.of == i)
+            values, owners = self.logs[members].ravel(), np.repeat(members, 2)
+            order = np.argsort(values)
+            running = times[:, owners[order]].cumsum(1)
+            if not len(members) or not (total := running[:, -1]).any():
+                continue
+            ranks = ((total - 1) // 2, total // 2)
+            middle = [values[order][(running > rank[:, None]).argmax(1)] for rank in ranks]
+            medians[:, i] = np.where(total > 0, np.exp((middle[0] + middle[1]) / 2), np.nan)
+            numbers[:, i] = total // 2
+        for kinds in self.by_part().values():
+            columns = [self.kinds.index(kind) for kind in kinds]
+            for i in np.flatnonzero((numbers[:, columns] < _LEAST_BRACKETS).any(1)):
+                counted = dict(zip(kinds, numbers[i, columns].tolist(), strict=True))
+                found = _part_costs(dict(zip(kinds, medians[i, columns].tolist(), strict=True)), counted)
+                medians[i, columns] = [found.get(kind, np.nan) for kind in kinds]
+        return medians
+
+
+def _part_costs(medians: Mapping[Kind, float], numbers: Mapping[Kind, int]) -> dict[Kind, float]:
+    """Cost by kind of one part: the median of a kind with enough brackets; for the others the line over sizes.
+
+    `medians` of the kinds that have a bracket, `numbers` of brackets of every kind of the part.
+    """
+    known = {kind: medians[kind] for kind, number in numbers.items() if number >= _LEAST_BRACKETS}
+    rare = [kind for kind in numbers if kind not in known]
     if not rare:
         return known
-    sampled = [kind for kind, group in groups.items() if len(group)]
+    sampled = [kind for kind, number in numbers.items() if number]
     if not sampled:
         return {}
-    costs = {kind: float(np.exp(np.median(groups[kind]))) for kind in sampled}
     base = list(known) if len(known) >= 2 else sampled
-    line = _line([size for _, size in base], [costs[k] for k in base], [len(groups[k]) for k in base])
-    return known | {kind: max(line(kind[1]), min(costs.values())) for kind in rare}
+    line = _line([size for _, size in base], [medians[k] for k in base], [numbers[k] for k in base])
+    least = min(medians[kind] for kind in sampled)
+    return known | {kind: max(line(kind[1]), least) for kind in rare}
 
 
 def _line(sizes: Sequence[int], values: Sequence[float], weights: Sequence[int]):
@@ -231,20 +270,21 @@ def _blocks(brackets: int) -> list[np.ndarray]:
 
 def _machine_error(classes: _Classes, texts: Sequence[Text], seed: int) -> tuple[float, int]:
     """Standard error of the mean log speed-up that the costs leave, and the number of blocks it rests on."""
-    of = classes.of
-    blocks = _blocks(len(of))
+    blocks = _blocks(len(classes.of))
     if len(blocks) == 1:
         return math.inf, 1
     rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(_RESAMPLES):
-        chosen = np.concatenate([blocks[i] for i in rng.integers(len(blocks), size=len(blocks))])
-        found = classes.costs(chosen)
-        if all(kind in found for text in texts for kind in text.rounds):
-            drawn.append(log_speedups(texts, found).mean())
-    if len(drawn) < 2:
+    drawn = [rng.integers(len(blocks), size=len(blocks)) for _ in range(_RESAMPLES)]
+    times = np.stack([np.bincount(chosen, minlength=len(blocks)) for chosen in drawn])
+    costs = classes.resampled(np.repeat(times, [len(block) for block in blocks], axis=1))
+    rounds = np.array([[text.rounds.get(kind, 0) for kind in classes.kinds] for text in texts])
+    used = rounds.any(0)
+    known = costs[~np.isnan(costs[:, used]).any(1)][:, used]
+    if len(known) < 2:
         return math.inf, 1
-    return float(np.std(drawn, ddof=1)) * math.sqrt(len(blocks) / (len(blocks) - 1)), len(blocks)
+    tokens = np.log([text.tokens for text in texts])
+    means = (tokens - np.log(known @ rounds[:, used].T)).mean(1)
+    return float(np.std(means, ddof=1)) * math.sqrt(len(blocks) / (len(blocks) - 1)), len(blocks)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from specpress.theory.duels import (
     Joint,
     Stretches,
     Text,
+    _Classes,
     costs,
     forgotten,
     is_precise,
@@ -66,6 +67,20 @@ def test_sizes_with_few_brackets_lie_on_the_line_through_the_others():
     alone = costs(noisy(np.random.default_rng(2), kinds[:20], true), [("verification", 8)])
     assert alone["verification", 8] == alone["verification", 2]
     assert costs(noisy(np.random.default_rng(2), kinds, true), [("drafting", 3)]).keys().isdisjoint({("drafting", 3)})
+
+
+@pytest.mark.parametrize("counts", [(30, 30), (9, 3), (2, 1), (20, 6)])
+def test_costs_of_many_samples_at_once_are_those_of_each(counts):
+    """With kinds that a sample holds often, seldom, or not at all; the plain way is the oracle."""
+    rng = np.random.default_rng(sum(counts))
+    kinds = [("verification", 2), ("verification", 5)] * counts[0] + [("drafting", 4), ("verification", 9)] * counts[1]
+    true = dict(zip(dict.fromkeys(kinds), (1.1, 1.2, 0.4, 1.5), strict=True))
+    classes = _Classes(noisy(rng, kinds, true, load=0.2), [("verification", 7), ("rest", 1)])
+    samples = [rng.integers(len(kinds), size=len(kinds)) for _ in range(40)]
+    found = classes.resampled(np.stack([np.bincount(sample, minlength=len(kinds)) for sample in samples]))
+    for sample, row in zip(samples, found, strict=True):
+        one = classes.costs(sample)
+        assert row == pytest.approx([one.get(kind, math.nan) for kind in classes.kinds], rel=1e-12, nan_ok=True)
 
 
 def test_a_speedup_is_tokens_over_the_cost_of_their_rounds():
