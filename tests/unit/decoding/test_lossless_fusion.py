@@ -64,7 +64,7 @@ def law_after(cached, logits, compression, tokens):
 def p_value(
     make_drafter,
     *,
-    rows=32,
+    rows=125,
     target=TARGET,
     compression=FULL,
     tokens=3,

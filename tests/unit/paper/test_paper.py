@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from specpress.paper.cells import Cell, Notes
 from specpress.paper.claims import verdict_counts
 from specpress.paper.decisions import side, speed_phrase
 from specpress.paper.latex import escape
+from specpress.paper.points import by_factor
 from specpress.paper.prose import counted, described, listed, share, tally
 from specpress.paper.rendering import render
 from specpress.paper.results import Results
@@ -78,10 +80,37 @@ def html_of(results, name):
 
 
 def definitions(results):
-    numbers = render(ROOT / TEMPLATES["numbers"], **results.context())
-    return [
-        ((key, name), value) for key, name, value in re.findall(r"\\defineresult\{(.+?)\}\{(.+?)\}\{(.*)\} %", numbers)
-    ]
+    """What numbers.tex defines, in order; rendered once for each results."""
+    if "definitions" not in vars(results):
+        numbers = render(ROOT / TEMPLATES["numbers"], **results.context())
+        found = re.findall(r"\\defineresult\{(.+?)\}\{(.+?)\}\{(.*)\} %", numbers)
+        vars(results)["definitions"] = [((key, name), value) for key, name, value in found]
+    return vars(results)["definitions"]
+
+
+def test_the_set_up_says_how_threads_wait_where_it_was_asked_for():
+    results = study("tiny")
+    for asked, said in (("default", "2 threads, 8.00"), ("OMP_WAIT_POLICY=passive", "which wait by OMP_WAIT_POLICY")):
+        common = results.environment["common"] | {"waiting": asked}
+        assert said in replace(results, environment=results.environment | {"common": common}).setup.machine()
+
+
+def test_what_is_picked_among_presses_or_steps_has_the_interval_of_one_of_so_many():
+    """The lowest and the highest perplexity, the best acceptance, the largest factor of a chain."""
+    results = study("whole")
+    for blocks, metric in ((results.main_points, "ppl_ratio"), (results.long_acceptances, "acceptance")):
+        assert blocks
+        for points in blocks:
+            assert len(points) > 1
+            plain = {(p.block, p.press, p.ratio): p.cell(metric) for p in results.points}
+            for point in points:
+                before, adjusted = plain[point.block, point.press, point.ratio], point.cell(metric)
+                assert adjusted.looks == len(points)
+                assert adjusted.high - adjusted.low > before.high - before.low
+    text = text_of(results, "text/chain")
+    links = [step for steps in results.chains.values() for step in by_factor(steps)]
+    assert f"The largest single factor is {links[-1]['factor'].text}" in text
+    assert f"(adjusted for the {len(links)} settings compared)" in text
 
 
 # What the paper is made of
