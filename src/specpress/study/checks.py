@@ -12,8 +12,8 @@ from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFU
 from specpress.study.data_checks import data_problems, is_prompts, prompt_problems
 from specpress.study.draft_checks import draft_problems, head_problems
 from specpress.study.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
-from specpress.study.schema import against_schema, among_known, definition, path_of, schema
-from specpress.study.source_code import class_parameters
+from specpress.study.schema import against_annotation, against_schema, among_known, definition, path_of, schema
+from specpress.study.source_code import class_annotations, class_parameters
 from specpress.study.task_checks import task_problems
 
 KINDS = ("speed", "chain", "perplexity", "regime", "tasks")
@@ -247,6 +247,11 @@ def _part_problems(part: dict, what: str, path: str, models: list[str]) -> Itera
     options = class_parameters(TABLES[what][name]) if isinstance(name, str) and not unknown else None
     if options is not None:
         yield from _option_problems(part, what, path, options)
+        annotations = class_annotations(TABLES[what][name])
+        for key in (
+            part.keys() & annotations.keys() - schema()["$defs"][what]["properties"].keys()
+        ):  # the schema judges those
+            yield from against_annotation(part[key], annotations[key], f"{path}.{key}")
 
 
 def _option_problems(part: dict, what: str, path: str, options: dict[str, bool]) -> Iterator[str]:

@@ -17,6 +17,7 @@ TYPES = {
     **{"object": "a mapping (key: value)", "array": "a list", "string": "text", "boolean": "true or false"},
     **{"integer": "a whole number", "number": "a number"},
 }
+ANNOTATIONS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}  # of Python, in JSON's words
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
@@ -51,6 +52,18 @@ def against_schema(value: Any, rules: dict, path: str = "", hint: str = "") -> I
     errors = _Validator(rules).iter_errors(value)
     for error in sorted(errors, key=lambda error: [str(key) for key in error.absolute_path]):
         yield from (f"{line}{hint}" for line in _in_words(error, path))
+
+
+def against_annotation(value: Any, annotation: str, path: str) -> Iterator[str]:
+    """What is wrong with the value of an option that a class annotates so; nothing for kinds that a study cannot tell.
+
+    >>> list(against_annotation(16.0, "int | None", "press.window_size"))
+    ['press.window_size: must be a whole number, found 16.0; write 16']
+    """
+    optional = annotation.removeprefix("Optional[").removesuffix("]") if annotation.startswith("Optional[") else None
+    kind = ANNOTATIONS.get(optional or annotation.removesuffix(" | None"))
+    if kind and not (value is None and (optional or annotation.endswith(" | None"))):
+        yield from against_schema(value, {"type": kind}, path)
 
 
 def _in_words(error: ValidationError, path: str) -> Iterator[str]:

@@ -149,6 +149,17 @@ def class_parameters(target: str, root: Path = ROOT) -> dict[str, bool] | None:
         The arguments of `__init__`, or the fields of a dataclass and its bases. None when they cannot be told: the
         source is not found, or `__init__` takes `**options`.
     """
+    found = _parameters_of(target, root)
+    return None if found is None else {name: required for name, (required, _) in found.items()}
+
+
+def class_annotations(target: str, root: Path = ROOT) -> dict[str, str]:
+    """The annotation of each parameter of a class as its source has it, "" where there is none; empty if unknown."""
+    return {name: annotation for name, (_, annotation) in (_parameters_of(target, root) or {}).items()}
+
+
+@cache
+def _parameters_of(target: str, root: Path) -> dict[str, tuple[bool, str]] | None:
     module, _, name = target.partition(":")
     found = _find_class(module, name, root)
     return None if found is None else _parameters(*found, root)
@@ -165,7 +176,8 @@ def _find_class(module: str, name: str, root: Path) -> tuple[ast.ClassDef, str] 
     return _find_class(*origin, root) if origin else None
 
 
-def _parameters(node: ast.ClassDef, module: str, root: Path) -> dict[str, bool] | None:
+def _parameters(node: ast.ClassDef, module: str, root: Path) -> dict[str, tuple[bool, str]] | None:
+    """Whether each parameter has to be given, and its annotation."""
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             arguments = item.args
@@ -174,14 +186,19 @@ def _parameters(node: ast.ClassDef, module: str, root: Path) -> dict[str, bool] 
             positional = arguments.posonlyargs + arguments.args
             defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults + arguments.kw_defaults
             every = zip(positional + arguments.kwonlyargs, defaults, strict=True)
-            return {argument.arg: default is None for argument, default in every if argument.arg != "self"}
+            return {a.arg: (default is None, _annotation(a)) for a, default in every if a.arg != "self"}
     names = {}
     for base in node.bases:
         found = _find_class(module, base.id, root) if isinstance(base, ast.Name) else None
         names |= (found and _parameters(*found, root)) or {}
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        names |= {i.target.id: i.value is None for i in node.body if isinstance(i, ast.AnnAssign) and _is_field(i)}
+        fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and _is_field(item)]
+        names |= {item.target.id: (item.value is None, _annotation(item)) for item in fields}
     return names
+
+
+def _annotation(item: ast.arg | ast.AnnAssign) -> str:
+    return ast.unparse(item.annotation) if item.annotation else ""
 
 
 def _is_field(item: ast.AnnAssign) -> bool:

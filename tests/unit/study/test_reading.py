@@ -129,6 +129,21 @@ def test_a_whole_number_is_written_whole(path):
     assert problem.endswith("must be a whole number, found 16.5")
 
 
+@pytest.mark.parametrize(
+    ("press", "key", "value", "said"),
+    [
+        ("snapkv", "window_size", 16.0, "must be a whole number, found 16.0; write 16"),
+        ("snapkv", "kernel_size", "5", "must be a whole number, found '5'"),
+        ("expected_attention", "use_vnorm", 1, "must be true or false, found 1"),
+        ("expected_attention", "epsilon", "small", "must be a number, found 'small'"),
+        ("streaming_llm", "n_sink", 4.5, "must be a whole number, found 4.5"),
+    ],
+)
+def test_options_of_a_press_are_what_its_class_annotates(press, key, value, said):
+    (problem,) = problems_of(changed("experiments.1.press", {"name": press, key: value}))
+    assert problem.startswith(f"experiments[1].press.{key}: {said}")
+
+
 def test_a_whole_number_from_a_grid_is_written_whole():
     study = changed("experiments.0.prompt_tokens", "{n}")
     study["experiments"][0] |= {"id": "chain-{n}", "grid": {"n": [8, 16.0]}}

@@ -3,7 +3,7 @@ import inspect
 import pytest
 
 from specpress.study.registry import DRAFTERS, PRESSES, SCHEDULES, resolve
-from specpress.study.source_code import class_parameters, sources
+from specpress.study.source_code import class_annotations, class_parameters, sources
 
 
 @pytest.fixture
@@ -92,3 +92,12 @@ def test_class_parameters(tree, target, parameters):
 def test_class_parameters_agree_with_python(table, name):
     parameters = inspect.signature(resolve(table, name, "class")).parameters.values()
     assert class_parameters(table[name]) == {p.name: p.default is inspect.Parameter.empty for p in parameters}
+
+
+def test_annotations_of_parameters_are_those_of_the_source():
+    assert class_annotations(PRESSES["snapkv"])["window_size"] == "int"
+    assert class_annotations(DRAFTERS["cascade"]) | class_annotations(SCHEDULES["aimd"]) == {
+        **{"intermediate_model": "nn.Module", "drafter": "Drafter", "gamma": "int", "rounds": "int"},
+        **{"initial": "int", "floor": "int", "cap": "int | None", "increase": "int"},
+    }
+    assert class_annotations("specpress.nowhere:Nobody") == {}
