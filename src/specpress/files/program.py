@@ -1,7 +1,7 @@
 """How every program of the project ends: the command `specpress` and each script, by one rule.
 
-Done: 0. Something the user can mend: one line that says what was wrong and what to do, 2. Ctrl-C: one line, 130.
-Anything else is a bug: its traceback, and a line that says so, 1.
+Done: 0. Something the user can mend, a lack of memory too: one line that says what was wrong and what to do, 2. Ctrl-C:
+one line, 130. Anything else is a bug: its traceback, and a line that says so, 1.
 """
 
 import os
@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
+NO_MEMORY = (
+    "there was not enough memory: end other programs, or take a smaller model, batch or context, then run it again"
+)
 
 
 def run_program(main: Callable[[], int | None], name: str = "error") -> int:
@@ -28,6 +31,8 @@ def run_program(main: Callable[[], int | None], name: str = "error") -> int:
     except KeyboardInterrupt:
         return _end(f"{name}: interrupted", 130)
     except Exception as error:
+        if _is_lack_of_memory(error):
+            return _end(f"{name}: {NO_MEMORY} ({_first_line(error)})", 2)
         if isinstance(error, OSError) or (isinstance(error, ValueError) and _is_told(error)):
             return _end(f"{name}: {error}", 2)
         traceback.print_exc()
@@ -38,6 +43,16 @@ def _end(line: str, status: int) -> int:
     sys.stdout.flush()
     print(line, file=sys.stderr, flush=True)
     return status
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Python's own error, that of torch for a GPU, or that of torch's allocator on a CPU, which has no type of its own."""
+    told = isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or told
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _is_told(error: Exception) -> bool:

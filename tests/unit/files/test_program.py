@@ -34,6 +34,20 @@ def test_what_the_user_can_mend_is_one_line(capsys, monkeypatch):
     assert ended(capsys, lambda: 3) == (3, "")
 
 
+def test_a_lack_of_memory_is_one_line(capsys):
+    def of_torch():
+        import torch
+
+        torch.empty(2**60, dtype=torch.uint8)
+
+    kinds = (MemoryError(), type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory.\nTried"))
+    for main in (of_torch, *(lambda error=error: _raise(error) for error in kinds)):
+        status, said = ended(capsys, main)
+        assert status == 2
+        assert said.startswith("name: there was not enough memory: end other programs, or take a smaller model")
+        assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), RuntimeError("x")])
 def test_a_bug_keeps_its_traceback_and_says_so(capsys, error):
     status, said = ended(capsys, lambda: _raise(error))
