@@ -10,6 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("specpress", "torch", "transformers", "kvpress", "numpy", "tokenizers", "safetensors")
+# How OpenMP's threads wait for each other, and where they run, as far as one can ask for it: by the standard's variables,
+# and by those of the two libraries (docs/disturbance.md has what each costs).
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 
 
 def describe(*, threads: int, device, dtype, cuda_graphs: bool = False) -> dict:
@@ -34,6 +37,7 @@ def describe(*, threads: int, device, dtype, cuda_graphs: bool = False) -> dict:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": threads,
+        "waiting": waiting(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": torch.device(device).type,
         "accelerator": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None,
@@ -42,6 +46,12 @@ def describe(*, threads: int, device, dtype, cuda_graphs: bool = False) -> dict:
         "packages": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
     }
+
+
+def waiting() -> str:
+    """How threads wait for each other: what was asked for, or "default", which is the library's."""
+    asked = [f"{name}={os.environ[name]}" for name in _WAITING if name in os.environ]
+    return ", ".join(asked) or "default"
 
 
 def now() -> str:

@@ -39,12 +39,13 @@ class Setup:
         common = self.environment["common"]
         described = {
             "cpu": str, "cores": lambda n: counted(n, "core"), "threads": lambda n: counted(n, "thread"),
+            "waiting": lambda asked: "" if asked == "default" else f"which wait by {asked}",
             "memory_bytes": lambda n: f"{number('peak_memory_bytes', n)} of memory",
             "dtype": lambda name: f"weights in {name}",
             "platform": lambda name: f"under {name}",
         }  # fmt: skip
         known = [describe(common[key]) for key, describe in described.items() if common.get(key)]
-        return ", ".join(known) or "no description that all experiments share"
+        return ", ".join(filter(None, known)) or "no description that all experiments share"
 
     def packages(self) -> list[str]:
         """Name and version of each package that is the same everywhere."""

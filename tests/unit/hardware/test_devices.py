@@ -57,6 +57,16 @@ def test_peak_memory_is_the_allocators_on_a_gpu_and_the_process_elsewhere(monkey
     assert 10_000_000 < peak_memory_bytes() <= peak_memory_bytes("cpu") < 2**50
 
 
+def test_the_environment_says_how_threads_wait(monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_PROC_BIND"):
+        monkeypatch.delenv(name, raising=False)
+    assert describe(threads=2, device="cpu", dtype="float32")["waiting"] == "default"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "0")
+    waiting = describe(threads=2, device="cpu", dtype="float32")["waiting"]
+    assert waiting == "OMP_WAIT_POLICY=passive, GOMP_SPINCOUNT=0"
+
+
 def test_the_environment_says_how_deterministic_it_was():
     assert describe(threads=1, device="cpu", dtype="float32")["settings"] == settings()
     assert settings()["deterministic_algorithms"] is False
