@@ -129,8 +129,10 @@ def _like(linear: nn.Linear, name: str, planes: int) -> QuantizedLinear:
 
 
 def _marked(model: nn.Module, weights: str) -> nn.Module:
-    model.config.tie_word_embeddings = False
-    model.config.weights_format = weights
+    config = model.config
+    config.head_was_tied = config.tie_word_embeddings or getattr(config, "head_was_tied", False)
+    config.tie_word_embeddings = False
+    config.weights_format = weights
     return model.eval()
 
 
@@ -215,8 +217,9 @@ def dequantized(codes: Tensor, scales: Tensor, planes: int) -> Tensor:
 
 
 def parameters(model: nn.Module) -> int:
-    """Numbers that a model holds, in whatever bits; a head once tied to the embeddings is one of its own by then."""
-    held = [module for module in model.modules() if isinstance(module, QuantizedLinear)]
+    """Numbers that a model was made with, in whatever bits it holds them: a head once tied to the embeddings is none."""
+    tied = model.get_output_embeddings() if getattr(model.config, "head_was_tied", False) else None
+    held = [module for module in model.modules() if isinstance(module, QuantizedLinear) and module is not tied]
     return model.num_parameters() + sum(m.in_features * m.out_features for m in held)
 
 

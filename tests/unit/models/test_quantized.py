@@ -94,7 +94,9 @@ def test_a_model_in_fewer_bits_is_the_model_of_those_weights(family, weights):
 
 @pytest.mark.parametrize("weights", ["q4", "q8"])
 def test_a_saved_model_in_fewer_bits_is_loaded_as_it_was(weights, tmp_path):
-    model = quantize_model(tiny.llama(hidden_size=96, tie_word_embeddings=True).bfloat16(), weights)
+    plain = tiny.llama(hidden_size=96, tie_word_embeddings=True).bfloat16()
+    count = plain.num_parameters()
+    model = quantize_model(plain, weights)
     save_model(model, None, tmp_path / "model", {})
     for asked in (None, weights):
         with pytest.warns(UserWarning, match="no tokenizer"):
@@ -102,6 +104,7 @@ def test_a_saved_model_in_fewer_bits_is_loaded_as_it_was(weights, tmp_path):
         theirs, ours = loaded.state_dict(), model.state_dict()
         assert theirs.keys() == ours.keys()
         assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+        assert parameters(loaded) == parameters(model) == count  # the head, tied once, counts once
     with pytest.raises(ValueError, match="leave `weights` out"):
         load_model(tmp_path / "model", weights={"q4": "q8", "q8": "q4"}[weights])
 
