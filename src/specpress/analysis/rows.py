@@ -28,7 +28,8 @@ def row(metric: str, unit: str, estimate: Estimate | None, note: str, field: str
     if estimate is None:
         return shared | {"note": note}
     notes = "; ".join(part for part in (note, estimate.note) if part)
-    spread = {"log_error": estimate.se, "freedom": estimate.df, "skew": estimate.skew} if estimate.on_log_scale else {}
+    error = "log_error" if estimate.on_log_scale else "error"
+    spread = {error: estimate.se, "freedom": estimate.df, "skew": estimate.skew}
     return shared | spread | {
         "estimate": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n, "note": notes,
     }  # fmt: skip

@@ -12,8 +12,8 @@ from specpress.analysis.physics import with_most
 from specpress.analysis.rows import single
 
 SUMMARY_COLUMNS = [
-    "experiment", "metric", "unit", "estimate", "low", "high", "n", "log_error", "freedom", "skew", "machine_share",
-    "reference", "note", "file", "field", *FACTORS,
+    "experiment", "metric", "unit", "estimate", "low", "high", "n", "log_error", "error", "freedom", "skew",
+    "machine_share", "reference", "note", "file", "field", *FACTORS,
 ]  # fmt: skip
 OBSERVATION_COLUMNS = [
     "experiment", "kind", "metric", "unit", "value", "prompt", "repeat", "iteration", "document", "offset", "ratio",

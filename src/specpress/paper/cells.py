@@ -31,6 +31,7 @@ class Cell:
     reference: str = ""
     machine_share: float | None = None
     log_error: float | None = None
+    error: float | None = None
     freedom: float | None = None
     skew: float | None = None
     looks: int = 1
@@ -42,18 +43,20 @@ class Cell:
         values["n"] = None if values["n"] is None else int(values["n"])  # a CSV with a gap has floats
         texts = {key: "" if is_missing(row[key]) else str(row[key]) for key in ("note", "file", "field", "reference")}
         value = None if is_missing(row["estimate"]) else float(row["estimate"])
-        spread = {key: row.get(key) for key in ("machine_share", "log_error", "freedom", "skew")}
+        spread = {key: row.get(key) for key in ("machine_share", "log_error", "error", "freedom", "skew")}
         spread = {key: None if is_missing(found) else float(found) for key, found in spread.items()}
         return cls(row["experiment"], row["metric"], value, **values, **texts, **spread, suffix=_setting(row))
 
     def among(self, looks: int) -> "Cell":
         """The cell with its interval as one of `looks` that were compared; none where its error is unknown."""
-        if looks == 1 or self.log_error is None:
-            return self if looks == 1 else replace(self, low=None, high=None, looks=looks)
-        found = Estimate(
-            self.value, self.low, self.high, self.n or 0, se=self.log_error, df=self.freedom, skew=self.skew
-        )
-        found = among(found, looks)
+        if looks == 1:
+            return self
+        on_log_scale = self.log_error is not None
+        error = self.log_error if on_log_scale else self.error
+        if error is None:
+            return replace(self, low=None, high=None, looks=looks)
+        spread = {"se": error, "df": self.freedom, "skew": self.skew, "on_log_scale": on_log_scale}
+        found = among(Estimate(self.value, self.low, self.high, self.n or 0, **spread), looks)
         return replace(self, low=found.low, high=found.high, looks=looks)
 
     @property

@@ -118,6 +118,10 @@ class Step:
     def __getitem__(self, metric: str) -> Cell:
         return self.cells.get(metric, Cell("", metric, note="not measured"))
 
+    def among(self, metric: str, looks: int) -> "Step":
+        """The step with the interval that a metric has as one of `looks` that were compared."""
+        return replace(self, cells={**self.cells, metric: self[metric].among(looks)})
+
     @property
     def is_anchor(self) -> bool:
         """Whether the others are set against it: only the anchor and the first link have no factor of their own."""
@@ -138,3 +142,9 @@ def chains_of(summary: pd.DataFrame) -> dict[str, list[Step]]:
 def links_of(steps: list[Step]) -> list[Step]:
     """The links of a chain: its steps without the anchor."""
     return [step for step in steps if not step.is_anchor]
+
+
+def by_factor(steps: list[Step]) -> list[Step]:
+    """The links of a chain that have a factor, from the smallest to the largest, each as one of so many."""
+    links = sorted((step for step in links_of(steps) if step["factor"].defined), key=lambda step: step["factor"].value)
+    return [step.among("factor", len(links)) for step in links]

@@ -41,11 +41,11 @@ class PressResults:
 
     @cached_property
     def main_points(self) -> list[list[PressPoint]]:
-        """By block, the points at the main ratio from the lowest perplexity to the highest."""
+        """By block, the points at the main ratio from the lowest perplexity to the highest, each as one of its block."""
         blocks: dict[tuple, list[PressPoint]] = {}
         for point in self.points_at(self.main_ratio) if self.main_ratio else []:
             blocks.setdefault(point.block, []).append(point)
-        return [sorted(points, key=lambda p: p.cell("ppl_ratio").value) for points in blocks.values()]
+        return [_as_one_of_many(points, "ppl_ratio") for points in blocks.values()]
 
     @property
     def has_ratios(self) -> bool:
@@ -73,7 +73,7 @@ class PressResults:
     def long_acceptances(self) -> list[list[PressPoint]]:
         """By block, the points on long contexts with an acceptance at one ratio, from the highest down.
 
-        At the main ratio, or at the highest where none was measured there.
+        At the main ratio, or at the highest where none was measured there; each as one of its block.
         """
         found = [p for p in self.points if p.context >= self.original["long_context"] and p.cell("acceptance").defined]
         ratios = {point.ratio for point in found}
@@ -82,7 +82,7 @@ class PressResults:
         for point in found:
             if point.ratio == ratio:
                 blocks.setdefault(point.block, []).append(point)
-        return [sorted(points, key=lambda point: -point.cell("acceptance").value) for points in blocks.values()]
+        return [_as_one_of_many(points, "acceptance")[::-1] for points in blocks.values()]
 
     @cached_property
     def best_gain(self) -> PressPoint | None:
@@ -112,3 +112,9 @@ class PressResults:
         same = [p for p in same if p.cell("ppl_ratio", mode).defined]
         nearest = min(same, key=lambda p: abs(p.context - row["prompt_tokens"]), default=None)
         return nearest.cell("ppl_ratio", mode) if nearest else None
+
+
+def _as_one_of_many(points: list[PressPoint], metric: str) -> list[PressPoint]:
+    """The points from the lowest value of a metric to the highest, with the intervals of one of so many."""
+    ordered = sorted(points, key=lambda point: point.cell(metric).value)
+    return [point.among(metric, len(points)) for point in ordered]

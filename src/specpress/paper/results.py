@@ -19,7 +19,7 @@ from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_cou
 from specpress.paper.decisions import overlap, perplexity_phrase, relative_phrase, speed_phrase
 from specpress.paper.disturbance import doubts
 from specpress.paper.latex import Tex
-from specpress.paper.points import Step, chains_of, links_of
+from specpress.paper.points import Step, by_factor, chains_of, links_of
 from specpress.paper.press_results import PressResults
 from specpress.paper.prose import counted, described, listed, named, share, tally, upper_first
 from specpress.paper.regime_results import RegimeResults
@@ -52,7 +52,8 @@ class Results(SpeedResults, CategoryResults, PressResults, RegimeResults, TaskRe
         """The names of the templates."""
         functions: list[Callable] = [
             speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, press_name,
-            press_setting, schedule_name, verdict_counts, claims_by_verdict, links_of, mode_name, named, overlap,
+            press_setting, schedule_name, verdict_counts, claims_by_verdict, links_of, by_factor, mode_name, named,
+            overlap,
             share, upper_first, Tex,
         ]  # fmt: skip
         return {

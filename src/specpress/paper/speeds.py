@@ -110,14 +110,14 @@ def blocks_of(summary: pd.DataFrame) -> list[Block]:
             prose += f" for prompts of {first.prompt_tokens:g} tokens{average}"
         if "batch" in varied and not is_missing(first.batch):
             prose += f" at batch {first.batch:g}"
-        prose += f" with {first.baseline} as target" if "baseline" in varied else ""
+        prose += f" with {first.baseline} as the baseline" if "baseline" in varied else ""
         blocks.append(Block(first.sampling, first.data, title, prose, speeds_of(group)))
     return blocks
 
 
 def _what_varies(first: pd.Series, varied: set[str]) -> list[str]:
     """What a block's title adds to its sampling."""
-    titles = {"data": data_name(first.data), "baseline": str(first.baseline)}
+    titles = {"data": data_name(first.data), "baseline": f"baseline {first.baseline}"}
     if not is_missing(first.prompt_tokens):
         titles["prompt_tokens"] = f"{first.prompt_tokens:g}-token prompts"
     if not is_missing(first.batch):
