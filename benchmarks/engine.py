@@ -35,7 +35,8 @@ from specpress.experiments.assets import Assets
 from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.environment import describe
 from specpress.schedules.base import Constant
-from specpress.theory.duels import Brackets, Joint, Text, speedup
+from specpress.theory.costs import Brackets
+from specpress.theory.duels import Joint, Text, speedup
 from specpress.theory.parts import VERIFICATION
 
 GREEDY, SAMPLED = SamplingParams(temperature=0), SamplingParams(temperature=0.85, top_p=0.9)

@@ -16,8 +16,15 @@ def pytest_configure(config):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+# The files that take longest, which begin first: with `--dist loadfile` a file is one process's, and one that is long
+# and last would keep the others waiting.
+LONGEST = ("test_hub_study", "test_accidents", "test_tiny_study", "test_lossless", "test_reruns", "test_faults")
+
+
 def pytest_collection_modifyitems(config, items):
-    """Tests that need a GPU say that they were not run, and why."""
+    """The longest files come first. Tests that need a GPU say that they were not run, and why."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
     if config.option.markexpr == "gpu":
         return
     for item in items:

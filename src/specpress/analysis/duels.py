@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from specpress.analysis.rows import place, row, single
-from specpress.theory.duels import Brackets, Joint, Text, costs, log_speedups, speedup, together
+from specpress.theory.costs import Brackets, costs
+from specpress.theory.duels import Joint, Text, log_speedups, speedup, together
 
 ENDED = {
     "precision": "the precision asked for was reached",

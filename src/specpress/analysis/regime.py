@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from specpress.analysis.duels import constant_speedup, joint_row
 from specpress.analysis.prediction import predict
 from specpress.analysis.rows import mean_row, number, single
-from specpress.theory.duels import Brackets, Text, speedup
+from specpress.theory.costs import Brackets
+from specpress.theory.duels import Text, speedup
 from specpress.theory.parts import PRESSED, VERIFICATION
 
 TIMES = {"full_step_ms": "full_step_ms", "press_step_ms": "press_step_ms", "self_token_ms": "self_token_ms"}

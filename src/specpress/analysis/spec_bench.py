@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 
 from specpress.analysis.rows import place
-from specpress.theory.duels import Brackets, costs
+from specpress.theory.costs import Brackets, costs
 
 
 def answers(item: Mapping) -> tuple[list[dict], list[dict]]:

@@ -9,7 +9,8 @@ from specpress.engine.attention import decode_attention
 from specpress.experiments.arms import Arm
 from specpress.experiments.duel import Baseline, Record, duel
 from specpress.hardware.clock import no_garbage_collection
-from specpress.theory.duels import LEAST_UNITS, Brackets, Text, speedup, together
+from specpress.theory.costs import Brackets
+from specpress.theory.duels import LEAST_UNITS, Text, speedup, together
 from specpress.theory.intervals import Estimate
 
 _WARM_UP = 8  # tokens

@@ -9,7 +9,8 @@ from specpress.decoding.generation import Generation
 from specpress.experiments.arms import Arm, counts, figures
 from specpress.experiments.duel import Record, as_rows
 from specpress.experiments.prompts import Prompt
-from specpress.theory.duels import Brackets, Joint, Text, speedup, together
+from specpress.theory.costs import Brackets
+from specpress.theory.duels import Joint, Text, speedup, together
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from specpress.experiments.contest import Contest
 from specpress.experiments.lossless import Pair, check
 from specpress.speculation.verification import OF_TREES
 from specpress.study.expansion import is_compared
-from specpress.theory.duels import costs
+from specpress.theory.costs import costs
 from specpress.theory.expected import expected_speedup
 from specpress.theory.parts import DRAFTING, VERIFICATION
 

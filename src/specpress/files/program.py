@@ -46,7 +46,7 @@ def _end(line: str, status: int) -> int:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Python's own error, that of torch for a GPU, or that of torch's allocator on a CPU, which has no type of its own."""
+    """Python's own error, that of torch for a GPU, or that of its allocator on a CPU, which has no type of its own."""
     told = isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or told
 

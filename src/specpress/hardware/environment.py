@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("specpress", "torch", "transformers", "kvpress", "numpy", "tokenizers", "safetensors")
-# How OpenMP's threads wait for each other, and where they run, as far as one can ask for it: by the standard's variables,
-# and by those of the two libraries (docs/disturbance.md has what each costs).
+# How OpenMP's threads wait for each other, and where they run, as far as one can ask for it: variables of the standard
+# and of the two libraries (docs/disturbance.md has what each costs).
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 
 

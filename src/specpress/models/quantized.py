@@ -217,7 +217,7 @@ def dequantized(codes: Tensor, scales: Tensor, planes: int) -> Tensor:
 
 
 def parameters(model: nn.Module) -> int:
-    """Numbers that a model was made with, in whatever bits it holds them: a head once tied to the embeddings is none."""
+    """Numbers that a model was made with, in whatever bits it holds them; a head tied to the embeddings adds none."""
     tied = model.get_output_embeddings() if getattr(model.config, "head_was_tied", False) else None
     held = [module for module in model.modules() if isinstance(module, QuantizedLinear) and module is not tied]
     return model.num_parameters() + sum(m.in_features * m.out_features for m in held)

@@ -41,7 +41,7 @@ class PressResults:
 
     @cached_property
     def main_points(self) -> list[list[PressPoint]]:
-        """By block, the points at the main ratio from the lowest perplexity to the highest, each as one of its block."""
+        """By block, the points at the main ratio from the lowest perplexity to the highest, each as one of so many."""
         blocks: dict[tuple, list[PressPoint]] = {}
         for point in self.points_at(self.main_ratio) if self.main_ratio else []:
             blocks.setdefault(point.block, []).append(point)

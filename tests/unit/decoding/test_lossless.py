@@ -142,7 +142,7 @@ class Sample(NamedTuple):
 
 
 def draw_sample(family, kind, schedule, verification, rounds, first_seed=0, wrap=lambda drafter: drafter):
-    """Generate until there are `rounds` rounds, on a prompt of its own each time, and hardly more: a round is a token."""
+    """Generate until there are `rounds` rounds, hardly more, on a prompt of its own each time."""
     target, windows, done, seed = TARGETS[family], [], 0, first_seed
     make_drafter, draft_law = (DRAFTERS[family] | TREES[family])[kind]
     while done < rounds:

@@ -28,7 +28,7 @@ from specpress.paper.rendering import render
 from specpress.paper.results import Results
 from specpress.paper.tables import TABLES
 from specpress.paper.verdicts import Verdict, adds_about, best_of_all, everywhere, reaches
-from specpress.theory import duels
+from specpress.theory import costs, duels
 from specpress.theory.intervals import CONFIDENCE, FEWEST
 
 ROOT = Path(__file__).parents[3]
@@ -283,8 +283,8 @@ def test_the_methods_name_what_is_run():
     methods = " ".join((ROOT / "paper/sections/methods.tex").read_text().split())
     rounds = duel._APART + duel._WHOLE
     for said in (
-        f"A kind measured fewer than {duels._LEAST_BRACKETS} times lies on the straight line",
-        f"when blocks of {duels._BLOCK} consecutive parts, or shorter ones",
+        f"A kind measured fewer than {costs.LEAST_BRACKETS} times lies on the straight line",
+        f"when blocks of {costs._BLOCK} consecutive parts, or shorter ones",
         f"grow by a third, the first of at least {duels._FIRST_LOOK},",
         f"the error of the text is taken {100 * (duels._LOOKING - 1):.0f}\\% larger",
         f"as many on either side as the part is long, but at most {duel._LONGEST}",
@@ -587,7 +587,7 @@ def test_the_map_counts_the_cells_in_which_a_method_pays(scale, says):
         factor = scale.get((cell["batch"], cell["context"]), 1.5)
         scatter = [factor] * 3 if factor else [0.5, 1.0, 2.0]
         pressed, verification = ("pressed", 1), ("verification", 4)
-        cost = duels.costs(duels.Brackets.from_columns(cell["brackets"]), [pressed, verification])
+        cost = costs.costs(costs.Brackets.from_columns(cell["brackets"]), [pressed, verification])
         round_ = regime["spec"]["gamma"] * cost[pressed] + cost[verification]
         cell["self_tokens_per_iteration"] = [round_ / by for by in scatter]
     text = text_of(results_of([regime, synthetic.machine()]), "text/regime")

@@ -5,13 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from specpress.theory.costs import Brackets, Costs, costs
 from specpress.theory.duels import (
-    Brackets,
     Joint,
     Stretches,
     Text,
-    _Classes,
-    costs,
     forgotten,
     is_precise,
     log_speedups,
@@ -75,11 +73,11 @@ def test_costs_of_many_samples_at_once_are_those_of_each(counts):
     rng = np.random.default_rng(sum(counts))
     kinds = [("verification", 2), ("verification", 5)] * counts[0] + [("drafting", 4), ("verification", 9)] * counts[1]
     true = dict(zip(dict.fromkeys(kinds), (1.1, 1.2, 0.4, 1.5), strict=True))
-    classes = _Classes(noisy(rng, kinds, true, load=0.2), [("verification", 7), ("rest", 1)])
+    classes = Costs(noisy(rng, kinds, true, load=0.2), [("verification", 7), ("rest", 1)])
     samples = [rng.integers(len(kinds), size=len(kinds)) for _ in range(40)]
-    found = classes.resampled(np.stack([np.bincount(sample, minlength=len(kinds)) for sample in samples]))
+    found = classes.of_samples(np.stack([np.bincount(sample, minlength=len(kinds)) for sample in samples]))
     for sample, row in zip(samples, found, strict=True):
-        one = classes.costs(sample)
+        one = classes.of_sample(sample)
         assert row == pytest.approx([one.get(kind, math.nan) for kind in classes.kinds], rel=1e-12, nan_ok=True)
 
 
