@@ -23,7 +23,7 @@ def observations(item: Mapping) -> Iterable[dict]:
     """One row a run and metric; of a draft length that varies, one row an iteration."""
     speedups = {where: math.exp(value) for where, value in log_speedups_of(item).items()}
     for run in item["runs"]:
-        where = {key: run[key] for key in ("prompt", "document", "offset")}
+        where = {key: run.get(key) for key in ("prompt", "document", "offset", "category")}
         for metric, (unit, _) in RUN_METRICS.items():
             yield {**where, "metric": metric, "unit": unit, "value": number(run["method"].get(metric))}
         for metric in BASELINE_METRICS if run["baseline"] else ():

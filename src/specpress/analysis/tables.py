@@ -16,8 +16,8 @@ SUMMARY_COLUMNS = [
     "machine_share", "reference", "note", "file", "field", *FACTORS,
 ]  # fmt: skip
 OBSERVATION_COLUMNS = [
-    "experiment", "kind", "metric", "unit", "value", "prompt", "repeat", "iteration", "document", "offset", "ratio",
-    "mode", "step", "batch", "context", "schedule", "temperature", "tokens", "seconds", "task", "press",
+    "experiment", "kind", "metric", "unit", "value", "prompt", "repeat", "iteration", "document", "offset", "category",
+    "ratio", "mode", "step", "batch", "context", "schedule", "temperature", "tokens", "seconds", "task", "press",
 ]  # fmt: skip
 MAKERS = {
     "speed": speed, "perplexity": perplexity, "draft": draft, "chain": chain, "regime": regime, "machine": machine,
