@@ -100,6 +100,8 @@ def feature_head(target, layers, *, seed: int = 0, kept: int | None = None):
     """A head of two random layers that reads these layers of `target`; over its first `kept` tokens only, if given."""
     config = copy.deepcopy(target.config)
     config.update({"num_hidden_layers": 2, "feature_layers": list(layers), "tie_word_embeddings": False})
+    if kinds := getattr(config, "layer_types", None):  # one for each layer
+        config.layer_types = (2 * kinds)[:2]
     if kept is not None:
         config.head_token_ids = list(range(kept))
     torch.manual_seed(seed)
