@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from specpress.analysis.kinds import LOSSLESS, kind_of
 from specpress.paper.plotting import PALETTE, empty_sheet, figure_command, panels
-from specpress.paper.wording import drafter_name, sampling_name, schedule_name
+from specpress.paper.wording import counted_nodes, drafter_name, is_tree, sampling_name, schedule_name, tree_size
 
 
 def draw(summary: pd.DataFrame) -> Figure:
@@ -19,7 +19,9 @@ def draw(summary: pd.DataFrame) -> Figure:
     names = rows.groupby("name").estimate.max().sort_values().index
     samplings = list(dict.fromkeys(rows.sort_values("temperature", ascending=False).sampling))
     gammas = rows.groupby("name").gamma.first()
-    labels = [fill(name if pd.isna(gammas[name]) else f"{name}, γ = {gammas[name]:.0f}", 36) for name in names]
+    trees = set(rows.name[[is_tree(row) for _, row in rows.iterrows()]])
+    sizes = {name: counted_nodes(gammas[name]) if name in trees else f"γ = {gammas[name]:.0f}" for name in names}
+    labels = [fill(name if pd.isna(gammas[name]) else f"{name}, {sizes[name]}", 36) for name in names]
     lines = [1 + 0.9 * label.count("\n") for label in labels]
     places = {name: sum(lines[:i]) + lines[i] / 2 for i, name in enumerate(names)}
     figure, (axis,) = panels(1, figsize=(3.2, 0.6 + 0.14 * sum(lines)))
@@ -67,8 +69,8 @@ def name_of(row: pd.Series, summary: pd.DataFrame) -> str:
     """Who drafts, with its schedule unless constant, its verification unless by token, and its context if they vary."""
     name = drafter_name(row)
     if pd.isna(row.gamma):
-        name += f", {schedule_name(row).split(' from')[0]}"
-    if not pd.isna(row.verification) and row.verification != "token":
+        name += f", {tree_size(row) if is_tree(row) else schedule_name(row).split(' from')[0]}"
+    if not pd.isna(row.verification) and row.verification != ("traversal" if is_tree(row) else "token"):
         name += f", {row.verification}"
     if summary[summary.kind == "speed"].prompt_tokens.nunique() > 1 and row.prompt_tokens > 1000:
         name += f" ({row.prompt_tokens:.0f})"

@@ -13,7 +13,7 @@ from specpress.paper.plotting import Look, empty_sheet, figure_command, looks, p
 from specpress.paper.wording import method_name, press_setting
 
 GROUPS = {
-    "drafting (lossless)": ("constant", "other", "dynamic", "block", "cascade"),
+    "drafting (lossless)": ("constant", "other", "tree", "dynamic", "block", "cascade"),
     "compressed drafter (lossless)": ("self",),
     "drafting on a compressed target": ("lossy",),
     "press alone": ("press",),

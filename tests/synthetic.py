@@ -126,6 +126,14 @@ def ended(prompts: int, checks: int = 1) -> dict:
             "speedups": [1.5] * checks, "checks": [check] * checks}  # fmt: skip
 
 
+TREE = {
+    "before": "Anarchism is",
+    "nodes": [
+        {"token": token, "parent": parent, "kept": kept}
+        for token, parent, kept in ((" a", -1, True), (" the", -1, False), (" theory", 0, True), ("\n", 0, False))
+    ],
+    "next": " of",
+}
 EFFORT = {"precision": 0.05, "budget_seconds": 20, "least_prompts": 4, "most_prompts": 200}
 
 
@@ -171,6 +179,7 @@ def speed(
         "theory": theory or {"acceptance": None, "draft_cost": None, "verification_cost": None,
                              "predicted_speedup": None, "why": "no drafter: nothing to predict"},
         "sample": {"prompt": "Anarchism is", "method": " a theory"},
+        "tree": TREE if spec["verification"] == "traversal" else None,
     }  # fmt: skip
 
 
@@ -400,11 +409,26 @@ def fusion(*, prompts=6, speedup=1.6, cascade=0.8, seed=0) -> list[dict]:
     return results
 
 
+def trees(*, prompts=6, over_path=1.2, seed=0) -> list[dict]:
+    """Trees of several sizes and one grown as a path, without a model and with one."""
+    known = [{"name": "suffix_lookup"}, {"name": "token_recycling", "warm": "wikipedia"}]
+    common = {"prompts": prompts, "seed": seed, "acceptance": 0.15, "verification": "traversal"}
+    results = []
+    for nodes, shape in ((4, {}), (8, {}), (8, {"shape": "path"})):
+        drafter = {"name": "mixture", "nodes": nodes, "drafters": known, **shape}
+        gain = (1.6 if nodes == 4 else 1.8) / (over_path if shape else 1)
+        schedule, name = {"name": "constant", "gamma": nodes}, f"tree{nodes}{''.join(shape.values())}-greedy"
+        results.append(speed(name, sampling="greedy", drafter=drafter, schedule=schedule, speedup=gain, **common))
+    model = {"name": "mixture", "nodes": 8, "gamma": 2, "drafters": [{"name": "draft_model", "model": "draft"}, *known]}
+    schedule = {"name": "optimal_tree", "cap": 16}
+    return [*results, speed("tree-model-sampled", drafter=model, schedule=schedule, speedup=1.3, **common)]
+
+
 def whole_study(scenario="faster", *, prompts=6, passages=4, presses=tuple(PRESSES), **options) -> list[dict]:
     """Metrics of every kind of experiment that a study can hold."""
     results = [r for r in embedded_study(scenario, prompts=prompts, passages=passages) if r["kind"] != "perplexity"]
     names = {result["id"] for result in results}
-    results += [r for r in fusion(prompts=prompts, **options) if r["id"] not in names]
+    results += [r for r in fusion(prompts=prompts, **options) if r["id"] not in names] + trees(prompts=prompts)
     for data in DATA:
         for press in presses:
             measured = {"harm": PRESSES[press], "passages": passages, "decoding": True, "steps": True}

@@ -13,7 +13,7 @@ from specpress.study import estimates
 from specpress.files.writable import obstacles
 from specpress.sources import fetch as resources
 from specpress.study.load import StudyError, load_study
-from specpress.study.expansion import canonical, is_compared, is_timed, models_of, modules_of
+from specpress.study.expansion import canonical, data_of, is_compared, is_timed, models_of, modules_of
 from specpress.study.source_code import sources
 
 # `python` in a job is the one that runs snakemake, whether or not its environment is activated, and its library that of

@@ -5,7 +5,7 @@
 rule run_experiment:
     input:
         manifests=lambda w: manifests(
-            models_of(study.experiments[w.experiment]), [study.experiments[w.experiment]["data"]]
+            models_of(study.experiments[w.experiment]), data_of(study.experiments[w.experiment])
         ),
         sources=lambda w: sources("scripts/run_experiment.py", *modules_of(study.experiments[w.experiment])),
         rounding=lambda w: rounding_of(w.experiment),
@@ -20,7 +20,7 @@ rule run_experiment:
     params:
         spec=lambda w: canonical(study.experiments[w.experiment]),
         models=lambda w: named("--model", models_of(study.experiments[w.experiment]), model_dir),
-        data=lambda w: named("--data", [study.experiments[w.experiment]["data"]], data_dir),
+        data=lambda w: named("--data", data_of(study.experiments[w.experiment]), data_dir),
         rounding=lambda w: " ".join(f"--rounding {record}" for record in rounding_of(w.experiment)),
         device=options(device=study.device, eager=study.eager),
     shell:

@@ -6,6 +6,7 @@ from specpress.analysis import duels
 from specpress.analysis.factors import factors
 from specpress.analysis.perplexity import field_of, mode_of, ratio_row
 from specpress.analysis.rankings import rankings
+from specpress.study.expansion import branches
 
 REFERENCE_PRESS = "streaming_llm"
 # How much is measured; the prompts come in one order, so that two experiments share the first of them whatever it says.
@@ -18,6 +19,7 @@ def contrasts(metrics: list[Mapping]) -> list[dict]:
         *_schedules(metrics),
         *_cascades(metrics),
         *_verifications(metrics),
+        *_trees(metrics),
         *_presses(metrics),
         *_rankings(metrics),
     ]
@@ -52,6 +54,17 @@ def _verifications(metrics: list[Mapping]) -> Iterable[dict]:
             reference = _find(metrics, {**item["spec"], "verification": "token"})
             if reference is not None:
                 yield _speed_contrast("speedup_over_token", item, reference)
+
+
+def _trees(metrics: list[Mapping]) -> Iterable[dict]:
+    """A tree against as many rows of the same estimates as a path."""
+    for item in _speeds(metrics):
+        drafter = item["spec"].get("drafter") or {}
+        if not branches(drafter) or drafter.get("shape", "best") == "path":
+            continue
+        reference = _find(metrics, {**item["spec"], "drafter": {**drafter, "shape": "path"}})
+        if reference is not None:
+            yield _speed_contrast("speedup_over_path", item, reference)
 
 
 def _presses(metrics: list[Mapping]) -> Iterable[dict]:

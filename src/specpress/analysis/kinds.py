@@ -1,13 +1,17 @@
 """Kinds of speed experiments, told by their factors: what a table or a figure keeps together."""
 
+import json
 from collections.abc import Mapping
 
 import pandas as pd
 
-# In the order of the tables. `alone`: another model without a drafter; `other`: a drafter that is no model; `lossy`:
-# the target's cache compressed; `self`: only what drafts is compressed, the target verifies on its full cache.
-KINDS = ("baseline", "alone", "constant", "other", "dynamic", "block", "cascade", "press", "lossy", "self")
-LOSSLESS = ("constant", "other", "dynamic", "block", "cascade", "self")
+from specpress.study.expansion import branches
+
+# In the order of the tables. `alone`: another model without a drafter; `other`: a drafter that is no model; `tree`: one
+# that proposes trees; `lossy`: the target's cache compressed; `self`: only what drafts is compressed, the target
+# verifies on its full cache.
+KINDS = ("baseline", "alone", "constant", "other", "tree", "dynamic", "block", "cascade", "press", "lossy", "self")
+LOSSLESS = ("constant", "other", "tree", "dynamic", "block", "cascade", "self")
 LOSSY = ("press", "lossy")
 
 
@@ -21,8 +25,16 @@ def kind_of(row: Mapping) -> str:
         return "lossy"
     if row["drafter"] == "compressed_target" or not pd.isna(row["drafter_press"]):
         return "self"
+    if branches(drafter_of(row)):
+        return "tree"
     if row["drafter"] != "draft_model":
         return "cascade" if row["drafter"] == "cascade" else "other"
     if not pd.isna(row["verification"]) and row["verification"] != "token":
         return "block"
     return "constant" if not pd.isna(row["gamma"]) else "dynamic"
+
+
+def drafter_of(row: Mapping) -> dict:
+    """The drafter of an experiment as its study names it, without its own model and press."""
+    parameters = row.get("drafter_parameters")
+    return {"name": row["drafter"], **({} if parameters is None or pd.isna(parameters) else json.loads(parameters))}

@@ -32,6 +32,18 @@ def observations(item: Mapping) -> Iterable[dict]:
         yield {**where, "metric": "speedup", "unit": "x", "value": speedups.get(place(run))}
         if kind_of(_every_factor(item)) == "dynamic":
             yield from _draft_lengths(item["spec"], run, where)
+    yield from _tree(item.get("tree"))
+
+
+def _tree(tree: Mapping | None) -> Iterable[dict]:
+    """The example of a tree, node by node: its parent (-1: the context), whether it was kept; then what came next."""
+    nodes = [] if tree is None else tree["nodes"]
+    for number_, node in enumerate(nodes):
+        where = {"iteration": number_, "token": node["token"], "document": tree["before"]}
+        yield {**where, "metric": "tree_parent", "unit": "node", "value": float(node["parent"])}
+        yield {**where, "metric": "tree_kept", "unit": "", "value": float(node["kept"])}
+    if nodes and tree["next"] is not None:
+        yield {"metric": "tree_next", "unit": "", "value": 1.0, "token": tree["next"], "document": tree["before"]}
 
 
 def _every_factor(item: Mapping) -> dict:

@@ -18,6 +18,7 @@ SUMMARY_COLUMNS = [
 OBSERVATION_COLUMNS = [
     "experiment", "kind", "metric", "unit", "value", "prompt", "repeat", "iteration", "document", "offset", "category",
     "ratio", "mode", "step", "batch", "context", "schedule", "temperature", "tokens", "seconds", "task", "press",
+    "token",
 ]  # fmt: skip
 MAKERS = {
     "speed": speed, "perplexity": perplexity, "draft": draft, "chain": chain, "regime": regime, "machine": machine,

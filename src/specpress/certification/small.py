@@ -54,10 +54,10 @@ def maker(kind: Callable[..., Drafter], family: str, vocabulary: int = VOCABULAR
     return lambda: kind(**{name: _ARGUMENTS[name](family, vocabulary) for name in needed})
 
 
-def _lookup(family: str, vocabulary: int) -> Drafter:
-    from specpress.drafters import PromptLookup
+def _without_models() -> list[Drafter]:
+    from specpress.drafters import PromptLookup, SuffixLookup, TokenRecycling
 
-    return PromptLookup()
+    return [PromptLookup(), SuffixLookup(), TokenRecycling()]
 
 
 def _draft(family: str, vocabulary: int) -> Drafter:
@@ -85,5 +85,5 @@ _ARGUMENTS: dict[str, Callable] = {
     "head": _head,
     "press": lambda family, vocabulary: get_press("knorm", compression_ratio=0.5),
     "drafter": _draft,
-    "drafters": lambda family, vocabulary: [_lookup(family, vocabulary), _draft(family, vocabulary)],
+    "drafters": lambda family, vocabulary: [*_without_models(), _draft(family, vocabulary)],
 }

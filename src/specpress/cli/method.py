@@ -1,10 +1,12 @@
 """How `specpress generate` is to decode: drafter, schedule, verification and press, as a study names them."""
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
+from specpress.study.expansion import branches
 from specpress.study.registry import SCHEDULES
 
 _MAPPING = "NAME or '{name: NAME, OPTION: VALUE, ...}', as in a study"
@@ -19,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--prompt-lookup", action="store_true", help="draft by n-gram lookup instead of a model")
     group.add_argument("--drafter", metavar="DRAFTER", help=f"any drafter: {_MAPPING}; a model in it is a path")
     group.add_argument(
-        "--gamma", type=int, metavar="N", help="drafted tokens a round, with the constant schedule (default: 4)"
+        "--gamma",
+        type=int,
+        metavar="N",
+        help="drafted tokens a round, with the constant schedule (default: 4, 12 of a tree)",
     )
     group.add_argument(
         "--schedule",
@@ -84,7 +89,7 @@ def _schedule(args: argparse.Namespace, drafter: dict) -> dict:
     unsaid = "confidence" if drafter["name"] == "draft_model" and args.gamma is None else "constant"
     part = _part(args.schedule or unsaid, "--schedule")
     if part["name"] == "constant":
-        return {"gamma": 4} | part | ({} if args.gamma is None else {"gamma": args.gamma})
+        return {"gamma": 12 if branches(drafter) else 4} | part | ({} if args.gamma is None else {"gamma": args.gamma})
     if args.gamma is not None:
         raise ValueError(f"--gamma is for the constant schedule; {part['name']} chooses its own: leave one of them out")
     return part
@@ -119,3 +124,7 @@ class Loaded:
     def model(self, path: str):
         """The model."""
         return self.pair(path)[0]
+
+    def of_text(self, make: Callable, data: str, model: str):
+        """Refuses: `warm` and `corpus` of a drafter name a data set of a study, and here is none."""
+        raise ValueError(f"--drafter: {data!r} names a data set of a study, and there is none here: leave it out")

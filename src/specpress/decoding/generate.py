@@ -43,7 +43,8 @@ def generate(
     max_new_tokens : int, never exceeded
     sampling : SamplingParams, shared by draft and target
     drafter : proposes tokens; None decodes autoregressively
-    schedule : how many tokens to draft; Constant(4) by default. Drafter and schedule belong to this call.
+    schedule : how many tokens to draft; by default constantly the drafter's own number of nodes, which is 4 for most.
+        Drafter and schedule belong to this call.
         For a batch the rows share one gamma, and the schedule learns from the rounds of one row, each in its turn:
         past rounds decide it, so every row follows the law it has alone.
     verification : "token" or "block" for drafters that propose paths; "traversal" or "recursive" for any, also trees
@@ -119,7 +120,8 @@ def prepare(
     _check_presses(model, compression, drafter, min(map(len, prompts)), own_ways)
     pressed = [compressed for compressed, _ in _compressions(model, compression, drafter)]
     check_lengths(model, drafts, [len(prompt) for prompt in prompts], max_new_tokens, drafter is not None, pressed)
-    settings = {"sampling": sampling, "schedule": schedule or Constant(4), "verification": verification}
+    schedule = schedule or Constant(drafter.nodes if drafter else Drafter.nodes)
+    settings = {"sampling": sampling, "schedule": schedule, "verification": verification}
     if own_ways:
         rows = drafter.rows(len(prompts))
         return BatchLoop(model, prompts, max_new_tokens, rows, compression, stop_tokens, **settings)
@@ -152,6 +154,11 @@ def _check(
         raise ValueError(f"unknown verification {verification!r}; known: {', '.join(RULES)}")
     if drafter is not None and drafter.branches and verification in OF_PATHS:
         raise ValueError(refusal(verification))
+    if drafter is not None and schedule is not None and schedule.of_trees and not drafter.branches:
+        raise ValueError(
+            f"{type(schedule).__name__} sizes trees, and {type(drafter).__name__} proposes paths: use Optimal, or "
+            "another drafter"
+        )
     for draft in drafter.models() if drafter else ():
         check_model(draft, "the draft model")
         check_tokens(draft, input_ids, "the draft model's")

@@ -7,8 +7,13 @@ from specpress.drafters.cascade import Cascade
 from specpress.drafters.compressed_target import CompressedTarget
 from specpress.drafters.draft_model import DraftModel
 from specpress.drafters.feature_head import FeatureHead
+from specpress.drafters.mixture import Mixture
 from specpress.drafters.prompt_lookup import PromptLookup
 from specpress.drafters.quantized_target import QuantizedTarget
+from specpress.drafters.successors import Successors
+from specpress.drafters.suffix_automaton import SuffixAutomaton
+from specpress.drafters.suffix_lookup import SuffixLookup
+from specpress.drafters.token_recycling import TokenRecycling
 from specpress.speculation.drafter import Drafter, Proposal
 
 __all__ = [
@@ -17,7 +22,12 @@ __all__ = [
     "DraftModel",
     "Drafter",
     "FeatureHead",
+    "Mixture",
     "PromptLookup",
     "Proposal",
     "QuantizedTarget",
+    "Successors",
+    "SuffixAutomaton",
+    "SuffixLookup",
+    "TokenRecycling",
 ]

@@ -1,10 +1,11 @@
-"""A smaller causal language model as the drafter (Leviathan et al., 2023)."""
+"""A smaller causal language model as the drafter (Leviathan et al., 2023), of a path or of a tree along it."""
 
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from specpress.drafters.autoregressive import draft
+from specpress.drafters.branching import draft_branches
 from specpress.drafters.rows import ModelRows
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
@@ -24,23 +25,31 @@ class DraftModel(Drafter):
     press : a kvpress ScorerPress or None
         Compresses the draft's cache once, after the prompt. The output law stays the target's: verification does not
         look at this cache.
+    children : int
+        Tokens proposed after each one of the path, drawn without replacement; the path goes on from the first. 1 is a
+        path. Greedy drafting takes the most likely.
+    likely : bool
+        Take the most likely tokens as children under sampling too, which are not drawn then.
 
     Raises
     ------
     ValueError
-        A press that cannot run; a feature head, which drafts from its target's hidden states alone.
+        A press that cannot run; children under 1; a feature head, which drafts from its target's hidden states alone.
     """
 
-    def __init__(self, model: nn.Module, press=None):
+    def __init__(self, model: nn.Module, press=None, *, children: int = 1, likely: bool = False):
         if feature_layers(model):
             raise ValueError("the model is a feature head, which needs its target's hidden states: use FeatureHead")
+        if children < 1:
+            raise ValueError(f"children must be at least 1, got {children}")
         self.model, self.press, self._compression = model, press, Compression(press)
+        self.children, self.likely, self.branches = children, likely, children > 1
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
         check_same_vocabulary(target, self.model)
         self._sampling, self._randomness = sampling, randomness
-        self._cached = CachedModel(self.model, capacity)
+        self._cached, self._capacity = CachedModel(self.model, capacity), capacity
 
     def models(self) -> tuple[nn.Module]:
         """See `Drafter.models`."""
@@ -52,13 +61,18 @@ class DraftModel(Drafter):
 
     def rows(self, batch: int) -> ModelRows:
         """See `Drafter.rows`: one forward of the draft model serves the whole batch."""
-        return ModelRows(self.model, self.press)
+        return super().rows(batch) if self.branches or self.likely else ModelRows(self.model, self.press)
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
-        """Sample up to `gamma` tokens from the draft model's own law."""
+        """Sample up to `gamma` tokens from the draft model's own law, children of one path."""
         if self.press is not None and not self._cached.length:
             prefill(self._cached, context[None, :-1], press=self.press)
-        return draft(self._cached, context, gamma, stop, self._sampling, self._randomness)
+        if not self.branches and not self.likely:
+            return draft(self._cached, context, gamma, stop, self._sampling, self._randomness)
+        gamma = min(gamma, self.children * (self._capacity - len(context)))  # a path ends where the text does
+        return draft_branches(
+            self._cached, context, gamma, self.children, self.likely, stop, self._sampling, self._randomness
+        )
 
     def rollback(self, length: int) -> None:
         """See `Drafter.rollback`."""

@@ -55,22 +55,27 @@ def _speculation(arm: dict, assets: Assets) -> dict:
     if "drafter" not in arm:
         return {}
     return {
-        "drafter": _drafter(arm["drafter"], assets),
+        "drafter": _drafter(arm["drafter"], arm["model"], assets),
         "schedule": _named(arm.get("schedule", _CONSTANT), SCHEDULES, "schedule"),
         "verification": arm.get("verification", "token"),
     }
 
 
-def _drafter(part: dict, assets: Assets):
-    """A drafter with the models, the press and the inner drafter that its part names."""
-    made = dict(part)
+def _drafter(part: dict, target: str, assets: Assets):
+    """A drafter for the model called `target` with the models, text, press and inner drafters that its part names."""
+    made, inner_target = dict(part), part.get("intermediate_model", target)
     for key in ("model", "intermediate_model", "head"):
         if key in made:
             made[key] = assets.model(made[key])
     if "press" in made:
         made["press"] = get_press(**made["press"])
     if "drafter" in made:
-        made["drafter"] = _drafter(made["drafter"], assets)
+        made["drafter"] = _drafter(made["drafter"], inner_target, assets)
+    if "drafters" in made:
+        made["drafters"] = [_drafter(inner, target, assets) for inner in made["drafters"]]
+    for key, make in getattr(resolve(DRAFTERS, part["name"], "drafter"), "of_text", {}).items():
+        if key in made:
+            made[key] = assets.of_text(make, made[key], target)
     return _named(made, DRAFTERS, "drafter")
 
 

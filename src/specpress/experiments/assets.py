@@ -1,5 +1,6 @@
 """What an experiment reads: models, each loaded once and when first asked for, and passages of the test texts."""
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from torch import Tensor, nn
 
 from specpress.data.documents import Passage, sample_passages
 from specpress.data.questions import Question, is_prompts, load_questions
-from specpress.data.store import TEST, load_documents
+from specpress.data.store import TEST, TRAIN, load_documents
 from specpress.engine.graphs import use_eager, use_graphs
 from specpress.models.load import load_model
+
+TEXT_TOKENS = 500_000  # of a data set that a drafter knows before the prompt, at most: tokenised in a second or two
 
 
 class Assets:
@@ -35,6 +38,7 @@ class Assets:
     ):
         self._models = {name: _Loaded(path, device, graphs) for name, path in models.items()}
         self._data, self.rounding = data, rounding
+        self._made: dict = {}
 
     def model(self, name: str) -> nn.Module:
         """The model called `name`."""
@@ -57,6 +61,27 @@ class Assets:
         """`count` passages of `length` tokens from the part of `spec["data"]` that no draft was trained on."""
         documents = load_documents(self._data[spec["data"]], TEST)
         return sample_passages(documents, tokenizer, count=count, length=length, seed=spec["seed"])
+
+    def of_text(self, make: Callable, data: str, model: str):
+        """What `make` makes, once, of the part of a data set that no experiment reads, and the size of the vocabulary.
+
+        The text comes document by document, as lists of a model's tokens.
+        """
+        key = (make, data, model)
+        if key not in self._made:
+            self._made[key] = make(self._text(data, model, TEXT_TOKENS), self.model(model).config.vocab_size)
+        return self._made[key]
+
+    def _text(self, data: str, model: str, tokens: int) -> list[list[int]]:
+        """Its documents in a model's tokens, up to so many of them."""
+        texts, missing = [], tokens
+        for document in load_documents(self._data[data], TRAIN):
+            text = self.tokenizer(model).encode(document.text, add_special_tokens=False, verbose=False)[:missing]
+            texts.append(text)
+            missing -= len(text)
+            if not missing:
+                break
+        return texts
 
 
 class _Loaded:

@@ -139,6 +139,10 @@ class Contest:
         prompt = self.tokenizer.decode(self.prompts[0].passages[0].tokens)
         return {"prompt": prompt, **dict(zip(names, texts, strict=True))}
 
+    def again(self, contender: Contender) -> Decoding:
+        """A fresh generation of the first prompt, before its first part."""
+        return self._make(contender.arm, self.prompts[:1], self.eos)
+
     def disturbed_steps(self) -> dict:
         """The share of the baseline's steps that something slowed."""
         return disturbed_steps([contender.record.brackets["before"] for contender in self.contenders])

@@ -7,8 +7,9 @@ from specpress.experiments.assets import Assets
 from specpress.experiments.contender import Contender, Run
 from specpress.experiments.contest import Contest
 from specpress.experiments.lossless import Pair, check
+from specpress.experiments.tree_sample import sample
 from specpress.speculation.verification import OF_TREES
-from specpress.study.expansion import is_compared
+from specpress.study.expansion import branches, is_compared
 from specpress.theory.costs import costs
 from specpress.theory.expected import expected_speedup
 from specpress.theory.parts import DRAFTING, VERIFICATION
@@ -26,6 +27,7 @@ def measure(spec: dict, assets: Assets) -> dict:
         "lossless": check(spec, assets, _pairs(contender.runs)),
         "theory": _theory(spec, contender),
         "sample": contest.sample(["method"]),
+        "tree": sample(contest.again(contender), contest.tokenizer) if branches(spec.get("drafter", {})) else None,
         "disturbed_steps": contest.disturbed_steps(),
     }
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import pandas as pd
 
 from specpress.analysis.formatting import is_missing, number
-from specpress.analysis.kinds import LOSSLESS, LOSSY
+from specpress.analysis.kinds import LOSSLESS, LOSSY, drafter_of
 from specpress.paper.cells import Cell
 from specpress.paper.speeds import Block, Speed, blocks_of, picked
 
@@ -20,6 +20,20 @@ class SpeedResults:
     def blocks(self) -> list[Block]:
         """Speed experiments by target, prompts, batch and sampling."""
         return blocks_of(self.summary)
+
+    @property
+    def tree_sizes(self) -> int:
+        """How many constant sizes of trees were measured."""
+        return len({speed.row["gamma"] for _, speed in self.speeds_of("tree") if not is_missing(speed.row["gamma"])})
+
+    @property
+    def untrained_trees(self) -> list[Speed]:
+        """The drafters of trees that run no model."""
+        named = [(speed, drafter_of(speed.row)) for _, speed in self.speeds_of("tree")]
+        return [
+            speed for speed, drafter in named
+            if is_missing(speed.row["draft_model"]) and not any("model" in part for part in drafter.get("drafters", ()))
+        ]  # fmt: skip
 
     @property
     def swept(self) -> list[Block]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from specpress.analysis.formatting import is_missing
-from specpress.analysis.kinds import KINDS, kind_of
+from specpress.analysis.kinds import KINDS, LOSSLESS, kind_of
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import ABOVE, BELOW, UNDECIDED, UNDEFINED
 from specpress.paper.wording import (
@@ -62,6 +62,11 @@ class Block:
     def best(self) -> Speed | None:
         """The constant gamma with the highest speed-up."""
         return picked(self.of_kind("constant"))
+
+    @property
+    def best_path(self) -> Speed | None:
+        """The fastest lossless method whose drafts are paths."""
+        return picked(self.of_kind(*(kind for kind in LOSSLESS if kind != "tree")))
 
     @property
     def best_predicted(self) -> Speed | None:

@@ -8,6 +8,10 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
+from specpress.analysis.kinds import drafter_of
+from specpress.paper.prose import lower_first, upper_first
+from specpress.study.expansion import branches
+
 PRESSES = {
     "streaming_llm": "StreamingLLM",
     "knorm": "Knorm",
@@ -37,7 +41,10 @@ DRAFTERS = {
     "cascade": "Cascade",
     "feature_head": "Feature head",
     "quantized_target": "Quantised target",
+    "token_recycling": "Token recycling",
+    "suffix_lookup": "Suffix lookup",
 }
+SHAPES = {"path": " as a path", "fixed": " in a fixed shape"}  # of what is grown, unless it is the best one
 TASKS = {
     "single_needle": "one needle",
     "several_needles": "several needles",
@@ -59,12 +66,11 @@ def task_name(row: Mapping) -> str:
     """What a task is called, with the parameters that a study gives it.
 
     >>> task_name({"task": "several_needles", "task_parameters": '{"needles": 8}'})
-    'several needles (8 needles)'
+    'several needles (needles 8)'
     """
     name = TASKS.get(row["task"], row["task"].replace("_", " "))
     parameters = json.loads(row["task_parameters"]) if _given(row, "task_parameters") else {}
-    counts = ", ".join(f"{n} {key.removesuffix('s') if n == 1 else key}" for key, n in parameters.items())
-    return f"{name} ({counts})" if counts else name
+    return name + (f" ({', '.join(f'{key} {value}' for key, value in parameters.items())})" if parameters else "")
 
 
 def data_name(name: str) -> str:
@@ -93,8 +99,8 @@ def method_name(row: Mapping) -> str:
         same = not _given(row, "baseline") or row["baseline"] == row["model"]
         name = "Baseline against itself" if same else f"{str(row['model']).capitalize()} alone"
     else:
-        name = f"{drafter_name(row)}, {schedule_name(row)}"
-    if _given(row, "verification") and row["verification"] != "token":
+        name = f"{drafter_name(row)}, {tree_size(row) if is_tree(row) else schedule_name(row)}"
+    if _given(row, "verification") and row["verification"] != ("traversal" if is_tree(row) else "token"):
         name += f", {row['verification']} verification"
     return name + (f" + {press_setting(row)}" if _given(row, "press") else "")
 
@@ -116,7 +122,7 @@ def press_setting(row: Mapping, prefix: str = "") -> str:
 def drafter_name(row: Mapping) -> str:
     """Who drafts; a draft model that is not the one called draft is named, and so is the press of its cache."""
     name = row["drafter"]
-    shown = DRAFTERS.get(name, str(name).replace("_", " ").capitalize())
+    shown = upper_first(_nested_name(drafter_of(row)))
     if _given(row, "draft_model") and row["draft_model"] != {"draft_model": "draft", "feature_head": "head"}.get(name):
         shown += f" ({row['draft_model']})"
     if name == "cascade" and not is_cascade_of_models(row):
@@ -139,6 +145,37 @@ def quantization(row: Mapping) -> str:
     how = [f"{parameters.get('bits', 4)} bits"]
     how += [f"groups of {parameters['group']}"] if "group" in parameters else []
     return ", ".join(how + (["symmetric"] if parameters.get("symmetric") else []))
+
+
+def _nested_name(drafter: Mapping) -> str:
+    """A drafter by its part of a study, in the middle of a sentence: a mixture by what it mixes."""
+    name = drafter["name"]
+    if name == "mixture":
+        return " + ".join(map(_nested_name, drafter["drafters"])) + SHAPES.get(drafter.get("shape"), "")
+    shown = DRAFTERS.get(name, str(name).replace("_", " "))
+    children = f" with {drafter['children']} children" if drafter.get("children", 1) > 1 else ""
+    before = "warm " if "warm" in drafter else ""
+    return before + lower_first(shown) + children + SHAPES.get(drafter.get("shape"), "")
+
+
+def is_tree(row: Mapping) -> bool:
+    """Whether a method proposes trees."""
+    return _given(row, "drafter") and branches(drafter_of(row))
+
+
+def tree_size(row: Mapping) -> str:
+    """How many tokens a tree has."""
+    if _given(row, "gamma"):
+        return counted_nodes(row["gamma"])
+    parameters = json.loads(row["schedule_parameters"]) if _given(row, "schedule_parameters") else {}
+    if row["schedule"] == "optimal_tree":
+        return f"up to {counted_nodes(parameters.get('cap', 16))} while they pay"
+    return schedule_name(row)
+
+
+def counted_nodes(nodes: float) -> str:
+    """So many nodes, in words that agree."""
+    return f"{nodes:.0f} node{'s' * (nodes != 1)}"
 
 
 def is_cascade_of_models(row: Mapping) -> bool:

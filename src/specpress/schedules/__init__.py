@@ -8,5 +8,16 @@ from specpress.schedules.base import Constant, Schedule
 from specpress.schedules.dynamic import AIMD, Heuristic, PlusMinusOne
 from specpress.schedules.informed import Confidence, Optimal
 from specpress.schedules.iteration import Iteration
+from specpress.schedules.tree_size import OptimalTree
 
-__all__ = ["AIMD", "Confidence", "Constant", "Heuristic", "Iteration", "Optimal", "PlusMinusOne", "Schedule"]
+__all__ = [
+    "AIMD",
+    "Confidence",
+    "Constant",
+    "Heuristic",
+    "Iteration",
+    "Optimal",
+    "OptimalTree",
+    "PlusMinusOne",
+    "Schedule",
+]

@@ -19,10 +19,12 @@ class Schedule:
     """Base: a gamma that `update` may change and `stop` may cut short.
 
     `stop` : (the draft's probability of the token just included) -> whether to draft no further
+    `of_trees` : whether it sizes trees, of whose nodes `stop` is told the estimated probability of being reached
     `timed` : whether gamma depends on what rounds took, not on what they gave alone
     """
 
     timed = False
+    of_trees = False
     stop = staticmethod(never)
 
     def __init__(self, gamma: int):

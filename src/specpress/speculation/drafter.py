@@ -51,11 +51,15 @@ class Drafter:
     `branches` : bool, whether proposals may be trees; these need the verification "traversal" or "recursive"
     `reads` : numbers of the target's layers whose outputs it reads, in `prefilled` and after every verification, from
         the `states` of the target it is shown (see `specpress.engine.states`); none are kept for other drafters.
+    `nodes` : int, tokens to draft in a round where no schedule says how many
+    `learns` : int, of how many last tokens of the prompt `learn` wants the target's logits; 0 never calls it
     """
 
     observes = False
     branches = False
     reads: Sequence[int] = ()
+    nodes = 4
+    learns = 0
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """Get ready for one generation.
@@ -80,6 +84,18 @@ class Drafter:
         ----------
         target : the verifying model and its cache, as they will be in every later round
         observations : what the attention layers were given; None if neither the drafter nor the target has a press
+        """
+
+    def read(self, prompt: Tensor) -> None:
+        """The target has read the prompt, LongTensor (n,) on the host. What that takes counts to the first token."""
+
+    def learn(self, tokens: Tensor, logits: Tensor) -> None:
+        """The target's logits after each of `tokens`, of the prompt and then in every round, refused ones included.
+
+        Parameters
+        ----------
+        tokens : LongTensor (n,): of the prompt the last; in a round the context's last and all drafted ones
+        logits : Tensor (n, head size), on the target's device
         """
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
@@ -122,7 +138,7 @@ class RowByRow:
     ------
     ValueError
         If the drafter reads the target's cache: that of a batch is another, which the drafter's own `rows` has to read.
-        If it proposes trees: these are verified for one sequence at a time.
+        If it proposes trees, or learns from logits: these are verified, and read, for one sequence at a time.
     """
 
     observes = False
@@ -133,6 +149,11 @@ class RowByRow:
             raise ValueError(
                 f"{type(drafter).__name__} reads the target's cache and drafts for one sequence at a time, got a batch "
                 f"of {batch}; decode the sequences one by one, or give it a method `rows` that drafts for a batch"
+            )
+        if drafter.learns:
+            raise ValueError(
+                f"{type(drafter).__name__} learns from the target's logits of one sequence at a time, got a batch of "
+                f"{batch} or padding; decode the sequences one by one, without padding"
             )
         if drafter.branches:
             raise ValueError(

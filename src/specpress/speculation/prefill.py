@@ -29,9 +29,14 @@ def prefill(
     The drafter sees the cache before `press` compresses it: a drafter's own compression removes a fraction of the
     prompt, whatever the target's removes. `cached` goes on being observed if press or drafter will compress again.
     """
-    logits = read_observed(cached, prompt, press, drafter)
+    keep = 1 if drafter is None else max(1, min(drafter.learns, prompt.shape[1]))
+    logits = read_observed(cached, prompt, press, drafter, keep)
+    if drafter is not None:
+        drafter.read(prompt[0])
+        if drafter.learns:
+            drafter.learn(prompt[0, -keep:], logits[0])
     settle(cached, press, budget, drafter)
-    return logits
+    return logits[:, -1:]
 
 
 def read_observed(cached: CachedModel, prompt: Tensor, press, drafter: Drafter | None, keep: int = 1) -> Tensor:

@@ -53,11 +53,17 @@ def speculate(
     """
     fresh = context[verifier.length :]
     if proposal is None or not len(proposal.tokens):
-        laws = laws_of(verifier.feed(fresh[None])[0, -1:], sampling, verifier.head_tokens)
+        logits = verifier.feed(fresh[None])[0, -1:]
+        if drafter is not None and drafter.learns:
+            drafter.learn(fresh[-1:], logits)
+        laws = laws_of(logits, sampling, verifier.head_tokens)
         return Round((), laws.take(randomness), laws)
     drafted, tree = proposal.tokens, proposal.tree
     check_shape(verification, tree)
-    logits = verifier.feed(torch.cat([fresh.to(drafted.device), drafted])[None], len(drafted) + 1, tree)[0]
+    fed = torch.cat([fresh.to(drafted.device), drafted])
+    logits = verifier.feed(fed[None], len(drafted) + 1, tree)[0]
+    if drafter.learns:
+        drafter.learn(fed[-len(logits) :], logits)
     round_ = judge(laws_of(logits, sampling, verifier.head_tokens), proposal, randomness, verification)
     verifier.keep(len(drafted), round_.kept)
     drafter.rollback(len(context) + (round_.accepted if tree is None else 0))

@@ -11,10 +11,11 @@ from specpress.study import registry
 from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFUSED, Ability
 from specpress.study.data_checks import data_problems, is_prompts, prompt_problems
 from specpress.study.draft_checks import draft_problems, head_problems
-from specpress.study.expansion import MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
+from specpress.study.expansion import DATA_KEYS, MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
 from specpress.study.schema import against_annotation, against_schema, among_known, definition, path_of, schema
 from specpress.study.source_code import class_annotations, class_parameters
 from specpress.study.task_checks import task_problems
+from specpress.study.tree_checks import mixture_problems, tree_problems
 
 KINDS = ("speed", "chain", "perplexity", "regime", "tasks")
 _TOKEN_SECONDS = 1e-3  # less than any machine known here takes for a token of the baseline and one of a method
@@ -183,6 +184,7 @@ def _method_problems(body: Any, path: str) -> Iterator[str]:
         for key in ("drafter", "press"):
             if key in body:
                 yield f"{path}.{key}: does not go with a protocol, which has a loop of its own; remove one of them"
+    yield from tree_problems(body, path)
     presses = [part for _, what, part in parts({"press": _field(body, "press")}) if what == "press"]
     once_only = [ability for ability in map(_ability, presses) if ability.status in (PROMPT_ONLY, QUALITY_ONLY)]
     for key in ("cache_budget", "decoding_interval"):
@@ -233,15 +235,18 @@ def _name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
         yield from _unknown(f"{path}.steps[{index}].model", "model or draft", _field(step, "model"), models)
     yield from _unknown(f"{path}.sampling", "sampling", body.get("sampling"), _items(config, "sampling", dict))
     for where, what, part in parts(body):
-        yield from _part_problems(part, what, path_of(path, where), models)
+        yield from _part_problems(part, what, path_of(path, where), models, [*_items(config, "data", dict)])
 
 
-def _part_problems(part: dict, what: str, path: str, models: list[str]) -> Iterator[str]:
+def _part_problems(part: dict, what: str, path: str, models: list[str], data: list[str]) -> Iterator[str]:
     name = part.get("name")
     unknown = list(_unknown(f"{path}.name", what, name, TABLES[what]))
     yield from unknown
     for key in MODEL_KEYS:
         yield from _unknown(f"{path}.{key}", "model or draft", part.get(key), models)
+    for key in DATA_KEYS:
+        yield from _unknown(f"{path}.{key}", "data set", part.get(key), data)
+    yield from mixture_problems(part, path)
     if what == "press" and _ability(part).status == REFUSED:
         yield f"{path}.name: press {name!r} cannot run here: it {_ability(part).reason}"
     options = class_parameters(TABLES[what][name]) if isinstance(name, str) and not unknown else None

@@ -15,8 +15,9 @@ TABLES = {
     "protocol": registry.PROTOCOLS,
     "task": registry.TASKS,
 }
-LISTS = {"presses": "press", "tasks": "task"}  # keys of lists of such parts
+LISTS = {"presses": "press", "tasks": "task", "drafters": "drafter"}  # keys of lists of such parts
 MODEL_KEYS = ("model", "intermediate_model", "drafter_model", "head")
+DATA_KEYS = ("warm", "corpus")  # of a drafter: data sets it knows before the prompt
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -48,6 +49,17 @@ def canonical(spec: dict) -> str:
 def models_of(spec: dict) -> list[str]:
     """Names of the models and drafts that an experiment loads: its own, the baseline's, those its parts name."""
     return sorted({value for key, value in _items(spec) if key in (*MODEL_KEYS, "baseline") and isinstance(value, str)})
+
+
+def data_of(spec: dict) -> list[str]:
+    """Names of the data sets that an experiment reads: that of its prompts, and those that its drafters know."""
+    known = [part[key] for _, what, part in parts(spec) if what == "drafter" for key in DATA_KEYS if key in part]
+    return sorted({spec["data"], *known})
+
+
+def branches(drafter: dict) -> bool:
+    """Whether a drafter proposes trees."""
+    return drafter.get("name") in registry.BRANCHING or drafter.get("children", 1) > 1
 
 
 def modules_of(spec: dict) -> list[str]:

@@ -13,7 +13,12 @@ DRAFTERS = {
     "cascade": "specpress.drafters.cascade:Cascade",
     "feature_head": "specpress.drafters.feature_head:FeatureHead",
     "quantized_target": "specpress.drafters.quantized_target:QuantizedTarget",
+    "token_recycling": "specpress.drafters.token_recycling:TokenRecycling",
+    "suffix_lookup": "specpress.drafters.suffix_lookup:SuffixLookup",
+    "mixture": "specpress.drafters.mixture:Mixture",
 }
+
+BRANCHING = ("mixture", "suffix_lookup", "token_recycling")  # those that propose trees, whatever their options
 
 SCHEDULES = {
     "constant": "specpress.schedules.base:Constant",
@@ -22,6 +27,7 @@ SCHEDULES = {
     "heuristic": "specpress.schedules.dynamic:Heuristic",
     "confidence": "specpress.schedules.informed:Confidence",
     "optimal": "specpress.schedules.informed:Optimal",
+    "optimal_tree": "specpress.schedules.tree_size:OptimalTree",
 }
 
 PRESSES = {

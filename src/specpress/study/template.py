@@ -104,7 +104,7 @@ def write_study(
         data=data,
         sizes=Sizes.of(config, device, dtype),
         drafters=untrained(config, device),
-        of_trees=getattr(registry, "BRANCHING", ()),
+        of_trees=registry.BRANCHING,
         device=device,
     )
     try:

@@ -254,7 +254,7 @@ def test_the_numbers_in_the_text_are_those_of_the_summary():
     cell = best["speedup"]
     assert f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]" in text_of(results, "text/speed")
     _, fastest = results.best_lossless[0]
-    looks = len(results.speeds_of("constant", "dynamic", "block", "cascade", "other", "self"))
+    looks = len(results.speeds_of("constant", "dynamic", "block", "cascade", "other", "tree", "self"))
     cell, plain = fastest["speedup"], results.speed_of(fastest.experiment)["speedup"]
     assert cell.looks == looks > 1
     assert cell.low < plain.low < plain.high < cell.high
@@ -548,6 +548,28 @@ def test_every_kind_of_experiment_has_its_rows_and_figures_in_the_text():
     assert "from the step ``cached speculation''" in text_of(results, "text/chain")
 
 
+def test_trees_stand_beside_paths():
+    results = results_of([*synthetic.fusion(), *synthetic.trees()])
+    text, table = (text_of(results, name) for name in ("text/trees", "tables/trees"))
+    assert "the fastest tree, \\emph{suffix lookup + warm token recycling, 8 nodes}," in text
+    assert "\\emph{suffix lookup + warm token recycling as a path, 8 nodes}" not in text
+    assert "spent on a path of the likeliest tokens, which is a gain" in text
+    assert "Of these drafters 3 run no model and need no training" in text
+    assert "Suffix lookup + warm token recycling as a path, 8 nodes" in table
+    assert "Draft model + suffix lookup + warm token recycling, up to 16 nodes while they pay" in table
+    assert "\\label{fig:tree-size}" in text
+    assert "Trees" not in text_of(results, "text/speed")
+
+
+def test_a_tree_that_gains_nothing_over_its_path_is_said_to():
+    text = text_of(results_of(synthetic.trees(over_path=0.8)), "text/trees")
+    assert "spent on a path of the likeliest tokens, which is a loss" in text
+
+
+def test_a_study_without_trees_says_so():
+    assert text_of(results_of(synthetic.fusion()), "text/trees").strip() == "This study holds no experiment with trees."
+
+
 def test_a_lossy_method_carries_the_price_of_its_press_and_a_lossless_one_none():
     results = study("whole")
     lossy = results.speed_of("lossy-greedy")
@@ -557,6 +579,7 @@ def test_a_lossy_method_carries_the_price_of_its_press_and_a_lossless_one_none()
     assert {speed.kind for _, speed in results.best_lossless} <= {
         "constant",
         "other",
+        "tree",
         "dynamic",
         "block",
         "cascade",
@@ -715,7 +738,7 @@ def test_the_paper_builds_without_warnings_or_wide_boxes(name, tmp_path):
     wide = [float(width) for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)]
     assert [width for width in wide if width > 2] == []
     assert "undefined" not in log
-    assert int(re.search(r"Output written on .*?\((\d+) pages", log, flags=re.DOTALL)[1]) <= 13
+    assert int(re.search(r"Output written on .*?\((\d+) pages", log, flags=re.DOTALL)[1]) <= 14
     first = (tmp_path / "paper/main.pdf").read_bytes()
     assert latexmk(tmp_path, "-g").returncode == 0
     assert (tmp_path / "paper/main.pdf").read_bytes() == first  # byte for byte, whenever it is built

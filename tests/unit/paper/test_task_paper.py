@@ -10,7 +10,6 @@ from test_paper import ROOT, definitions, html_of, results_of, text_of
 from specpress.analysis.tables import summary
 from specpress.paper.cells import Cell
 from specpress.paper.task_results import Ranking
-from specpress.paper.wording import task_name
 
 HARM = {"streaming_llm": 0.2, "knorm": 0.9, "snapkv": 0.3, "expected_attention": 0.5, "tova": 0.7}
 
@@ -115,18 +114,6 @@ def test_the_numbers_of_tasks_are_defined_by_task_press_ratio_and_mode(results):
 def test_the_setup_and_the_limits_speak_of_tasks(results):
     assert "Tasks are hidden in Wikipedia: 16 contexts of 1024 tokens a task" in text_of(results, "text/setup")
     assert "is all that a press can be seen to break" in text_of(results, "text/limits")
-
-
-@pytest.mark.parametrize(
-    ("task", "parameters", "name"),
-    [
-        ("several_needles", '{"needles": 8}', "several needles (8 needles)"),
-        ("variable_tracking", '{"chains": 2, "hops": 1}', "variable tracking (2 chains, 1 hop)"),
-        ("my_task", None, "my task"),
-    ],
-)
-def test_a_task_is_called_by_its_name_and_the_counts_that_a_study_sets(task, parameters, name):
-    assert task_name({"task": task, "task_parameters": parameters}) == name
 
 
 def drawn(metrics):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from specpress.study.expansion import canonical, expand, is_timed, models_of, modules_of
+from specpress.study.expansion import canonical, data_of, expand, is_timed, models_of, modules_of
 from specpress.study.load import StudyError, load_study, read_study
 from specpress.study.registry import PRESSES
 
@@ -181,6 +181,22 @@ def test_models_and_modules_of_a_spec_are_found_at_any_depth():
     assert modules_of(chain) == ["kvpress", "specpress.decoding.uncached", "specpress.experiments.chain"]
 
 
+def test_a_mixture_needs_what_its_drafters_need(study):
+    drafters = [{"name": "token_recycling", "warm": "prose"}, {"name": "draft_model", "model": "draft"}]
+    tree = {"verification": "traversal", "drafter": {"name": "mixture", "drafters": drafters}}
+    spec = load_study(changed(study, "experiments.1", {**study["experiments"][1], **tree})).experiments["gamma1-greedy"]
+    assert models_of(spec) == ["draft", "target"]
+    assert data_of({**spec, "data": "verse"}) == ["prose", "verse"]
+    for name in ("mixture", "token_recycling", "draft_model"):
+        assert f"specpress.drafters.{name}" in modules_of(spec)
+
+
+def test_trees_take_no_batch(study):
+    tree = {"verification": "recursive", "drafter": {"name": "suffix_lookup"}, "batch": 2}
+    found = problems_of(changed(study, "experiments.1", {**study["experiments"][1], **tree}))
+    assert [line.partition(":")[0] for line in found] == ["experiments[1].batch"]
+
+
 def test_study_without_drafts(study):
     del study["drafts"], study["experiments"][1]
     assert load_study(study).drafts == {}
@@ -255,7 +271,7 @@ REFUSED = [
     ("experiments.0.least_prompts", 3, r"experiments\[0\].least_prompts: must be at most most_prompts, 2, found 3"),
     ("experiments.0.max_new_tokens", 1, r"experiments\[0\].max_new_tokens: must be at least 2"),
     ("experiments.0.kind", "sped", r"experiments\[0\].kind: unknown value 'sped'; .* did you mean 'speed'"),
-    ("experiments.0.verification", "tokn", r"experiments\[0\].verification: unknown value 'tokn'; known: block, token"),
+    ("experiments.0.verification", "tokn", r"experiments\[0\].verification: unknown value 'tokn'; known: block, rec"),
     ("experiments.0.model", "targt", r"experiments\[0\].model: unknown model or draft 'targt'; known: draft, target"),
     ("experiments.0.schedule", {"name": "aimd"}, r"experiments\[0\].drafter: missing beside schedule"),
     ("experiments.0.cache_budget", 8, r"experiments\[0\].press: missing beside cache_budget"),
@@ -327,6 +343,46 @@ REFUSED = [
         "experiments.0.press",
         {"name": "composed", "presses": ["knorm", "kvzip"]},
         r"experiments\[0\].press.presses\[1\].name: press 'kvzip' cannot run here",
+    ),
+    (
+        "experiments.1.drafter.children",
+        2,
+        r"experiments\[1\].verification: 'draft_model' proposes trees, which 'token' cannot verify: use traversal",
+    ),
+    (
+        "experiments.1.drafter",
+        {"name": "token_recycling", "warm": "verse"},
+        r"experiments\[1\].drafter.warm: unknown data set 'verse'; known: prose",
+    ),
+    (
+        "experiments.1.drafter",
+        {"name": "mixture", "drafters": [{"name": "suffix_lookup", "corpus": "verse"}]},
+        r"experiments\[1\].drafter.drafters\[0\].corpus: unknown data set 'verse'; known: prose",
+    ),
+    (
+        "experiments.1.drafter",
+        {"name": "mixture", "drafters": [{"name": "mixture", "drafters": [{"name": "suffix_lookup"}]}]},
+        r"experiments\[1\].drafter.drafters\[0\].name: a mixture takes no mixtures",
+    ),
+    (
+        "experiments.1.drafter",
+        {"name": "mixture", "drafters": [{"name": "draft_model", "model": "drfat"}]},
+        r"experiments\[1\].drafter.drafters\[0\].model: unknown model or draft 'drfat'",
+    ),
+    (
+        "experiments.1.drafter",
+        {"name": "mixture"},
+        r"experiments\[1\].drafter.drafters: missing; the drafter 'mixture'",
+    ),
+    (
+        "experiments.1.drafter",
+        {"name": "token_recycling", "shape": "round"},
+        r"experiments\[1\].drafter.shape: unknown value 'round'; known: best, fixed, path",
+    ),
+    (
+        "experiments.1.schedule",
+        {"name": "optimal_tree", "cap": "{gamma}"},
+        r"experiments\[1\].schedule.name: optimal_tree sizes trees; 'draft_model' proposes paths: use optimal",
     ),
     ("experiments.1.drafter", {"name": "draft_model"}, r"experiments\[1\].drafter.model: missing; the drafter 'draft_"),
     ("experiments.1.drafter", {"name": "cascade"}, r"experiments\[1\].drafter.drafter: missing; the drafter 'cascade'"),

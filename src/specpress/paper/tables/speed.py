@@ -9,7 +9,7 @@ from specpress.paper.speeds import Speed, fastest
 from specpress.paper.table import UNMEASURED, Block, Column, Entry, Grid, Row, Table, row
 from specpress.paper.wording import drafter_name
 
-CONTRASTS = ("speedup_over_reference", "speedup_over_plain", "speedup_over_token")
+CONTRASTS = ("speedup_over_reference", "speedup_over_plain", "speedup_over_token", "speedup_over_path")
 WITH_INTERVAL = ("speedup", "relative", "quality")  # of two columns each
 
 
@@ -28,6 +28,16 @@ def speed(results) -> Table:
     ]  # fmt: skip
     title = f"Reported by the original study, not measured here: {results.original['setup']}"
     return _table(results, headings, found, (title, reported), width=5.2)
+
+
+def trees(results) -> Table:
+    """Trees, by size, shape and drafter."""
+    headings = {
+        "tokens_per_s": "tok/s", "tpot_ms": "TPOT\nms", "speedup": "speed-up (95% interval)",
+        "acceptance_rate": "accept\u00ad\nance", "tokens_per_iteration": "tokens per\niteration",
+        "relative": "relative to a path\n(95% interval)",
+    }  # fmt: skip
+    return _table(results, headings, _blocks(results, _all, "tree"), None, width=5.2)
 
 
 def dynamic(results) -> Table:

@@ -1,0 +1,53 @@
+"""Draw tokens per iteration and speed-up against the number of tokens drafted, as trees and as paths."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from specpress.analysis.kinds import kind_of
+from specpress.paper.plotting import Look, draw_series, empty_sheet, figure_command, looks, panels
+from specpress.paper.wording import drafter_name, sampling_name
+
+METRICS = {"tokens_per_iteration": "tokens per iteration", "speedup": "speed-up (×)"}
+
+
+def draw(summary: pd.DataFrame) -> Figure:
+    """One panel a metric, one series a drafter and way of sampling; hollow where the same is grown as a path."""
+    rows = trees(summary)
+    if rows.empty:
+        return empty_sheet("This study has no trees of a constant size.")
+    style = looks(rows.series)
+    figure, axes = panels(2, sharey=False, figsize=(3.2, 2.2))
+    for axis, (metric, name) in zip(axes, METRICS.items(), strict=True):
+        draw_panel(axis, rows[rows.metric == metric], style)
+        axis.set_title(name)
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, linestyle=look.linestyle, label=name,
+               markerfacecolor="white" if " as a path" in name else look.color)
+        for name, look in style.items()
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper center", ncols=1)
+    return figure
+
+
+def trees(summary: pd.DataFrame) -> pd.DataFrame:
+    """Both metrics of every tree of a constant size, with the series it belongs to."""
+    rows = summary[(summary.kind == "speed") & summary.metric.isin(METRICS) & summary.estimate.notna()]
+    rows = rows[rows.gamma.notna()]
+    rows = rows[[kind_of(row) == "tree" for _, row in rows.iterrows()]]
+    names = [f"{drafter_name(row)}, {sampling_name(row)}" for _, row in rows.iterrows()]
+    return rows.assign(series=names)
+
+
+def draw_panel(axis: Axes, rows: pd.DataFrame, style: dict[str, Look]) -> None:
+    """Each series over the number of nodes; one is where nothing is gained."""
+    axis.axhline(1, color="black", linewidth=0.8)
+    for place, (name, series) in enumerate(rows.groupby("series", sort=False)):
+        draw_series(axis, series, "gamma", style[name], shift=0.12 * place, filled=" as a path" not in name)
+    axis.set_xticks(sorted(rows.gamma.unique()))
+    axis.set_xlabel("nodes")
+
+
+if __name__ == "__main__":
+    figure_command(__doc__, "summary", draw)

@@ -1,0 +1,76 @@
+"""Drafting a tree with a model: at each step of its main line, other children beside the token it goes on with."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from specpress.drafters.successors import most_likely
+from specpress.engine.cached_model import CachedModel
+from specpress.laws.law import Head, Law, law_of, point
+from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.speculation.drafter import Proposal
+
+
+def draft_branches(
+    cached: CachedModel,
+    context: Tensor,
+    gamma: int,
+    children: int,
+    likely: bool,
+    stop: Callable[[float], bool],
+    sampling: SamplingParams,
+    randomness: Randomness,
+) -> Proposal:
+    """Up to `gamma` nodes, `children` after each token of a main line, which goes on from the first of them.
+
+    The shape depends on the main line alone, never on the value of a child that is tried after it: so each child
+    follows the law that it comes with. A step of the model serves all children of a node, and its cache stays a path.
+    """
+    tokens: list[int] = []
+    laws: list[Law] = []
+    parents: list[int] = []
+    fed, parent = context[cached.length :], -1
+    while True:
+        logits, first = cached.feed(fed[None])[0, -1], len(tokens)
+        drawn = _most_likely if likely or sampling.greedy else _without_replacement
+        count = min(children, gamma - first)
+        found = list(drawn(logits, count, sampling, cached.head_tokens, randomness))
+        for token, law, _ in found:
+            tokens.append(token)
+            laws.append(law)
+            parents.append(parent)
+        if len(tokens) == gamma or stop(found[0][2]):
+            return Proposal(torch.tensor(tokens, dtype=torch.long), laws, parents)
+        fed, parent = torch.tensor(tokens[first : first + 1]), first
+
+
+Child = tuple[int, Law, float]  # the token, the law it was drawn from given its earlier siblings, its own probability
+
+
+def _without_replacement(
+    logits: Tensor, count: int, sampling: SamplingParams, head: Head | None, randomness: Randomness
+) -> Iterator[Child]:
+    """Children drawn one after the other; fewer than `count` where the law has no more tokens."""
+    law = law_of(logits, sampling, None if head is None else head.host)
+    for _ in range(min(count, len(law.tokens))):
+        token, mass = law.draw(randomness.uniform())
+        yield token, law, mass
+        law = without(law, token)
+
+
+def _most_likely(
+    logits: Tensor, count: int, sampling: SamplingParams, head: Head | None, randomness: Randomness
+) -> Iterator[Child]:
+    """The most likely children, which are not drawn; their probabilities are those at temperature 1."""
+    (places,), _ = most_likely(logits[None], count)
+    mass = logits.float().softmax(-1)[places].tolist()
+    for token, probability in zip(places if head is None else head.host[places], mass, strict=True):
+        yield int(token), point(int(token)), float(probability)
+
+
+def without(law: Law, token: int) -> Law:
+    """The law of a draw given that it is not `token`, which must not be all of it."""
+    others = law.tokens != token
+    mass = law.mass[others]
+    return Law(law.tokens[others], mass / mass.sum())

@@ -1,0 +1,152 @@
+"""The drafters of trees through the whole engine: the text stays the target's, whatever they know and propose."""
+
+import pytest
+import tiny
+import torch
+
+from specpress import SamplingParams, generate
+from specpress.drafters import (
+    Cascade,
+    CompressedTarget,
+    DraftModel,
+    Mixture,
+    PromptLookup,
+    Successors,
+    SuffixAutomaton,
+    SuffixLookup,
+    TokenRecycling,
+)
+from specpress.presses import get_press
+from specpress.schedules import Confidence, Constant, OptimalTree
+from specpress.study.registry import BRANCHING
+
+GREEDY = SamplingParams(temperature=0)
+KNORM = get_press("knorm", compression_ratio=0.5)
+PRESSES = {
+    "dense": {},
+    "after the prompt": {"press": KNORM},
+    "while decoding": {"press": KNORM, "cache_budget": 14, "compression_interval": 5},
+}
+
+
+def nudged(make):
+    """The target with its weights moved a little, so that they often agree."""
+    draft = make(2, seed=1)
+    torch.manual_seed(0)
+    for parameter in draft.parameters():
+        parameter.data += 0.05 * parameter.data.std() * torch.randn_like(parameter)
+    return draft
+
+
+def drafters(make):
+    """A fresh drafter of each kind; `make` is of a family."""
+    draft = nudged(make)
+    known = Successors(tiny.VOCABULARY, 4)
+    known.learn(torch.arange(tiny.VOCABULARY), torch.randn(tiny.VOCABULARY, tiny.VOCABULARY))
+    return {
+        "token_recycling": TokenRecycling(nodes=6),
+        "token_recycling, warm": TokenRecycling(k=4, nodes=6, warm=known, shape="fixed"),
+        "suffix_lookup": SuffixLookup(nodes=6, corpus=SuffixAutomaton(range(2, 40))),
+        "draft model, children": DraftModel(draft, children=2),
+        "draft model, likely children": DraftModel(draft, children=3, likely=True, press=KNORM),
+        "mixture": Mixture([SuffixLookup(), TokenRecycling()]),
+        "mixture of all": Mixture(
+            [DraftModel(draft), PromptLookup(), SuffixLookup(), TokenRecycling(), DraftModel(draft, children=2)],
+            nodes=14,
+            gamma=3,
+        ),
+        "mixture with a copy of the cache": Mixture([CompressedTarget(KNORM), TokenRecycling()], gamma=2),
+        "cascade": Cascade(draft, Mixture([SuffixLookup(), TokenRecycling()]), gamma=6),
+    }
+
+
+KINDS = list(drafters(tiny.llama))
+
+
+def test_every_drafter_of_trees_is_tried():
+    assert set(BRANCHING) <= set(KINDS)
+
+
+@pytest.fixture(scope="module", params=tiny.FAMILIES)
+def family(request):
+    make = tiny.FAMILIES[request.param]
+    return make, make(2, seed=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("press", PRESSES)
+def test_greedy_texts_are_those_without_a_drafter(family, kind, press):
+    make, target = family
+    prompt = tiny.distinct(24, tiny.VOCABULARY, seed=2)
+    settings = {"max_new_tokens": 24, "sampling": GREEDY, **PRESSES[press]}
+    alone = generate(target, prompt, **settings).tokens
+    found = generate(
+        target, prompt, drafter=drafters(make)[kind], verification="traversal", schedule=Constant(12), **settings
+    )
+    assert torch.equal(found.tokens, alone)
+    assert max(i.accepted for i in found.trace.iterations) > 0
+
+
+@pytest.mark.parametrize("schedule", [OptimalTree(cap=10), Confidence(0.3, cap=10)], ids=["optimal tree", "confidence"])
+def test_a_schedule_sizes_the_tree(family, schedule):
+    _, target = family
+    prompt, settings = tiny.prompt(20), {"max_new_tokens": 60, "sampling": GREEDY}
+    drafter = Mixture([SuffixLookup(), TokenRecycling()])
+    found = generate(target, prompt, drafter=drafter, schedule=schedule, verification="recursive", **settings)
+    assert torch.equal(found.tokens, generate(target, prompt, **settings).tokens)
+    sizes = {i.proposed for i in found.trace.iterations}
+    assert len(sizes) > 2
+    assert max(sizes) <= 10
+
+
+def test_recycled_are_the_targets_own_logits(family):
+    _, target = family
+    prompt, drafter = tiny.prompt(20), TokenRecycling(k=3)
+    generate(target, prompt, max_new_tokens=1, sampling=GREEDY, drafter=drafter, verification="traversal")
+    with torch.inference_mode():
+        laws = torch.softmax(target(prompt, use_cache=False).logits[0], -1)
+    last = {token: law.topk(3) for token, law in zip(prompt[0].tolist(), laws, strict=True)}
+    for token, best in last.items():
+        assert [t for t, _ in drafter.successors.after(token)] == best.indices.tolist()
+        assert [mass for _, mass in drafter.successors.after(token)] == pytest.approx(best.values.tolist(), rel=1e-3)
+
+
+def test_what_was_refused_is_learned_too(family):
+    """After a first round in which nothing was kept, the rows of its nodes are known."""
+    _, target = family
+    prompt = tiny.prompt(20)
+    first, second = generate(target, prompt, max_new_tokens=2, sampling=GREEDY).tokens[0].tolist()
+    wrong = next(token for token in range(2, tiny.VOCABULARY) if token not in [first, second, *prompt[0].tolist()])
+    known = Successors(tiny.VOCABULARY, 1)
+    known.tokens[:], known.mass[:] = wrong, 1
+    drafter = TokenRecycling(k=1, nodes=1, warm=known)
+    generate(target, prompt, max_new_tokens=3, sampling=GREEDY, drafter=drafter, verification="traversal")
+    assert drafter.successors.after(first)[0][0] == second
+    assert drafter.successors.after(wrong) != known.after(wrong)
+
+
+def test_rows_of_a_batch_are_refused(family):
+    make, target = family
+    for drafter in (TokenRecycling(), DraftModel(make(1), children=2)):
+        with pytest.raises(ValueError, match="one sequence at a time, got a batch of 2"):
+            generate(target, tiny.prompt(8, batch=2), max_new_tokens=4, drafter=drafter, verification="traversal")
+
+
+def test_a_schedule_of_trees_takes_no_path(family):
+    _, target = family
+    with pytest.raises(ValueError, match="OptimalTree sizes trees, and PromptLookup proposes paths: use Optimal"):
+        generate(target, tiny.prompt(8), max_new_tokens=4, drafter=PromptLookup(), schedule=OptimalTree())
+
+
+def test_a_drafter_says_how_many_nodes_where_no_schedule_does(family):
+    _, target = family
+    for drafter, nodes in ((TokenRecycling(nodes=9), 9), (PromptLookup(), 4)):
+        found = generate(target, tiny.prompt(8), max_new_tokens=9, drafter=drafter, verification="traversal")
+        assert found.trace.iterations[0].gamma == min(nodes, 9)
+
+
+def test_successors_of_another_vocabulary_are_refused(family):
+    _, target = family
+    drafter = TokenRecycling(k=2, warm=Successors(7, 2))
+    with pytest.raises(ValueError, match=f"successors of 7 tokens, the target has {tiny.VOCABULARY}"):
+        generate(target, tiny.prompt(8), max_new_tokens=4, drafter=drafter, verification="traversal")
