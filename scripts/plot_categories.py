@@ -35,6 +35,8 @@ def _speedups(axis, found: list[ByCategory], names: list[str]) -> None:
             [cell.value for cell in cells], places, xerr=ends, fmt="os^D"[number % 4], linestyle="none",
             color=PALETTE[number % len(PALETTE)], elinewidth=0.8, label=f"{method.label}, {method.sampling}",
         )  # fmt: skip
+    widest = max((c["speedup"].value for m in found for c in m.categories if c["speedup"].defined), default=1.0)
+    axis.set_xlim(0, 1.6 * widest)  # of few prompts some intervals go on for ever
     axis.set_yticks(range(len(names)), names)
     axis.set_xlabel("speed-up")
     axis.grid(axis="x")
