@@ -8,6 +8,8 @@ a child's law is all on its token, and the output's law stays the target's whate
 
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
+from itertools import count
+from math import inf
 from typing import Any, NamedTuple
 
 import torch
@@ -57,12 +59,28 @@ def _fixed(reached: float, depth: int, rank: int) -> float:
 
 
 def _path(reached: float, depth: int, rank: int) -> float:
-    return depth if rank == 0 else float("inf")
+    return depth if rank == 0 else inf
 
 
 SHAPES: dict[str, Callable[[float, int, int], float]] = {"best": _best, "fixed": _fixed, "path": _path}
 """What is added first, by name. best: the node most likely reached. fixed: one shape whatever the estimates, the node
 whose depth and ranks among its siblings, its ancestors' included, add up to least. path: the likeliest child alone."""
+
+
+class Family(NamedTuple):
+    """The children that a node, or the context, may get, the most likely first.
+
+    parent, reached, depth, ranks : of that node: its index (-1: the context), its estimate, its depth, and the sum of
+        the ranks among siblings on the way to it
+    states : of the guides after it
+    """
+
+    parent: int
+    reached: float
+    depth: int
+    ranks: int
+    states: Sequence[Any]
+    children: Likely
 
 
 def grow(guides: Sequence[Guide], nodes: int, stop: Callable[[float], bool], shape: str = "best") -> Grown:
@@ -74,33 +92,35 @@ def grow(guides: Sequence[Guide], nodes: int, stop: Callable[[float], bool], sha
     stop : told the estimate of every node added, whether to add no more
     shape : of `SHAPES`
     """
-    key, tree = SHAPES[shape], Grown([], [], [])
-    waiting: list = []  # (key, number, estimate of the parent, depth, ranks so far, parent, states, children, which)
-    number = 0
+    key, tree, number = SHAPES[shape], Grown([], [], []), count()
+    waiting: list[tuple[float, int, Family, int]] = []  # key, number, a family and which child of it
 
-    def offer(reached, depth, ranks, parent, states, children, which):
-        nonlocal number
-        if which < len(children):
-            estimate = reached * children[which][1]
-            priority = key(estimate, depth, ranks + which)
-            if priority != float("inf"):
-                heappush(waiting, (priority, number, reached, depth, ranks, parent, states, children, which))
-                number += 1
+    def offer(family: Family, which: int) -> None:
+        if which < len(family.children):
+            place = key(family.reached * family.children[which][1], family.depth + 1, family.ranks + which)
+            if place < inf:
+                heappush(waiting, (place, next(number), family, which))
 
     states = [guide.root() for guide in guides]
-    offer(1.0, 1, 0, -1, states, _children(guides, states), 0)
+    offer(Family(-1, 1.0, 0, 0, states, _children(guides, states)), 0)
     while waiting and len(tree.tokens) < nodes:
-        _, _, reached, depth, ranks, parent, states, children, which = heappop(waiting)
-        token, probability = children[which]
+        _, _, family, which = heappop(waiting)
+        token, probability = family.children[which]
+        reached = family.reached * probability
         tree.tokens.append(token)
-        tree.parents.append(parent)
-        tree.reached.append(reached * probability)
-        if len(tree.tokens) == nodes or stop(reached * probability):
+        tree.parents.append(family.parent)
+        tree.reached.append(reached)
+        if len(tree.tokens) == nodes or stop(reached):
             break
-        offer(reached, depth, ranks, parent, states, children, which + 1)
-        inner = [None if s is None else guide.after(s, token) for guide, s in zip(guides, states, strict=True)]
-        offer(reached * probability, depth + 1, ranks + which, len(tree.tokens) - 1, inner, _children(guides, inner), 0)
+        offer(family, which + 1)
+        states = [_after(guide, state, token) for guide, state in zip(guides, family.states, strict=True)]
+        inner = _children(guides, states)
+        offer(Family(len(tree.tokens) - 1, reached, family.depth + 1, family.ranks + which, states, inner), 0)
     return tree
+
+
+def _after(guide: Guide, state: Any, token: int) -> Any:
+    return None if state is None else guide.after(state, token)
 
 
 def _children(guides: Iterable[Guide], states: Iterable[Any]) -> Likely:

@@ -30,9 +30,12 @@ from specpress.drafters import (
     Drafter,
     DraftModel,
     FeatureHead,
+    Mixture,
     PromptLookup,
     Proposal,
     QuantizedTarget,
+    SuffixLookup,
+    TokenRecycling,
 )
 from specpress.drafters.prompt_lookup import lookup
 from specpress.laws.sampling import probabilities
@@ -96,14 +99,22 @@ def drafters(family):
 
 
 def trees(family):
-    """The same for trees, as deep as gamma at most; the sizes of the schedules cut them."""
+    """The same for trees: shapes as deep as gamma at most, and those of our own drafters."""
     small = model(family, 4)
     shapes = {
         "without replacement": lambda: Branching(small, BINARY),
         "with replacement": lambda: Branching(small, BINARY, replacement=True),
         "most likely, then drawn": lambda: Branching(small, (-1, 0, 1, 0, -1), top=1),
     }
-    return {name: (shape, law_of(small)) for name, shape in shapes.items()}
+    own = {
+        "children of a draft": lambda: DraftModel(small, children=2),
+        "likely children of a draft": lambda: DraftModel(small, children=2, likely=True),
+        "token recycling": lambda: TokenRecycling(k=4),
+        "suffix lookup": SuffixLookup,
+        "mixture": lambda: Mixture([DraftModel(small), SuffixLookup(), TokenRecycling(k=4)], gamma=2),
+        "mixture of drawn trees": lambda: Mixture([PromptLookup(), DraftModel(small, children=2)], gamma=4),
+    }
+    return {name: (make, law_of(small)) for name, make in (shapes | own).items()}
 
 
 def law_of(model):
