@@ -8,10 +8,14 @@ import math
 import sys
 import time
 from dataclasses import dataclass
-from logging import LogRecord
+from logging import ERROR, LogRecord
+from pathlib import Path
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
+
+# What snakemake says of a study that is no YAML.
+NO_STUDY = "Config file is not valid JSON or YAML"
 
 # What a method has and the baseline itself has not.
 _METHOD = {"drafter", "press"}
@@ -51,9 +55,11 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: LogRecord) -> None:
         """Follow one event of the run."""
-        if self.common_settings.dryrun:
-            return
         try:
+            if record.levelno >= ERROR and NO_STUDY in record.getMessage():
+                say_what_is_wrong(sys.argv)
+            if self.common_settings.dryrun:
+                return
             event = getattr(record, "event", None)
             if event == LogEvent.RUN_INFO:
                 self.planned = {rule: count for rule, count in record.stats.items() if rule in UNITS}
@@ -102,6 +108,19 @@ class LogHandler(LogHandlerBase):
         """Write a line about a job."""
         line = f"{mark} {UNITS[job.rule]} {job.number} of {self.planned[job.rule]}: {text}"
         print(line, file=sys.stderr, flush=True)
+
+
+def say_what_is_wrong(arguments: list[str]) -> None:
+    """The line at which a study given with --configfile is no YAML: snakemake, which reads it first, does not say."""
+    from specpress.study.reading import FileProblem, read_yaml
+
+    for argument in arguments:
+        path = argument.removeprefix("--configfile=")
+        try:
+            if path.endswith((".yaml", ".yml")) and Path(path).is_file():
+                read_yaml(path)
+        except FileProblem as problem:
+            print(f"\n{problem}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

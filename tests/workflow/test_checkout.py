@@ -125,6 +125,14 @@ def test_a_file_that_is_no_study_is_refused_by_make_and_by_snakemake(tree, envir
     assert "Traceback" not in bare.stdout
 
 
+def test_a_file_that_is_no_study_is_refused_with_its_line_though_snakemake_reads_it_first(tree):
+    (tree.path / "config/mine.yaml").write_text("study: a\n\tb: 1\n")
+    given = snakemake(tree, "-n", "--configfile", "config/mine.yaml")
+    assert given.returncode != 0
+    assert "config/mine.yaml is not YAML: line 2, column 1: " in given.stdout
+    assert "Traceback" not in given.stdout
+
+
 def test_caches_find_a_place_without_a_home(tree):
     show = ("--eval", "show: ; @echo $$XDG_CACHE_HOME", "show")
     assert make(tree, *show, HOME="/proc/nowhere").stdout.strip() == f"{tree.path}/.snakemake/cache"

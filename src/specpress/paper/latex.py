@@ -6,10 +6,12 @@ around the words that stand for a reference where there are no labels.
 """
 
 from html.parser import HTMLParser
+from itertools import groupby
 
 from markupsafe import Markup
 
 from specpress.analysis.formatting import MINUS, THIN, TIED
+from specpress.paper.glyphs import drawn, is_in_papers_fonts
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -36,7 +38,7 @@ def escape(text: object) -> Tex:
     """Any value as LaTeX text.
 
     Characters with a meaning are escaped, the few symbols this project uses are spelled out, accented Latin letters
-    pass, and everything else becomes a question mark: a document that builds beats a glyph.
+    pass, white space becomes a space, and everything else is drawn (`specpress.paper.glyphs`).
 
     >>> print(escape("50% of γ"), escape(Markup("<em>a &amp; b</em>")))
     50\\% of $\\gamma$ \\emph{a \\& b}
@@ -44,7 +46,8 @@ def escape(text: object) -> Tex:
     if isinstance(text, Tex):
         return text
     if not isinstance(text, Markup):
-        return Tex("".join(SPECIAL.get(char) or (char if _printable(char) else "?") for char in str(text)))
+        runs = groupby(str(text), lambda char: char in SPECIAL or char.isspace() or is_in_papers_fonts(char))
+        return Tex("".join("".join(map(_set, run)) if known else drawn("".join(run)) for known, run in runs))
     reader = _Reader()
     reader.feed(str(text))
     reader.close()
@@ -83,5 +86,5 @@ class _Reader(HTMLParser):
             self.parts.append(escape(data))
 
 
-def _printable(char: str) -> bool:
-    return " " <= char <= "~" or ("\u00c0" <= char <= "\u017f" and char not in "×÷ŉſ")
+def _set(char: str) -> str:
+    return SPECIAL.get(char) or (" " if char.isspace() else char)

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from specpress.files.program import run_program
+from specpress.paper.glyphs import families_for
 
 PALETTE = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 7, 1, 5)]  # the darker ones first
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -65,8 +66,16 @@ def _figure(description: str, table: str, draw: Callable[[pd.DataFrame], Figure]
     parser.add_argument("--output-svg", required=True, metavar="SVG")
     arguments = parser.parse_args()
     plt.switch_backend("agg")
-    with plt.style.context(["default", arguments.style]):
-        save(draw(pd.read_csv(arguments.table)), arguments.output_pdf, arguments.output_svg)
+    table = pd.read_csv(arguments.table)
+    with plt.style.context(["default", arguments.style, fonts_for(table)]):
+        save(draw(table), arguments.output_pdf, arguments.output_svg)
+
+
+def fonts_for(table: pd.DataFrame) -> dict:
+    """Settings of Matplotlib by which the characters of a table's texts that its own font lacks are drawn too."""
+    texts = "".join(str(value) for name in table.select_dtypes("object") for value in table[name].unique())
+    families = ["DejaVu Sans", *families_for(texts)]
+    return {"font.family": list(dict.fromkeys(families))} if len(set(families)) > 1 else {}
 
 
 def save(figure: Figure, pdf: str | Path, svg: str | Path) -> None:

@@ -1,4 +1,8 @@
 import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -6,8 +10,10 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from specpress.analysis.formatting import fixed, integer, number, percent, significant
+from specpress.paper import glyphs
 from specpress.paper.latex import Tex, escape
 
+ROOT = Path(__file__).parents[3]
 DASH = "---"
 
 
@@ -19,11 +25,59 @@ DASH = "---"
         ("~^<>", r"\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"),
         ("γ = 4 ×", r"$\gamma$ = 4 $\times$"),
         ("naïve Łódź", "naïve Łódź"),
-        ("漢\x00\n", "???"),
+        ("a\nb\tc", "a b c"),
+        ("\x00", "[U+0000]"),
     ],
 )
 def test_what_latex_minds_is_escaped(text, expected):
     assert escape(text) == expected
+
+
+def test_other_characters_are_drawn_and_keep_their_codes():
+    outlines = r"\{q 1 0 0 1 0 0 cm [\d. mlchq-]+ f Q q 1 0 0 .+ f Q\}"
+    assert re.fullmatch(r"A\\drawn\{[\d.]+\}\{04160438\}" + outlines + " b", escape("AЖи b"))
+    _, _, mirrored = escape("של").partition("}{05E905DC}{")
+    assert mirrored.startswith(escape("ל").partition("}{05DC}{")[2].removesuffix("}"))  # what is read last stands first
+
+
+def test_what_no_font_has_is_told_by_its_code(monkeypatch):
+    monkeypatch.setattr(glyphs, "font_of", lambda char: None)
+    assert escape("x漢字") == "x[U+6F22][U+5B57]"
+    assert glyphs.unknown_characters("ab漢é") == ["漢 (U+6F22 CJK UNIFIED IDEOGRAPH-6F22)"]
+
+
+def test_what_no_font_has_is_named_when_a_study_is_checked(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(glyphs, "font_of", lambda char: None)
+    plain, other = ROOT / "tests/study.yaml", tmp_path / "study.yaml"
+    other.write_text(plain.read_text().replace("title: no KV cache", "title: 漢 KV"), encoding="utf-8")
+    main = runpy.run_path(str(ROOT / "scripts/check_study.py"))["main"]
+    for path, said in ((other, "no font on this machine has 漢 (U+6F22"), (plain, "")):
+        monkeypatch.setattr("sys.argv", ["check_study.py", "--study", str(path)])
+        main()
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == bool(said)
+
+
+def test_east_asian_lines_can_be_broken_anywhere(monkeypatch):
+    monkeypatch.setattr(glyphs, "font_of", lambda char: "some font")
+    monkeypatch.setattr(glyphs, "_outline", lambda font, char: (1.0, "0 0 m"))
+    assert escape("漢字").count(r"\allowbreak{}\drawn{1}{") == 2
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+def test_drawn_characters_build_and_are_found_in_the_pdf(tmp_path):
+    text = (ROOT / "paper/main.tex").read_text()
+    macro = text[text.index(r"\makeatletter" + "\n" + r"\DeclareRobust") :].partition(r"\makeatother")[0]
+    lines = [r"\documentclass{article}", r"\usepackage[T1]{fontenc}", r"\pdfcompresslevel=0", macro, r"\makeatother"]
+    lines += [r"\begin{document}", escape("Жизнь ♞ x"), r"\textbf{\tiny " + escape("½") + "}", r"\end{document}"]
+    (tmp_path / "a.tex").write_text("\n".join(lines))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    for word in ("Жизнь", "♞", "½"):
+        assert b"/ActualText <FEFF" + word.encode("utf-16-be").hex().upper().encode() + b">" in pdf
 
 
 def test_what_is_latex_already_is_left_alone():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -13,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import synthetic
 
 from specpress.analysis.tables import observations, summary
-from specpress.paper.plotting import looks, save
+from specpress.paper import glyphs
+from specpress.paper.plotting import fonts_for, looks, save
 from specpress.paper.wording import method_name, press_name, sampling_name, sampling_prose
 
 ROOT = Path(__file__).parents[3]
@@ -226,6 +228,13 @@ def test_the_same_table_gives_the_same_bytes(embedded, script, table, tmp_path):
 )
 def test_methods_are_named_by_what_was_varied(row, expected):
     assert method_name(row) == expected
+
+
+def test_characters_that_the_figures_font_lacks_come_from_another(monkeypatch):
+    assert fonts_for(pd.DataFrame({"title": ["plain", "γ – Ж"], "value": [1.0, 2.0]})) == {}
+    other = Path(plt.matplotlib.get_data_path(), "fonts/ttf/cmr10.ttf")
+    monkeypatch.setattr(glyphs, "font_of", lambda char: str(other))
+    assert fonts_for(pd.DataFrame({"title": ["plain", "漢"]})) == {"font.family": ["DejaVu Sans", "cmr10"]}
 
 
 def test_sampling_and_presses_have_readable_names():
