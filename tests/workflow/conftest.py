@@ -1,3 +1,4 @@
+import fcntl
 import shutil
 import sys
 from pathlib import Path
@@ -49,9 +50,25 @@ STUDY = {
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Tree:
-    """A tree with stub scripts and a press of our own, in which the study above has run. Not to be changed."""
-    tree = Tree(tmp_path_factory.mktemp("finished"))
+def finished(tmp_path_factory, worker_id) -> Path:
+    """A folder with stub scripts and a press of our own, in which the study above has run. Not to be changed.
+
+    Of several processes of pytest-xdist the first to ask makes it, and the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "paper/main.pdf").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            run_stub_study(folder)
+    return folder
+
+
+def run_stub_study(folder: Path) -> None:
+    """The study above, in a new tree."""
+    folder.mkdir()
+    tree = Tree(folder)
     tree.stub_scripts()
     tree.write_study(STUDY)
     (tree.path / "prose.txt").write_text("Some prose.\n")
@@ -62,14 +79,13 @@ def finished(tmp_path_factory) -> Tree:
         'PRESSES = {\n    "own_press": "specpress.presses.own_press:OwnPress",',
     )
     tree.snakemake("--cores", "2", "--quiet")
-    return tree
 
 
 @pytest.fixture
 def tree(finished, tmp_path) -> Tree:
     """A copy of the finished tree, times included."""
     copy = object.__new__(Tree)
-    copy.path = Path(shutil.copytree(finished.path, tmp_path / "tree"))
+    copy.path = Path(shutil.copytree(finished, tmp_path / "tree"))
     return copy
 
 
