@@ -44,3 +44,16 @@ def test_every_row_of_what_can_go_wrong_names_tests_that_there_are():
             found = [path for path in (ROOT / "tests").rglob(Path(file).name) if path.as_posix().endswith(f"/{file}")]
             assert len(found) == 1, file
             assert f"def {test}" in found[0].read_text(), test
+
+
+def test_what_the_page_on_reading_names_is_there():
+    for named in re.findall(r"`([\w/]+(?:/|\.py|\.yaml))`", (ROOT / "docs/reading.md").read_text()):
+        assert any((ROOT / start / named).exists() for start in ("", "src/specpress")), named
+
+
+def test_the_layout_of_the_readme_names_every_wing_and_nothing_else():
+    readme = (ROOT / "README.md").read_text()
+    layout = readme.partition("## Layout")[2].partition("## ")[0]
+    wings = re.findall(r"^        (\w+)(?:, (\w+))?  +\S", layout, re.MULTILINE)
+    folders = {path.parent.name for path in (ROOT / "src/specpress").glob("*/__init__.py")}
+    assert {wing for line in wings for wing in line if wing} == folders
