@@ -94,6 +94,7 @@ def _check_names(stated: dict, file: Path) -> None:
     if activation is not None and activation not in ACT2FN:
         raise ValueError(f"{file}: unknown activation hidden_act {activation!r}; known: {', '.join(sorted(ACT2FN))}")
     known = ["default", *sorted(ROPE_INIT_FUNCTIONS)]
+    known += ["su"] if stated.get("model_type") == "phi3" else []  # what Phi-3 called longrope at first
     for key in ("rope_parameters", "rope_scaling"):
         rope = stated.get(key) or {}
         if not isinstance(rope, dict):

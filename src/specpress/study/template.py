@@ -20,6 +20,7 @@ EMBEDDED = ROOT / "config" / "config.yaml"
 
 # Bytes a second at which a decoding step reads weights and cache, on a machine of no particular merit.
 _RATES = {"cpu": 2e10, "mps": 1e11, "cuda": 1e12}
+_TASK_CONTEXT, _TASK_VOCABULARY = 512, 4096
 _LEAST_CONTEXT = 64  # tokens: below that there is neither a prompt nor anything to compress
 
 
@@ -90,6 +91,7 @@ def write_study(
     ValueError
         If no study can be made of the model.
     """
+    sizes = Sizes.of(config, device, dtype)
     data = {"text": {"source": {"kind": "path", "path": text}, "reader": "text", "test_fraction": 0.5}}
     if text is None:
         data = {key: _unplanned(entry) for key, entry in read_yaml(EMBEDDED)["data"].items() if is_prose(entry)}
@@ -102,9 +104,10 @@ def write_study(
         model=model,
         draft=draft,
         data=data,
-        sizes=Sizes.of(config, device, dtype),
+        sizes=sizes,
         drafters=untrained(config, device),
         of_trees=registry.BRANCHING,
+        tasks=can_read_tasks(config, sizes),
         device=device,
     )
     try:
@@ -119,6 +122,11 @@ def untrained(config: Mapping, device: str) -> list[str]:
     needs = {name: class_parameters(target) for name, target in registry.DRAFTERS.items()}
     names = [name for name, required in sorted(needs.items()) if required is not None and not any(required.values())]
     return [name for name in names if name != "quantized_target" or (device == "cpu" and in_groups(config))]
+
+
+def can_read_tasks(config: Mapping, sizes: Sizes) -> bool:
+    """Whether the sentences of tasks fit the context: not as single bytes, say."""
+    return sizes.context >= _TASK_CONTEXT and config["vocab_size"] >= _TASK_VOCABULARY
 
 
 def in_groups(config: Mapping) -> bool:
