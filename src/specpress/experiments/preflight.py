@@ -8,8 +8,9 @@ import torch
 
 from specpress.hardware.devices import free_memory
 from specpress.models.vocabulary import Vocabulary, may_be_padded
-from specpress.study.expansion import models_of
+from specpress.study.expansion import models_of, parts
 from specpress.study.memory import largest, require
+from specpress.theory.shapes import attention_window
 
 SHORTEN = {"perplexity": "context or score", "regime": "contexts", "tasks": "context"}  # the keys that say how long
 
@@ -73,20 +74,27 @@ def require_template(model: Path, key: str, *, model_name: str) -> None:
 
 
 def check_length(spec: dict, folder: Path) -> None:
-    """Refuse texts that are longer than the context of the model in `folder`; for tasks the question is estimated.
+    """Refuse texts that are longer than the context of the model in `folder`, or with a press than its window.
+
+    For tasks the question is estimated.
 
     Raises
     ------
     ValueError
         With both lengths, and the keys that shorten the texts.
     """
-    limit = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
-    _, tokens = largest(spec)
+    config = json.loads((folder / "config.json").read_text())
+    limit, window, (_, tokens) = config.get("max_position_embeddings"), attention_window(config), largest(spec)
+    keys = SHORTEN.get(spec["kind"], "prompt_tokens or max_new_tokens")
     if limit is not None and tokens > limit:
-        keys = SHORTEN.get(spec["kind"], "prompt_tokens or max_new_tokens")
         raise ValueError(
             f"{spec['id']}: texts of {tokens} tokens do not fit the context of {spec['model']}, {limit} tokens; "
             f"make {keys} smaller, or take a model with a longer context"
+        )
+    if window is not None and tokens > window and any(what == "press" for _, what, _ in parts(spec)):
+        raise ValueError(
+            f"{spec['id']}: texts of {tokens} tokens go past the window of {window} tokens that {spec['model']} attends "
+            f"to, which a press cannot keep to; make {keys} smaller, or take a model without a window"
         )
 
 

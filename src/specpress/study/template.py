@@ -13,7 +13,7 @@ from specpress.study import registry
 from specpress.study.load import StudyError, load_study
 from specpress.study.reading import read_yaml
 from specpress.study.source_code import ROOT, class_parameters
-from specpress.theory.shapes import BYTES, shape_of
+from specpress.theory.shapes import BYTES, attention_window, shape_of
 
 TEMPLATE = ROOT / "config" / "templates" / "model.yaml.j2"
 EMBEDDED = ROOT / "config" / "config.yaml"
@@ -44,7 +44,7 @@ class Sizes:
         ValueError
             If the model's context, or the window that it attends to, holds no text to measure on.
         """
-        room = min(x for x in (config.get("max_position_embeddings"), window(config), 2**20) if x)
+        room = min(x for x in (config.get("max_position_embeddings"), attention_window(config), 2**20) if x)
         if room < _LEAST_CONTEXT:
             raise ValueError(
                 f"the model's context of {room} tokens is too short for a study: it takes {_LEAST_CONTEXT} at least"
@@ -56,13 +56,6 @@ class Sizes:
         prompt = min(64 if device == "cpu" else 256, room // 4)
         # three prompts, each decoded by both sides of a duel, with as much again for what a method costs
         return cls(prompt, long_prompt, new, context, min(96, room // 4), max(10, round(3 * new * 3 * step)))
-
-
-def window(config: Mapping) -> int | None:
-    """The window that layers of a model attend to; None where every layer attends to all tokens."""
-    if config.get("use_sliding_window", True) is False:
-        return None
-    return config.get("sliding_window")
 
 
 def write_study(

@@ -3,6 +3,7 @@
 No torch, no network: `make plan` and the check of memory before a model is loaded read shapes only.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gpt_neox")  # `specpress.models.families`
@@ -124,6 +125,11 @@ def shape_of(config: dict) -> Shape:
         tied=bool(config.get("tie_word_embeddings", False)),
         feature_layers=len(config.get("feature_layers") or ()),
     )
+
+
+def attention_window(config: Mapping) -> int | None:
+    """The window that layers of a model attend to, by its config.json; None where all attend to every token."""
+    return None if config.get("use_sliding_window", True) is False else config.get("sliding_window")
 
 
 def stated_shape(stated: dict, *, vocabulary: int | None = None) -> Shape:

@@ -192,6 +192,16 @@ def test_texts_longer_than_the_models_context_are_refused_before_a_model_is_load
         check({"id": "s", **SPEED, "prompt_tokens": 2045}, prepared, torch.device("cpu"))
 
 
+def test_texts_past_a_window_are_refused_under_a_press_before_a_model_is_loaded(prepared):
+    file = prepared["target"] / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sliding_window": 9}))
+    press = {"name": "knorm", "compression_ratio": 0.5}
+    check({"id": "s", **SPEED}, prepared, torch.device("cpu"))
+    check({"id": "s", **SPEED, "max_new_tokens": 3, "press": press}, prepared, torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"s: texts of 10 tokens go past the window of 9 tokens that target attends to"):
+        check({"id": "s", **SPEED, "press": press}, prepared, torch.device("cpu"))
+
+
 def test_another_vocabulary_is_refused_with_the_reason(prepared):
     file = prepared["draft"] / "tokenizer.json"
     tokenizer = json.loads(file.read_text())
