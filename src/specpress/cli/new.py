@@ -64,16 +64,17 @@ def _written(args: argparse.Namespace, name: str) -> str:
         raise ValueError(f"{args.text} is not a file: give a UTF-8 text, or leave --text out")
     folder, source = _located(args.model)
     config = read_config(folder)
-    draft = None
+    draft = draft_config = None
     if args.draft is not None:
         draft_folder, draft = _located(args.draft)
-        read_config(draft_folder)
+        draft_config = read_config(draft_folder).to_dict()
     device = resolve_device(args.device)
     return write_study(
         name,
         source,
         config.to_dict(),
         draft=draft,
+        draft_config=draft_config,
         text=None if args.text is None else _from_root(Path(args.text)),
         device=device.type,
         dtype=str(default_dtype(device)).removeprefix("torch."),

@@ -93,8 +93,8 @@ def check_length(spec: dict, folder: Path) -> None:
         )
     if window is not None and tokens > window and any(what == "press" for _, what, _ in parts(spec)):
         raise ValueError(
-            f"{spec['id']}: texts of {tokens} tokens go past the window of {window} tokens that {spec['model']} attends "
-            f"to, which a press cannot keep to; make {keys} smaller, or take a model without a window"
+            f"{spec['id']}: texts of {tokens} tokens go past the window of {window} that {spec['model']} attends to, "
+            f"which a press cannot keep to; make {keys} smaller, or take a model without a window"
         )
 
 

@@ -13,7 +13,7 @@ from specpress.study import registry
 from specpress.study.load import StudyError, load_study
 from specpress.study.reading import read_yaml
 from specpress.study.source_code import ROOT, class_parameters
-from specpress.theory.shapes import BYTES, attention_window, shape_of
+from specpress.theory.shapes import BYTES, attention_window, shape_of, statement_of
 
 TEMPLATE = ROOT / "config" / "templates" / "model.yaml.j2"
 EMBEDDED = ROOT / "config" / "config.yaml"
@@ -64,6 +64,7 @@ def write_study(
     config: Mapping,
     *,
     draft: dict | None = None,
+    draft_config: Mapping | None = None,
     text: str | None = None,
     device: str = "cpu",
     dtype: str = "bfloat16",
@@ -74,7 +75,7 @@ def write_study(
     ----------
     name : of the study
     model, draft : sources, as a study has them; without a draft only drafters that need no training are measured
-    config : the model's config.json
+    config, draft_config : their config.json
     text : path of a UTF-8 text to measure on; by default the texts of the embedded study
     device : the kind of device that the sizes are for
     dtype : what the weights will be held in
@@ -96,6 +97,8 @@ def write_study(
         name=name,
         model=model,
         draft=draft,
+        shape=statement_of(shape_of(config)),
+        draft_shape=draft_config and statement_of(shape_of(draft_config)),
         data=data,
         sizes=sizes,
         drafters=untrained(config, device),

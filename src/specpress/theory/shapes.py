@@ -139,7 +139,7 @@ def stated_shape(stated: dict, *, vocabulary: int | None = None) -> Shape:
     ----------
     stated : dict
         `architecture`, `hidden_size`, `layers`, `heads`; and, unless the usual holds: `kv_heads` (as many as heads),
-        `intermediate_size` (4 x hidden_size), `vocabulary`, `tied` (false).
+        `head_size` (hidden_size / heads), `intermediate_size` (4 x hidden_size), `vocabulary`, `tied` (false).
     vocabulary : int, optional
         For a source that does not state it.
     """
@@ -153,7 +153,13 @@ def stated_shape(stated: dict, *, vocabulary: int | None = None) -> Shape:
         layers=stated["layers"],
         heads=heads,
         kv_heads=stated.get("kv_heads", heads),
-        head_size=hidden // heads,
+        head_size=stated.get("head_size", hidden // heads),
         head_rows=vocabulary,
         tied=stated.get("tied", False),
     )
+
+
+def statement_of(shape: Shape) -> dict:
+    """The key `shape` of a study that `stated_shape` reads as this shape; of a model whose head is not cut."""
+    names = ("architecture", "hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "head_size")
+    return {name: getattr(shape, name) for name in (*names, "vocabulary", "tied")}

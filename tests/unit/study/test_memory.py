@@ -198,7 +198,7 @@ def test_texts_past_a_window_are_refused_under_a_press_before_a_model_is_loaded(
     press = {"name": "knorm", "compression_ratio": 0.5}
     check({"id": "s", **SPEED}, prepared, torch.device("cpu"))
     check({"id": "s", **SPEED, "max_new_tokens": 3, "press": press}, prepared, torch.device("cpu"))
-    with pytest.raises(ValueError, match=r"s: texts of 10 tokens go past the window of 9 tokens that target attends to"):
+    with pytest.raises(ValueError, match=r"s: texts of 10 tokens go past the window of 9 that target attends to"):
         check({"id": "s", **SPEED, "press": press}, prepared, torch.device("cpu"))
 
 

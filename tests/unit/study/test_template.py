@@ -5,6 +5,7 @@ import yaml
 
 from specpress.study.load import load_study
 from specpress.study.template import write_study
+from specpress.theory.shapes import shape_of, stated_shape
 
 MODEL = {"kind": "path", "path": "somewhere"}
 CONFIG = {
@@ -44,6 +45,12 @@ def test_no_text_is_longer_than_context_and_window(room):
     for spec in study(**room).experiments.values():
         assert spec.get("prompt_tokens", 0) + spec.get("max_new_tokens", 0) <= 300
         assert spec.get("context", 0) + spec.get("score", 0) <= 300
+
+
+@pytest.mark.parametrize("head", [{}, {"head_dim": 128}])
+def test_the_shape_it_states_is_the_models(head):
+    stated = study(**head).models["target"]["shape"]
+    assert stated_shape(stated) == shape_of({**CONFIG, **head})
 
 
 def test_a_large_model_is_given_the_seconds_it_takes():
