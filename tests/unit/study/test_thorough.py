@@ -27,6 +27,10 @@ def test_it_has_every_drafter_press_and_task(thorough):
     assert max(spec["precision"] for spec in specs if "precision" in spec) <= 0.02
 
 
-@pytest.mark.parametrize("part", ["models", "data", "drafts"])
-def test_it_measures_on_what_the_embedded_study_does(thorough, part):
-    assert thorough.config[part] == read_study(ROOT / "config" / "config.yaml").config[part]
+def test_it_measures_on_what_the_embedded_study_does_and_leaves_out_no_prompts(thorough):
+    embedded = read_study(ROOT / "config" / "config.yaml").config
+    for entry in embedded["data"].values():
+        for key in ("categories", "most_turns"):
+            entry.pop(key, None)
+    for part in ("models", "data", "drafts"):
+        assert thorough.config[part] == embedded[part], f"{part} are not those of config.yaml"
