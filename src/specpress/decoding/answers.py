@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from specpress.decoding.inputs import check_context, check_tokens, token_set, until_end
+from specpress.decoding.inputs import check_context, check_family, check_tokens, token_set, until_end
 from specpress.decoding.models import check_lengths, check_model
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
@@ -80,12 +80,15 @@ def answers(
     check_model(model)
     check_tokens(model, prompt)
     check_context(model, prompt.shape[1], max_new_tokens, "the model's")
-    check_lengths(model, (), [prompt.shape[1]], max_new_tokens, drafted=True)
+    pressed = any(setting.compression.press is not None for setting in settings)
+    if pressed:
+        check_family(model)
+    check_lengths(model, (), [prompt.shape[1]], max_new_tokens, drafted=True, unwindowed=[model] if pressed else [])
     for setting in settings:
         setting.compression.check_prompt(contexts.shape[1])
     stop, capacity = token_set(eos_token_id), prompt.shape[1] + max_new_tokens
     with decode_attention(model):
-        prefills = _Prefills(model, contexts, questions, capacity)
+        prefills = _Prefills(model, contexts, questions, capacity, observed=pressed)
         for setting in settings:
             cached = prefills.copy(setting)
             if setting.compression.press is not None:
@@ -99,8 +102,9 @@ def answers(
 class _Prefills:
     """The uncompressed caches that settings start from, each read when first asked for."""
 
-    def __init__(self, model: nn.Module, contexts: Tensor, questions: Tensor, capacity: int):
-        self.model, self.contexts, self.questions, self.capacity = model, contexts, questions, capacity
+    def __init__(self, model: nn.Module, contexts: Tensor, questions: Tensor, capacity: int, *, observed: bool):
+        self.model, self.contexts, self.questions = model, contexts, questions
+        self.capacity, self.observed = capacity, observed
         self._read: dict[tuple[bool, bool], CachedModel] = {}
 
     def copy(self, setting: Setting) -> CachedModel:
@@ -117,7 +121,7 @@ class _Prefills:
             cached.feed(self.questions)
             return cached
         cached = CachedModel(self.model, self.capacity)
-        cached.observations = Observations(self.model)
+        cached.observations = Observations(self.model) if self.observed else None
         read(cached, torch.cat([self.contexts, self.questions], 1) if aware else self.contexts, press)
         return cached
 

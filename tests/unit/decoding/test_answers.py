@@ -31,21 +31,21 @@ def setting(name, aware=False, ratio=0.5, **options):
     return Setting(Compression(get_press(name, compression_ratio=ratio, **options)), aware)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_the_full_cache_answers_as_generate_does(family):
-    model, parts = tiny.FAMILIES[family](), asked(2)
+    model, parts = tiny.EVERY[family](), asked(2)
     expected = generate(model, torch.cat(parts, 1), max_new_tokens=NEW, sampling=GREEDY).tokens.tolist()
     assert said(model, parts, FULL, Setting(Compression(), aware=True)) == [expected, expected]
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 @pytest.mark.parametrize(
     ("name", "options"),
     [("knorm", {}), ("streaming_llm", {"n_sink": 2}), ("snapkv", {"window_size": 4}), ("observed_attention", {})],
 )
 def test_a_press_that_sees_the_question_answers_as_generate_goes_on(family, name, options):
     """`generate` takes its first token from the uncompressed cache: it is the lead here, the rest must be the same."""
-    model, (contexts, questions, _) = tiny.FAMILIES[family](), asked()
+    model, (contexts, questions, _) = tiny.EVERY[family](), asked()
     prompt = torch.cat([contexts, questions], 1)
     press = get_press(name, compression_ratio=0.5, **options)
     expected = generate(model, prompt, max_new_tokens=NEW + 1, sampling=GREEDY, press=press).tokens.tolist()[0]
@@ -53,10 +53,10 @@ def test_a_press_that_sees_the_question_answers_as_generate_goes_on(family, name
     assert said(model, parts, setting(name, aware=True, **options)) == [[expected[1:]]]
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.EVERY)
 def test_a_press_that_does_not_see_the_question_compresses_the_context_alone(family):
     """By hand: read the context, compress, and feed question, lead and answer a token at a time."""
-    model, parts = tiny.FAMILIES[family](), asked()
+    model, parts = tiny.EVERY[family](), asked()
     cached = CachedModel(model, 80)
     cached.observations = Observations(model)
     expected = []
@@ -99,6 +99,13 @@ def test_a_row_ends_with_the_end_of_text_and_answering_with_the_last_row():
     ((cut, other),) = said(model, parts, FULL, eos_token_id=stop)
     assert cut == first[: first.index(stop) + 1]
     assert other == (second[: second.index(stop) + 1] if stop in second else second)
+
+
+def test_a_press_past_a_window_of_attention_is_refused():
+    model, parts = tiny.mistral(sliding_window=30), asked()
+    assert len(said(model, parts, FULL)[0][0]) == NEW
+    with pytest.raises(ValueError, match="window"):
+        said(model, parts, FULL, setting("knorm"))
 
 
 def test_what_does_not_fit_the_models_context_is_refused():
