@@ -1,6 +1,6 @@
 """A model hub on the loopback interface: as much of the protocol as huggingface_hub needs, and faults on demand.
 
-GET  /api/{models,datasets}/OWNER/NAME/revision/REVISION     repository information
+GET  /api/{models,datasets}/OWNER/NAME/revision/REVISION     repository information; "main" is REVISION
 GET  /api/{models,datasets}/OWNER/NAME/tree/REVISION[/FOLDER]    its files, with their hashes
 HEAD /[datasets/]OWNER/NAME/resolve/REVISION/FILE            ETag, X-Linked-ETag, X-Repo-Commit, length
 GET  the same                                                the content, ranges included
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self.hub.repositories.get((kind, name))
         if repository is None:
             return self._refuse(404, **{"X-Error-Code": "RepoNotFound"})
-        if revision != REVISION:
+        if revision not in (REVISION, "main"):
             return self._refuse(404, **{"X-Error-Code": "RevisionNotFound"})
         if api:
             return self._listing(name, what, repository, folder)
