@@ -9,7 +9,9 @@ _BEFORE = 12  # tokens of the context that are shown
 
 
 def sample(loop: Loop, tokenizer) -> dict | None:
-    """Decode a prompt to its end, and show the tree of which most was kept; the first of several.
+    """Decode a prompt to its end, and show a tree of which much was kept: most, and the first of several.
+
+    A tree in which another than the likeliest child was kept comes before those that a path would have been as good as.
 
     Returns
     -------
@@ -30,7 +32,7 @@ def sample(loop: Loop, tokenizer) -> dict | None:
     found = [(start, proposal, kept) for start, proposal in proposed if (kept := walked(proposal, text[start:]))]
     if not found:
         return None
-    start, proposal, kept = max(found, key=lambda tree: len(tree[2]))
+    start, proposal, kept = max(found, key=lambda tree: (branched(tree[1], tree[2]), len(tree[2])))
     tokens = [tokenizer.decode([token]) for token in proposal.tokens.tolist()]
     parents = range(-1, len(tokens) - 1) if proposal.parents is None else proposal.parents
     after = text[start + len(kept) :][:1]
@@ -42,6 +44,11 @@ def sample(loop: Loop, tokenizer) -> dict | None:
         ],
         "next": tokenizer.decode(after) if after else None,
     }
+
+
+def branched(proposal: Proposal, kept: list[int]) -> bool:
+    """Whether a node was kept that is not the first child of its parent."""
+    return proposal.parents is not None and any(proposal.parents[node] in proposal.parents[:node] for node in kept)
 
 
 def walked(proposal: Proposal, text: list[int]) -> list[int]:

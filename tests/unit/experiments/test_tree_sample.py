@@ -4,7 +4,7 @@ import torch
 from specpress import SamplingParams, generate
 from specpress.decoding.generate import prepare
 from specpress.drafters import Proposal, SuffixLookup
-from specpress.experiments.tree_sample import sample, walked
+from specpress.experiments.tree_sample import branched, sample, walked
 from specpress.laws.law import point
 
 
@@ -25,8 +25,14 @@ def test_a_tree_is_shown_with_what_the_text_went_through():
     written = Numbers().decode([*prompt[0].tolist(), *text])
     assert kept
     assert " ".join([found["before"], *kept, found["next"] or ""]).strip() in written
-    assert len(kept) >= max(i.accepted for i in loop.trace.iterations)
     assert 0 < len(found["nodes"]) <= 6
+
+
+def test_a_tree_of_which_another_than_the_first_child_was_kept_shows_more():
+    proposal = Proposal(torch.tensor([3, 4, 5]), [point(t) for t in (3, 4, 5)], [-1, -1, 1])
+    assert branched(proposal, [1, 2])
+    assert not branched(proposal, [0])
+    assert not branched(Proposal(torch.tensor([3, 4]), [point(3), point(4)]), [0, 1])
 
 
 def test_the_path_of_a_text_through_a_tree():
