@@ -29,7 +29,11 @@ class Proposal(NamedTuple):
 
     @property
     def tree(self) -> Tree | None:
-        """The shape; None for a path."""
+        """The shape; None for a path. ValueError where `parents` is none: see `Tree`."""
+        if self.parents is not None and len(self.parents) != len(self.tokens):
+            raise ValueError(
+                f"a proposal of {len(self.tokens)} tokens needs a parent for each, got {len(self.parents)}"
+            )
         tree = None if self.parents is None else Tree(self.parents)
         return None if tree is None or tree.is_path else tree
 

@@ -121,6 +121,19 @@ def test_a_tree_needs_a_verification_of_trees(models, verification):
         generate(target, tiny.prompt(8), max_new_tokens=4, drafter=Branching(draft), verification=verification)
 
 
+def test_each_token_has_a_parent():
+    with pytest.raises(ValueError, match="a proposal of 2 tokens needs a parent for each, got 1"):
+        Proposal(torch.tensor([1, 2]), [point(1), point(2)], [-1]).up_to(4)
+
+
+def test_a_tree_is_arranged_depth_first_and_cut():
+    proposal = Proposal(torch.tensor([1, 2, 3, 4, 5]), [point(i) for i in range(1, 6)], [-1, -1, 0, 2, 1])
+    found = proposal.up_to(2)
+    assert found.tokens.tolist() == [1, 3, 2, 5]
+    assert found.parents == [-1, 0, -1, 2]
+    assert [int(law.tokens[0]) for law in found.laws] == [1, 3, 2, 5]
+
+
 class Silent(Oracle):
     """A drafter that does not say that it branches."""
 
