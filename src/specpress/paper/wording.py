@@ -175,7 +175,7 @@ def tree_size(row: Mapping) -> str:
 
 def counted_nodes(nodes: float) -> str:
     """So many nodes, in words that agree."""
-    return f"{nodes:.0f} node{'s' * (nodes != 1)}"
+    return f"{nodes:.0f} node{'' if nodes == 1 else 's'}"
 
 
 def is_cascade_of_models(row: Mapping) -> bool:
