@@ -37,12 +37,13 @@ def draw_panel(axis: Axes, panel: pd.DataFrame, presses: list[str], ratios: list
     """A marker for each press and ratio, with its interval."""
     for position, ratio in enumerate(ratios):
         series = panel[panel.ratio == ratio]
+        shift = 0.22 * ((len(ratios) - 1) / 2 - position)  # the least removed above
         ends = [
             series.estimate - series.low.fillna(series.estimate),
             series.high.fillna(series.estimate) - series.estimate,
         ]
         axis.errorbar(
-            series.estimate, series.press.map(presses.index), xerr=ends, linestyle="none", elinewidth=0.8,
+            series.estimate, series.press.map(presses.index) + shift, xerr=ends, linestyle="none", elinewidth=0.8,
             fmt=MARKERS[position % len(MARKERS)], color=PALETTE[position % len(PALETTE)], markersize=4,
             label=f"{100 * ratio:g}% removed",
         )  # fmt: skip

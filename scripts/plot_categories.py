@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from specpress.analysis.categories import POSITIONS
 from specpress.paper.category_results import ByCategory, by_category
-from specpress.paper.plotting import PALETTE, empty_sheet, figure_command, panels
+from specpress.paper.plotting import PALETTE, cut_intervals, empty_sheet, figure_command, panels
 
 
 def draw(summary: pd.DataFrame) -> Figure:
@@ -36,7 +36,8 @@ def _speedups(axis, found: list[ByCategory], names: list[str]) -> None:
             color=PALETTE[number % len(PALETTE)], elinewidth=0.8, label=f"{method.label}, {method.sampling}",
         )  # fmt: skip
     widest = max((c["speedup"].value for m in found for c in m.categories if c["speedup"].defined), default=1.0)
-    axis.set_xlim(0, 1.6 * widest)  # of few prompts some intervals go on for ever
+    axis.set_xlim(left=0)
+    cut_intervals(axis, high=1.6 * widest, along="x")  # of few prompts some intervals go on for ever
     axis.set_yticks(range(len(names)), names)
     axis.set_xlabel("speed-up")
     axis.grid(axis="x")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from specpress.analysis.kinds import LOSSLESS, kind_of
-from specpress.paper.plotting import Look, empty_sheet, figure_command, looks, panels
+from specpress.paper.plotting import Look, cut_intervals, empty_sheet, figure_command, looks, panels
 from specpress.paper.wording import method_name, press_setting
 
 GROUPS = {
@@ -35,6 +35,9 @@ def draw(summary: pd.DataFrame) -> Figure:
     axis.set_ylabel("speed-up (×)")
     axis.set_xlabel("increase in perplexity over the full cache")
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    cut_intervals(axis, high=1.4 * points.speedup.max())
+    if len(points[points.cost > 0]):
+        cut_intervals(axis, low=-0.1, high=1.6 * points.cost.max(), along="x")
     if points.cost.max() > 0.5:
         axis.set_xscale("symlog", linthresh=0.1, linscale=0.6)
         ticks = [tick for tick in (0, 0.1, 0.3, 1, 3, 10, 30) if tick <= 1.2 * points.cost.max()]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
-from specpress.paper.plotting import Look, draw_series, empty_sheet, figure_command, looks
+from specpress.paper.plotting import Look, cut_intervals, draw_series, empty_sheet, figure_command, looks
 from specpress.paper.wording import data_name, press_name
 
 COLUMNS = 5
@@ -18,12 +18,13 @@ def draw(summary: pd.DataFrame) -> Figure:
     rows = summary[(summary.kind == "perplexity") & (summary.metric == "ppl_ratio") & summary.estimate.notna()]
     if rows.empty:
         return empty_sheet("This study has no perplexity experiment with an uncompressed reference.")
+    rows = rows[rows.press.notna()]
     rows = rows.assign(block=block_names(rows))
     style = looks(sorted(rows.block))
     presses = ordered(rows)
     columns = min(COLUMNS, len(presses))
     lines = int(np.ceil(len(presses) / columns))
-    size = (6.5 if columns > 2 else 3.8, 0.5 + 0.95 * lines)
+    size = (6.5 if columns > 2 else 3.8, 0.75 + 1.05 * lines)
     figure, axes = plt.subplots(lines, columns, squeeze=False, sharex=True, sharey="row", figsize=size)
     for axis, press in zip(axes.flat, presses, strict=False):
         draw_press(axis, rows[rows.press == press], style)
@@ -33,13 +34,16 @@ def draw(summary: pd.DataFrame) -> Figure:
     for axis in axes.flat:
         axis.label_outer()
     for row in axes:
+        shown = rows[rows.press.map(press_name).isin([axis.get_title(loc="left") for axis in row])].estimate
+        for axis in row:
+            cut_intervals(axis, low=shown.min() / 1.6, high=shown.max() * 1.6)
         low, high = row[0].get_ylim()
         ticks = (0.5, 0.8, 1, 1.2, 1.5, 2) if high < 3 else (0.5, 1, 2, 5, 10, 20, 50, 100, 1000)
         row[0].set_yticks([tick for tick in ticks if low <= tick <= high])
     figure.supxlabel("share of the cache removed (%)", fontsize=8)
     figure.supylabel("relative perplexity (×)", fontsize=8)
     figure.legend(
-        handles=handles(rows, style), loc="outside upper center", ncols=columns, columnspacing=1.0, fontsize=6.5
+        handles=handles(rows, style), loc="outside upper center", ncols=min(3, columns), columnspacing=1.0, fontsize=6.5
     )
     return figure
 

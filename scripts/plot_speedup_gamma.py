@@ -1,5 +1,7 @@
 """Draw measured and predicted speed-up against gamma, one panel for each way of sampling."""
 
+from textwrap import fill
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,10 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from specpress.analysis.kinds import kind_of
-from specpress.paper.plotting import Look, draw_series, empty_sheet, figure_command, looks, panels
+from specpress.paper.plotting import Look, cut_intervals, draw_series, empty_sheet, figure_command, looks, panels
 from specpress.paper.wording import data_name, drafter_name, method_name, sampling_name, schedule_name
 
 PREDICTED = "0.35"
+WIDEST = 22  # characters in a line of the name of a method without a gamma axis
 PROMPTS = ["data", "baseline", "sampling", "batch", "prompt_tokens"]
 
 
@@ -28,12 +31,16 @@ def draw(summary: pd.DataFrame) -> Figure:
         {name: first + 1.8 * i for i, name in enumerate(dict.fromkeys(rows[~rows.swept].series))} for _, rows in groups
     ]
     widths = [max(8.0, first + 1.8 * len(found)) for found in places]
-    figure, axes = panels(len(groups), width_ratios=widths, figsize=(6.5 if len(groups) > 1 else 3.8, 2.4))
+    longest = max((len(line) for name in marks for line in in_lines(name).split("\n")), default=0)
+    size = (6.5 if len(groups) > 1 else 3.8, 2.2 + 0.05 * longest)
+    figure, axes = panels(len(groups), width_ratios=widths, figsize=size)
     for axis, (_, rows), found in zip(axes, groups, places, strict=True):
         draw_panel(axis, rows, found, style, sorted(set(gammas)))
         axis.set_title(panel_title(rows.iloc[0], [key for key in ("data", "baseline") if speed[key].nunique() > 1]))
+    for axis in axes:  # once all are drawn: they share their scale
+        cut_intervals(axis, high=1.4 * speed.estimate.max())
     axes[0].set_ylabel("speed-up (×)")
-    figure.legend(handles=handles(speed, style), loc="outside upper right", ncols=4)
+    figure.legend(handles=handles(speed, style), loc="outside upper center", ncols=3)
     return figure
 
 
@@ -69,6 +76,11 @@ def series_name(row: pd.Series, swept: bool) -> str:
     return f"{name}{verification}" if row.drafter in ("draft_model", "prompt_lookup") else method_name(row)
 
 
+def in_lines(name: str) -> str:
+    """The name of a series in short lines, none of which ends within a draft length."""
+    return fill(name.replace(" = ", "\u00a0=\u00a0"), WIDEST)
+
+
 def panel_title(row: pd.Series, varied: list[str]) -> str:
     """How the panel samples, and below that what else differs between panels: data, baseline."""
     name = sampling_name(row)
@@ -89,14 +101,14 @@ def draw_panel(axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: 
         draw_series(axis, mark[mark.metric == "predicted_speedup"], "place", dashed, shift=0.35, filled=False)
         lone = Look(style[name].color, style[name].marker, "none")
         draw_series(axis, mark[mark.metric == "speedup"], "place", lone)
-    axis.set_xticks([*gammas, *places.values()], [*map(str, gammas), *places])
+    axis.set_xticks([*gammas, *places.values()], [*map(str, gammas), *map(in_lines, places)])
     for label in axis.get_xticklabels()[len(gammas) :]:
-        label.set(rotation=90, fontsize="x-small")
+        label.set(rotation=90, fontsize=6)
     axis.set_xlim(min([*gammas, *places.values()]) - 0.7, max([*gammas, *places.values()]) + 1.0)
     if gammas and places:
         axis.axvline(max(gammas) + 1.5, color="0.8", linewidth=0.6)
     if gammas:  # under their part of the axis
-        axis.set_xlabel("draft tokens per iteration, γ", ha="left")
+        axis.set_xlabel("draft tokens, γ", ha="left")
         below = ScaledTranslation(0, -16 / 72, axis.figure.dpi_scale_trans)
         axis.xaxis.set_label_coords(0, 0, transform=axis.transAxes + below)
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from specpress.files.program import run_program
@@ -118,6 +119,33 @@ def draw_series(axes: Axes, rows: pd.DataFrame, x: str, look: Look, *, shift: fl
     axes.set(xlabel=names[0], ylabel=names[1])
     ends = np.vstack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]).astype(float)
     axes.errorbar(rows[x], rows["estimate"], yerr=np.nan_to_num(ends), fmt="none", ecolor=look.color, elinewidth=0.8)
+
+
+def cut_intervals(axes: Axes, *, low: float | None = None, high: float | None = None, along: str = "y") -> None:
+    """End an axis at `low` and `high` where an interval goes further, and put an arrow there in place of its end.
+
+    Parameters
+    ----------
+    low, high : float, optional
+        In data units; None, or no interval beyond it: that end of the axis stays as it is.
+    along : {"x", "y"}
+        The axis along which the intervals lie.
+    """
+    side = "xy".index(along)
+    found = [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
+    bars = [lines for container in found for lines in container[2]]
+    segments = [(ends, lines.get_color()[0]) for lines in bars for ends in lines.get_segments() if len(ends)]
+    segments = [(ends, color) for ends, color in segments if ends[0][1 - side] == ends[-1][1 - side]]
+    limits = list(getattr(axes, f"get_{along}lim")())
+    for end, bound in enumerate((low, high)):
+        sign = (-1, 1)[end]
+        for ends, color in segments:
+            if bound is not None and (sign * ends[:, side]).max() > sign * bound:
+                place = [bound if i == side else ends[0][i] for i in (0, 1)]
+                arrow = {"x": "<>", "y": "v^"}[along][end]
+                axes.plot(*place, marker=arrow, color=color, markersize=2.5, linestyle="none", clip_on=False, zorder=4)
+                limits[end] = bound
+    getattr(axes, f"set_{along}lim")(*limits)
 
 
 def label_line_ends(axes: Axes, labels: list[tuple[float, float, str, str]], *, gap: float = 0.09) -> None:
