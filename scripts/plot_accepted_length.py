@@ -7,8 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from specpress.analysis.kinds import LOSSLESS, kind_of
-from specpress.paper.plotting import PALETTE, empty_sheet, figure_command, panels
-from specpress.paper.wording import counted_nodes, drafter_name, is_tree, sampling_name, schedule_name, tree_size
+from specpress.paper.plotting import PALETTE, cut_intervals, empty_sheet, figure_command, panels
+from specpress.paper.wording import drafter_name, is_tree, sampling_name, schedule_name, tree_size
+
+LONG = 1000  # tokens of a prompt from which it is named
 
 
 def draw(summary: pd.DataFrame) -> Figure:
@@ -18,17 +20,14 @@ def draw(summary: pd.DataFrame) -> Figure:
         return empty_sheet("This study has no experiment with a drafter.")
     names = rows.groupby("name").estimate.max().sort_values().index
     samplings = list(dict.fromkeys(rows.sort_values("temperature", ascending=False).sampling))
-    gammas = rows.groupby("name").gamma.first()
-    trees = set(rows.name[[is_tree(row) for _, row in rows.iterrows()]])
-    sizes = {name: counted_nodes(gammas[name]) if name in trees else f"γ = {gammas[name]:.0f}" for name in names}
-    labels = [fill(name if pd.isna(gammas[name]) else f"{name}, {sizes[name]}", 36) for name in names]
-    lines = [1 + 0.9 * label.count("\n") for label in labels]
+    labels = [label(rows[rows.name == name], samplings) for name in names]
+    lines = [1.3 + text.count("\n") for text in labels]
     places = {name: sum(lines[:i]) + lines[i] / 2 for i, name in enumerate(names)}
-    figure, (axis,) = panels(1, figsize=(3.2, 0.6 + 0.14 * sum(lines)))
+    figure, (axis,) = panels(1, figsize=(3.2, 0.7 + 0.105 * sum(lines)))
     axis.axvline(1, color="black", linewidth=0.8)
     for position, sampling in enumerate(samplings):
         series = rows[rows.sampling == sampling]
-        y = series.name.map(places) + 0.16 * (position - (len(samplings) - 1) / 2)
+        y = series.name.map(places) + 0.45 * (position - (len(samplings) - 1) / 2)
         ends = [
             series.estimate - series.low.fillna(series.estimate),
             series.high.fillna(series.estimate) - series.estimate,
@@ -38,6 +37,7 @@ def draw(summary: pd.DataFrame) -> Figure:
             series.estimate, y, xerr=ends, fmt="os^D"[position % 4], color=PALETTE[position % len(PALETTE)],
             markerfacecolor=face, elinewidth=0.8, linestyle="none",
         )  # fmt: skip
+    cut_intervals(axis, high=1.4 * rows.estimate.max(), along="x")
     axis.set_yticks(list(places.values()), labels, fontsize=6.2)
     axis.grid(axis="x")
     axis.grid(visible=False, axis="y")
@@ -54,15 +54,44 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 
 def accepted(summary: pd.DataFrame) -> pd.DataFrame:
-    """Tokens per iteration of each lossless drafter, once a sampling, at the most common constant length it has."""
+    """Tokens per iteration of each lossless drafter, once a sampling, at the most common constant length it has.
+
+    Other schedules, other verification and long prompts stand for a drafter only where it has nothing else.
+    """
     rows = summary[(summary.kind == "speed") & (summary.metric == "tokens_per_iteration") & summary.estimate.notna()]
     rows = rows[[kind_of(row) in LOSSLESS for _, row in rows.iterrows()]]
     if rows.empty:
         return rows
-    common = rows.gamma.mode()
-    distance = (rows.gamma - (common.iloc[0] if len(common) else 0)).abs().fillna(0)
-    rows = rows.assign(name=[name_of(row, summary) for _, row in rows.iterrows()], distance=distance)
+    each = [row for _, row in rows.iterrows()]
+    common = rows.gamma.groupby([is_tree(row) for row in each]).transform(lambda gamma: gamma.mode().min())
+    distance = (rows.gamma - common).astype(float).abs().fillna(0)
+    rows = rows.assign(
+        name=[name_of(row, summary) for row in each],
+        drafts=[drafter_name(row) for row in each],
+        varied=[pd.isna(row.gamma) or is_verified_otherwise(row) for row in each],
+        distance=distance,
+    )
+    best = rows.groupby("drafts")[["varied", "prompt_tokens"]].transform("min")
+    rows = rows[
+        (rows.varied == best.varied) & ((rows.prompt_tokens == best.prompt_tokens) | (rows.prompt_tokens <= LONG))
+    ]
     return rows.sort_values("distance", kind="stable").drop_duplicates(["name", "sampling"])
+
+
+def label(rows: pd.DataFrame, samplings: list[str]) -> str:
+    """What the axis calls the rows of one drafter: with its draft lengths, in the samplings' order if they differ."""
+    rows = rows.sort_values("sampling", key=lambda column: column.map(samplings.index))
+    name, gammas = rows.name.iloc[0], list(rows.gamma.dropna().astype(int).unique())
+    if gammas:
+        tree = is_tree(rows.iloc[0])
+        size = "/".join(map(str, gammas))
+        name += f", {size} node{'' if gammas == [1] else 's'}" if tree else f", γ\u00a0=\u00a0{size}"
+    return fill(name, 36)
+
+
+def is_verified_otherwise(row: pd.Series) -> bool:
+    """Whether drafts are verified in another way than such drafts usually are."""
+    return not pd.isna(row.verification) and row.verification != ("traversal" if is_tree(row) else "token")
 
 
 def name_of(row: pd.Series, summary: pd.DataFrame) -> str:
@@ -70,9 +99,9 @@ def name_of(row: pd.Series, summary: pd.DataFrame) -> str:
     name = drafter_name(row)
     if pd.isna(row.gamma):
         name += f", {tree_size(row) if is_tree(row) else schedule_name(row).split(' from')[0]}"
-    if not pd.isna(row.verification) and row.verification != ("traversal" if is_tree(row) else "token"):
+    if is_verified_otherwise(row):
         name += f", {row.verification}"
-    if summary[summary.kind == "speed"].prompt_tokens.nunique() > 1 and row.prompt_tokens > 1000:
+    if summary[summary.kind == "speed"].prompt_tokens.nunique() > 1 and row.prompt_tokens > LONG:
         name += f" ({row.prompt_tokens:.0f})"
     return name
 
