@@ -1,5 +1,6 @@
 """What the machine did and put in doubt, as the paper says it."""
 
+import pytest
 import synthetic
 
 from specpress.analysis.tables import summary
@@ -58,8 +59,23 @@ def test_a_control_that_misses_one_is_said():
     )
 
 
-def test_a_precision_that_the_machine_kept_from_being_reached_is_said():
+@pytest.mark.parametrize(
+    ("metric", "disturbed", "quiet"),
+    [("other_cores", 0.2, 0.02), ("steal_cores", 0.2, 0.0), ("core_waits", 0.2, 0.03), ("disturbed_steps", 0.6, 0.4)],
+)
+def test_a_machine_that_did_nothing_else_is_not_to_blame_for_a_small_budget(metric, disturbed, quiet):
     wide = synthetic.speed("wide")
+    wide["ended"] |= {"by": "budget", "half_width": 0.2, "precision": 0.05}
+    table = table_of(wide)
+    table.loc[table.metric == "speedup", "machine_share"] = 1.0
+    for value, blamed in ((disturbed, 1), (quiet, 0)):
+        table.loc[table.metric == metric, "estimate"] = value
+        assert imprecise(table) == (blamed, 1)
+        assert bool(doubts(table, [])) == bool(blamed)
+
+
+def test_a_precision_that_the_machine_kept_from_being_reached_is_said():
+    wide = busy("wide", 1.0, 0.4)
     wide["ended"] |= {"by": "budget", "half_width": 0.2, "precision": 0.05}
     table = table_of(synthetic.speed("fine"), wide)
     share = (table.experiment == "wide") & (table.metric == "speedup")
