@@ -20,23 +20,24 @@ def environment(
     Returns
     -------
     dict
-        `common`: the keys (packages as "packages.<name>") with one value everywhere. `different`: for every other key
-        the list of its values, each with the experiments that have it. `mixed`: the keys among those that make
-        absolute times incomparable (hardware and software, not the thread count, the dtype or the commit). `models`,
+        `common`: the keys (packages as "packages.<name>") with one value wherever they are recorded. `different`:
+        for every other key the list of its values, each with the experiments that have it. `mixed`: the keys among
+        those that make absolute times incomparable (hardware and software, not the thread count, the dtype, the commit,
+        or which pass computes a model: that is the model's). `models`,
         `drafts`, `data`: the manifests, as given.
     """
     values: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     flat = {item["id"]: _flat(item["environment"]) for item in metrics}
     keys = sorted({key for described in flat.values() for key in described})
     for key in keys:
-        for experiment, described in flat.items():
-            values[key][json.dumps(described.get(key), sort_keys=True)].append(experiment)
+        for experiment in (name for name, described in flat.items() if key in described):
+            values[key][json.dumps(flat[experiment][key], sort_keys=True)].append(experiment)
     different = {
         key: [{"value": json.loads(value), "experiments": sorted(ids)} for value, ids in sorted(found.items())]
         for key, found in values.items()
         if len(found) > 1
     }
-    harmless = {"threads", "dtype", "commit"}
+    harmless = {"threads", "dtype", "commit", "forward"}
     return {
         "experiments": sorted(flat),
         "common": {key: json.loads(next(iter(found))) for key, found in values.items() if len(found) == 1},

@@ -303,6 +303,16 @@ def test_different_environments_are_reported_with_the_experiments_that_have_them
     assert "dtype" not in found["mixed"]
 
 
+def test_what_a_job_does_not_record_or_a_model_decides_is_no_difference_of_environments(tmp_path):
+    ours, theirs, draft = synthetic.speed("a"), synthetic.speed("b"), synthetic.draft()
+    ours["environment"] = ours["environment"] | {"forward": "specpress", "threads": 2}
+    theirs["environment"] = theirs["environment"] | {"forward": "modules", "threads": 2}
+    draft["environment"] = {key: value for key, value in draft["environment"].items() if key != "threads"}
+    found = environment(read_back([ours, theirs, draft], tmp_path))
+    assert (found["common"]["threads"], found["mixed"]) == (2, [])
+    assert [group["experiments"] for group in found["different"]["forward"]] == [["b"], ["a"]]
+
+
 def test_one_environment_is_not_mixed(tmp_path):
     found = environment(read_back(synthetic.tiny_study(), tmp_path), models=synthetic.MODELS)
     assert found["mixed"] == []
