@@ -7,6 +7,9 @@ rounds:
 
     tokens x t(baseline) / sum over rounds of (drafted x t(draft) + t(target on the slots it kept))
 
+The most is to hold whatever the machine did in the minute in which its rates were measured, so that weights are taken
+to be read at the best rate measured for as many rows or more: fewer rows do not take longer.
+
 A draft token of a cascade costs at least its share of a forward of the intermediate model, one that is looked up
 nothing. A speed-up is marked where its whole interval lies above the most.
 """
@@ -52,12 +55,18 @@ def _most(item: Mapping, row: Mapping, shapes: Mapping, rates: Mapping | None) -
     missing = [name for name in _models(item["spec"]) if any(key not in shapes.get(name, {}) for key in SHAPE)]
     if missing:
         return None, f"the manifest of {', '.join(missing)} does not give its shape"
+    rates = {**rates, "weight_gb_s_by_rows": _best(rates["weight_gb_s_by_rows"])}
     steps = _Steps(shapes, rates)
     if item["kind"] == "regime":
         return _of_cell(item, row, shapes, rates)
     if item["kind"] == "perplexity":
         return _of_point(item, row, steps), ""
     return _of_runs(item, steps), ""
+
+
+def _best(gb_s_by_rows: Mapping[str, float]) -> dict[str, float]:
+    """The highest rate for as many rows or more."""
+    return {rows: max(rate for more, rate in gb_s_by_rows.items() if int(more) >= int(rows)) for rows in gb_s_by_rows}
 
 
 _OF_DRAFTERS = ("model", "head", "intermediate_model")

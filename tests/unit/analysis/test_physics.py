@@ -49,6 +49,16 @@ def test_a_press_saves_the_reading_of_what_it_removed():
     assert value == pytest.approx(step_ms(FULL) / step_ms(0.25 * FULL))
 
 
+def test_fewer_rows_are_taken_to_be_read_as_fast_as_more(monkeypatch):
+    item = experiment([[VERIFICATION, 1, 100]], press={"name": "knorm", "compression_ratio": 0.75})
+    usual, _, _ = most(item)
+    slow_alone = {"1": 5.0, "2": 20.0, "40": 10.0}  # one row in a bad minute of the machine
+    monkeypatch.setitem(MACHINE, "weight_gb_s_by_rows", slow_alone)
+    assert most(item)[0] == pytest.approx(usual)
+    monkeypatch.setitem(MACHINE, "weight_gb_s_by_rows", {"1": 20.0, "2": 5.0})  # more rows may take longer
+    assert most(item)[0] == pytest.approx(usual)
+
+
 @pytest.mark.parametrize(("low", "above"), [(1.99, 0.0), (2.01, 1.0)])
 def test_only_what_lies_above_by_more_than_its_interval_is_marked(low, above):
     item = experiment([[DRAFTING, 4, 50], [VERIFICATION, 5, 50]], drafter={"name": "prompt_lookup"})
