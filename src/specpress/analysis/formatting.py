@@ -101,8 +101,8 @@ FORMATS: Mapping[str, Callable[[float], str]] = {
     ),
     **dict.fromkeys(
         ("lossless_compared", "lossless_equal", "lossless_explained", "lossless_unexplained", "tokens", "rounding_rows",
-         "head_tokens", "held_out_tokens", "layers", "sequence", "batch", "n", "wall_seconds", "slots",
-         "slots_full", "slots_press", "brackets", "duelled", "able"),
+         "head_tokens", "held_out_tokens", "layers", "feature_layers", "sequence", "batch", "n", "wall_seconds",
+         "slots", "slots_full", "slots_press", "brackets", "duelled", "able"),
         integer,
     ),
     "parameters": large,

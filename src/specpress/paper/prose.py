@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup, escape
 
-from specpress.analysis.formatting import large
+from specpress.analysis.formatting import large, number
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:
@@ -65,6 +65,16 @@ def origin(source: Mapping) -> Markup:
     return Markup(kinds[source["kind"]]).format(**fields | {"revision": fields["revision"][:12]})
 
 
+_BITS = {"q4": "four", "q8": "eight"}
+
+
+def held_in_bits(name: str, whole: str, manifest: Mapping) -> Markup:
+    """A sentence about a model that is another one, `whole`, with its linear maps held in four or eight bits."""
+    weights = number("peak_memory_bytes", manifest["weight_bytes"])
+    told = Markup("<code>{}</code> is <code>{}</code> with its linear maps held in {} bits ({} of weights).")
+    return told.format(name, whole, _BITS[manifest["weights"]], weights)
+
+
 def described(name: str, manifest: Mapping, sources: Mapping) -> Markup:
     """A sentence or two about a model or a data set: what it is, where it comes from, its licence and size.
 
@@ -91,6 +101,8 @@ def described(name: str, manifest: Mapping, sources: Mapping) -> Markup:
         documents = counted(halves[1], "document")
         parts.append(f", split into {counted(halves[0], 'document')} for training and {documents} for testing")
     parts.append(".")
-    if "note" in known:
+    if manifest.get("weights"):
+        parts.append(f" Its linear maps are held in {_BITS[manifest['weights']]} bits.")
+    elif "note" in known:
         parts.append(Markup(" " + known["note"]))
     return Markup().join(parts)

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
+from markupsafe import Markup
 
 from specpress.analysis.duels import ENDED
-from specpress.analysis.formatting import large, number, percent
+from specpress.analysis.formatting import large, number
 from specpress.paper.cells import Cell
 from specpress.paper.disturbance import disturbance
-from specpress.paper.prose import counted, listed
+from specpress.paper.prose import counted, described, held_in_bits, listed
 from specpress.paper.wording import data_prose, is_only_sampling, is_sampling, sampling_name
 
 TIMED = ("tpot_ms", "step_speedup", "press_speedup", "factor_total")  # metrics of what was timed
@@ -82,14 +83,14 @@ class Setup:
         """What ended measuring, over the experiments that duel.
 
         `experiments`, and how many of them ended by `precision`, by `budget` and by `prompts`; the precisions `asked`
-        for, as shares; `narrowest` and `widest`, the cells of the smallest and the largest half-width reached.
+        for, in words; `narrowest` and `widest`, the cells of the smallest and the largest half-width reached.
         """
         rows = self.summary[self.summary.metric == "half_width"].drop_duplicates("experiment")
         found = {name: int((rows.note == note).sum()) for name, note in ENDED.items()}
         widths = rows[rows.estimate.notna()].sort_values("estimate").to_dict("records")
         asked = sorted(self.summary.loc[self.summary.metric == "precision", "estimate"].dropna().unique())
         ends = {"narrowest": Cell.of(widths[0]), "widest": Cell.of(widths[-1])} if widths else {}
-        return {"experiments": len(rows), "asked": [percent(share) for share in asked], **found, **ends}
+        return {"experiments": len(rows), "asked": _alternatives(asked), **found, **ends}
 
     def disturbance(self) -> dict[str, tuple[Cell, Cell]]:
         """What else the machine did while experiments were timed: the middle and the largest value of each kind."""
@@ -114,6 +115,17 @@ class Setup:
         """Parameters of the largest model, if any manifest says."""
         counts = [manifest.get("parameters") for manifest in self.environment["models"].values()]
         return max((count for count in counts if count), default=None)
+
+    def described_models(self, sources: Mapping) -> list[Markup]:
+        """A sentence or two about each model; one that another is, held in fewer bits, is described by the other."""
+        models = self.environment["models"]
+        whole = {m["sha256"]: name for name, m in models.items() if m.get("sha256") and not m.get("weights")}
+        return [
+            held_in_bits(name, whole[manifest["sha256"]], manifest)
+            if manifest.get("weights") and manifest.get("sha256") in whole
+            else described(name, manifest, sources)
+            for name, manifest in models.items()
+        ]
 
     def fewest(self, *kinds: str) -> int | None:
         """The smallest number of units (prompts, passages, repeats) that an interval of these kinds rests on."""
@@ -158,3 +170,13 @@ class Setup:
         """Cached tokens, over all rows of a batch, whose KV bytes equal the weight bytes."""
         shape = self.shape()
         return round(shape["weight_bytes"] / shape["kv_bytes_per_token"]) if shape else None
+
+
+def _alternatives(shares: list[float]) -> str:
+    """Shares as a choice between percentages, as precise as they are given.
+
+    >>> _alternatives([0.015, 0.02, 0.1])
+    '1.5%, 2% or 10%'
+    """
+    texts = [f"{100 * share:g}%" for share in shares]
+    return " or ".join(filter(None, [", ".join(texts[:-1]), texts[-1]])) if texts else ""
