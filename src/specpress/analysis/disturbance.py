@@ -6,7 +6,7 @@ from specpress.analysis.rows import single
 
 
 def rows(item: Mapping) -> Iterable[dict]:
-    """Cores that everything else and other guests used, waits as a share of the job, and the share of disturbed steps."""
+    """Cores that everything else and other guests used, waits as a share of the job, the share of disturbed steps."""
     found = item.get("disturbance") or {}
     steps = found.get("disturbed_steps") or {}
     waits = found["wait_s"] / found["seconds"] if found.get("wait_s") is not None else None

@@ -7,9 +7,9 @@ import pandas as pd
 
 from specpress.study.expansion import branches
 
-# In the order of the tables. `alone`: another model without a drafter; `other`: a drafter that is no model; `tree`: one
-# that proposes trees; `lossy`: the target's cache compressed; `self`: only what drafts is compressed, the target
-# verifies on its full cache.
+# In the order of the tables. `alone`: another model without a drafter; `other`: a drafter that is no draft model;
+# `tree`: one that proposes trees; `lossy`: the target's cache compressed; `self`: only what drafts is compressed,
+# the target verifies on its full cache.
 KINDS = ("baseline", "alone", "constant", "other", "tree", "dynamic", "block", "cascade", "press", "lossy", "self")
 LOSSLESS = ("constant", "other", "tree", "dynamic", "block", "cascade", "self")
 LOSSY = ("press", "lossy")
@@ -32,6 +32,11 @@ def kind_of(row: Mapping) -> str:
     if not pd.isna(row["verification"]) and row["verification"] != "token":
         return "block"
     return "constant" if not pd.isna(row["gamma"]) else "dynamic"
+
+
+def uses_target(row: Mapping) -> bool:
+    """Whether what drafts is made of the target: a head that reads its features, or its weights in fewer bits."""
+    return row["drafter"] in ("feature_head", "quantized_target")
 
 
 def drafter_of(row: Mapping) -> dict:

@@ -101,7 +101,7 @@ class Cell:
         if self.low is None or self.high is None:
             return self.macro
         if self.looks > 1:
-            compared = f"(adjusted for the {self.looks} settings compared)"
+            compared = f"(adjusted for {self.looks} settings)"
             return Markup("{} {} {}").format(self.macro, self.interval, compared)
         ends = {"/low": self.low, "/high": self.high}
         low, high = (self._named(part, number(self.metric, value)) for part, value in ends.items())

@@ -25,6 +25,7 @@ from specpress.paper.prose import counted, described, listed, named, share, tall
 from specpress.paper.regime_results import RegimeResults
 from specpress.paper.setup import Setup
 from specpress.paper.speed_results import SpeedResults
+from specpress.paper.speeds import told_apart
 from specpress.paper.task_results import TaskResults, mode_name
 from specpress.paper.wording import data_prose, press_name, press_setting, schedule_name
 
@@ -53,7 +54,7 @@ class Results(SpeedResults, CategoryResults, PressResults, RegimeResults, TaskRe
         functions: list[Callable] = [
             speed_phrase, perplexity_phrase, relative_phrase, tally, counted, listed, described, data_prose, press_name,
             press_setting, schedule_name, verdict_counts, claims_by_verdict, links_of, by_factor, mode_name, named,
-            overlap,
+            overlap, told_apart,
             share, upper_first, Tex,
         ]  # fmt: skip
         return {

@@ -6,9 +6,9 @@ from functools import cached_property
 import pandas as pd
 
 from specpress.analysis.formatting import is_missing, number
-from specpress.analysis.kinds import LOSSLESS, LOSSY, drafter_of
+from specpress.analysis.kinds import LOSSLESS, LOSSY, drafter_of, uses_target
 from specpress.paper.cells import Cell
-from specpress.paper.speeds import Block, Speed, blocks_of, picked
+from specpress.paper.speeds import Block, Speed, blocks_of, picked, usual_baseline
 
 
 class SpeedResults:
@@ -45,26 +45,41 @@ class SpeedResults:
         return [(block, speed) for block in self.blocks for speed in block.of_kind(*kinds)]
 
     def best_of(self, *kinds: str) -> list[tuple[Block, Speed]]:
-        """The fastest experiment of these kinds in each block that has one, as one of those in its block."""
+        """Of each block that has experiments of these kinds the one that is `picked`, as one of those in its block."""
         found = [(block, picked(block.of_kind(*kinds))) for block in self.blocks]
         return [(block, speed) for block, speed in found if speed is not None]
 
     @cached_property
     def best_lossless(self) -> list[tuple[Block, Speed]]:
-        """The fastest lossless method of single sequences with the shortest prompts, and with the longest.
+        """The lossless method of single sequences that is `picked` with the shortest prompts, and with the longest.
 
         With the intervals that they have as two of all lossless methods of single sequences.
         """
-        single = [(b, s) for b, s in self.best_of(*LOSSLESS) if is_missing(s.row["batch"])]
+        single = [(b, s) for b, s in self.speeds_of(*LOSSLESS) if is_missing(s.row["batch"])]
+        blocks = {speed.experiment: block for block, speed in single}
         lengths = [s.row["prompt_tokens"] for _, s in single]
         ends = dict.fromkeys([min(lengths), max(lengths)]) if single else ()
-        groups = [[(b, s) for b, s in single if s.row["prompt_tokens"] == length] for length in ends]
-        looks = sum(is_missing(speed.row["batch"]) for _, speed in self.speeds_of(*LOSSLESS))
-        best = [max(group, key=lambda found: found[1]["speedup"].value) for group in groups]
-        return [(block, speed.among(looks)) for block, speed in best]
+        groups = [[s for _, s in single if s.row["prompt_tokens"] == length] for length in ends]
+        best = [picked(group, looks=len(single)) for group in groups]
+        return [(blocks[speed.experiment], speed) for speed in best]
+
+    @cached_property
+    def usual_baseline(self) -> str | None:
+        """The baseline that prose does not name, where there are several; None where there is one."""
+        several = len({speed.row["baseline"] for block in self.blocks for speed in block.speeds}) > 1
+        return usual_baseline(self.summary) if several else None
+
+    def others(self, *, of_target: bool) -> list[tuple[Block, list[Speed]]]:
+        """By block the drafters that are no draft model: those that use the target's weights or features, or not."""
+        found = [(b, [s for s in b.of_kind("other") if uses_target(s.row) == of_target]) for b in self.blocks]
+        return [(block, speeds) for block, speeds in found if speeds]
+
+    def alone(self) -> list[tuple[Block, list[Speed]]]:
+        """By block the models that were timed alone."""
+        return [(block, block.of_kind("alone")) for block in self.blocks if block.of_kind("alone")]
 
     def fastest(self, *, lossless: bool) -> list[tuple[Block, Speed]]:
-        """The fastest experiment of each block among those that write what the target does, or among the others."""
+        """Of each block the method that is `picked` among those that write what the target does, or the others."""
         return self.best_of(*(LOSSLESS if lossless else LOSSY))
 
     def contrasts(self, metric: str) -> list[tuple[Block, Speed, Cell]]:

@@ -1,14 +1,16 @@
 """Speed experiments, grouped into blocks that share target, prompts and a way of sampling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
+from markupsafe import Markup
 
 from specpress.analysis.formatting import is_missing
 from specpress.analysis.kinds import KINDS, LOSSLESS, kind_of
 from specpress.paper.cells import Cell
-from specpress.paper.decisions import ABOVE, BELOW, UNDECIDED, UNDEFINED
+from specpress.paper.decisions import ABOVE, BELOW, UNDECIDED, UNDEFINED, speed_phrase
+from specpress.paper.prose import listed, named
 from specpress.paper.wording import (
     data_name,
     data_prose,
@@ -60,12 +62,12 @@ class Block:
 
     @property
     def best(self) -> Speed | None:
-        """The constant gamma with the highest speed-up."""
+        """The constant gamma whose gain is best established."""
         return picked(self.of_kind("constant"))
 
     @property
     def best_path(self) -> Speed | None:
-        """The fastest lossless method whose drafts are paths."""
+        """The lossless method whose drafts are paths and whose gain is best established."""
         return picked(self.of_kind(*(kind for kind in LOSSLESS if kind != "tree")))
 
     @property
@@ -86,20 +88,54 @@ class Block:
         return {name: sides.count(name) for name in (ABOVE, BELOW, UNDECIDED)}
 
 
-def picked(speeds: list[Speed]) -> Speed | None:
-    """The experiment with the highest speed-up, with the interval that it has as one of so many."""
-    found = fastest(speeds)
-    return None if found is None else found.among(len(speeds))
+def picked(speeds: Sequence[Speed], looks: int | None = None) -> Speed | None:
+    """The experiment whose gain is best established: the highest lower end of the intervals adjusted for all of them.
+
+    An estimate is the higher for resting on few prompts as often as the lower, so that the highest of many is mostly
+    chance. An experiment without an adjusted interval is picked only where none has one, and then by its estimate.
+
+    looks : how many were compared, where these are a part of them
+    """
+    adjusted = [speed.among(looks or len(speeds)) for speed in speeds]
+    with_interval = [speed for speed in adjusted if speed["speedup"].low is not None]
+    if with_interval:
+        return max(with_interval, key=lambda speed: speed["speedup"].low)
+    return max(adjusted, key=lambda speed: speed["speedup"].value, default=None)
 
 
-def fastest(speeds: list[Speed]) -> Speed | None:
-    """The experiment with the highest speed-up."""
-    return max(speeds, key=lambda speed: speed["speedup"].value, default=None)
+def told_apart(speeds: Sequence[Speed]) -> Markup:
+    """Which of these are faster or slower than the cached baseline, by name, and how many of the others are neither.
+
+    As the main clause of a sentence; the intervals are those of so many that were looked at.
+    """
+    adjusted = [speed.among(len(speeds)) for speed in speeds]
+    sides = [speed["speedup"].side() for speed in adjusted]
+    if len(speeds) == 1:
+        (only,) = adjusted
+        return Markup("{} {}: {}").format(named(only.label), speed_phrase(only["speedup"]), only["speedup"].cited)
+    parts = []
+    for side, what in ((ABOVE, "faster"), (BELOW, "slower")):
+        found = [speed for speed, its in zip(adjusted, sides, strict=True) if its == side]
+        names = listed(Markup("{}, {}").format(named(speed.label), speed["speedup"].cited) for speed in found)
+        parts += [names + f" {'is' if len(found) == 1 else 'are'} {what} than the cached baseline"] if found else []
+    counted_others = ((UNDECIDED, "not distinguishable from it"), (UNDEFINED, "without an interval"))
+    for side, what in counted_others:
+        count = sides.count(side)
+        said = what if parts else what.replace("from it", "from the cached baseline")
+        parts += [f"{count} of the {len(speeds)} methods {'is' if count == 1 else 'are'} {said}"] if count else []
+    return listed(parts)
+
+
+def usual_baseline(rows: pd.DataFrame) -> str | None:
+    """The baseline of most speed experiments, which prose need not name."""
+    experiments = rows[rows.kind == "speed"].drop_duplicates("experiment")
+    return None if experiments.empty else experiments.baseline.mode().iloc[0]
 
 
 def blocks_of(summary: pd.DataFrame) -> list[Block]:
     """Every block of a summary, titled by what differs between blocks."""
     rows = summary[summary.kind == "speed"]
+    usual = usual_baseline(rows)
     varied = {key for key in GROUPS if rows[key].nunique(dropna=False) > 1}
     only = is_only_sampling(rows.drop_duplicates("sampling").to_dict("records"))
     blocks = []
@@ -115,7 +151,7 @@ def blocks_of(summary: pd.DataFrame) -> list[Block]:
             prose += f" for prompts of {first.prompt_tokens:g} tokens{average}"
         if "batch" in varied and not is_missing(first.batch):
             prose += f" at batch {first.batch:g}"
-        prose += f" with {first.baseline} as the baseline" if "baseline" in varied else ""
+        prose += f" with {first.baseline} as the baseline" if first.baseline != usual else ""
         blocks.append(Block(first.sampling, first.data, title, prose, speeds_of(group)))
     return blocks
 

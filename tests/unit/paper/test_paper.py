@@ -110,7 +110,7 @@ def test_what_is_picked_among_presses_or_steps_has_the_interval_of_one_of_so_man
     text = text_of(results, "text/chain")
     links = [step for steps in results.chains.values() for step in by_factor(steps)]
     assert f"The largest single factor is {links[-1]['factor'].text}" in text
-    assert f"(adjusted for the {len(links)} settings compared)" in text
+    assert f"(adjusted for {len(links)} settings)" in text
 
 
 # What the paper is made of
@@ -258,7 +258,7 @@ def test_the_numbers_in_the_text_are_those_of_the_summary():
     cell, plain = fastest["speedup"], results.speed_of(fastest.experiment)["speedup"]
     assert cell.looks == looks > 1
     assert cell.low < plain.low < plain.high < cell.high
-    told = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}] (adjusted for the {looks} settings compared)"
+    told = f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}] (adjusted for {looks} settings)"
     assert told in text_of(results, "text/abstract")
 
 

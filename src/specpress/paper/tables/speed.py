@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from specpress.analysis.formatting import DASH, fixed, integer, is_missing, percent, unit_of_sizes
 from specpress.analysis.kinds import KINDS
 from specpress.paper.cells import Notes
-from specpress.paper.speeds import Speed, fastest
+from specpress.paper.speeds import Speed, picked
 from specpress.paper.table import UNMEASURED, Block, Column, Entry, Grid, Row, Table, row
 from specpress.paper.wording import drafter_name
 
@@ -99,9 +99,10 @@ def _main_lengths(results):
         by_model: dict[str, list[Speed]] = {}
         for each in constant:
             by_model.setdefault(drafter_name(each.row), []).append(each)
-        kept = [fastest([s for s in of_model if s["speedup"].defined]) for of_model in by_model.values()]
-        kept += [each for each in constant if each.row["gamma"] == results.original["draft_length"]]
-        return [each for each in speeds if each not in constant or each in kept]
+        best = [picked([s for s in of_model if s["speedup"].defined]) for of_model in by_model.values()]
+        kept = {each.experiment for each in best if each is not None}
+        kept |= {each.experiment for each in constant if each.row["gamma"] == results.original["draft_length"]}
+        return [each for each in speeds if each.kind != "constant" or each.experiment in kept]
 
     return selected
 
