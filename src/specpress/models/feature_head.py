@@ -57,7 +57,7 @@ def normed(x: Tensor) -> Tensor:
 
 def feature_layers(model: nn.Module) -> Sequence[int]:
     """The layers of its target whose outputs a model reads: none, unless it is a feature head."""
-    return tuple(getattr(model.config, "feature_layers", None) or ())
+    return tuple(getattr(getattr(model, "config", None), "feature_layers", None) or ())
 
 
 def add_input(model: nn.Module) -> nn.Module:

@@ -49,7 +49,7 @@ def test_other_drafters_and_schedules_obey_it_too(drafter):
 
 def test_without_the_cap_on_gamma_the_output_would_differ(monkeypatch):
     """Negative control: verification blocks that run past the place of the next compression."""
-    monkeypatch.setattr(Loop, "_gamma", lambda loop: min(loop.schedule.gamma, loop.limit - loop.length - 1))
+    monkeypatch.setattr(Loop, "_depth", lambda loop: loop.limit - loop.length - 1)
     model, differ = tiny.llama(), 0
     for name in PRESSES:
         alone = generate(model, PROMPT, **settings(name), **GREEDY)
@@ -103,7 +103,11 @@ def _all_when_one_is_due(loop, rows):
 @pytest.mark.parametrize(
     ("method", "wrong", "draft"),
     [
-        ("_gamma", lambda loop, r: min(loop.schedule.gamma, loop.limits[r] - len(loop.contexts[r]) - 1), tiny.llama()),
+        (
+            "_gamma",
+            lambda loop, r: min(loop.schedules[r].gamma, loop.limits[r] - len(loop.contexts[r]) - 1),
+            tiny.llama(),
+        ),
         ("_due", _all_when_one_is_due, tiny.llama(1)),
     ],
     ids=["no cap on gamma", "one schedule for all rows"],

@@ -149,7 +149,7 @@ def test_a_biased_residual_inside_a_cascade_is_caught(monkeypatch):
 
     def biased(*arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(verification_module, "residual", lambda target, draft, weight=1.0: target)
+            patch.setattr(verification_module.Rest, "refuse", lambda rest, draft: None)
             return speculate_rows(*arguments)
 
     monkeypatch.setattr("specpress.drafters.cascade.speculate_rows", biased)
@@ -157,7 +157,7 @@ def test_a_biased_residual_inside_a_cascade_is_caught(monkeypatch):
 
 
 def test_a_biased_residual_is_caught_in_a_batch(monkeypatch):
-    monkeypatch.setattr(verification_module, "residual", lambda target, draft, weight=1.0: target)
+    monkeypatch.setattr(verification_module.Rest, "refuse", lambda rest, draft: None)
     assert p_value(draft_model) < FALSE_ALARM
 
 

@@ -119,6 +119,7 @@ def test_a_script_of_one_checkout_does_not_run_with_the_library_of_another(tmp_p
 
 def test_an_interrupted_script_ends_with_130(tmp_path):
     script = "import os, signal, sys; from specpress.files.program import run_program\n"
+    script += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where it is inherited as ignored
     script += f"sys.exit(run_program(lambda: os.kill(os.getpid(), {int(signal.SIGINT)}) or input()))"
     done = subprocess.run(
         [sys.executable, "-c", script],

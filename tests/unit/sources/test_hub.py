@@ -272,7 +272,7 @@ def test_waits_double(hub, monkeypatch):
 
 
 def test_a_data_set_needs_its_file():
-    with pytest.raises(SourceError, match="needs the keys file"):
+    with pytest.raises(SourceError, match="needs either `file` or `split`"):
         check_source({"kind": "hub", "repo": DATA, "revision": REVISION}, kinds=DATA_KINDS)
     check_source({"kind": "hub", "repo": DATA, "revision": REVISION, "file": FILE}, kinds=DATA_KINDS)
     check_source({"kind": "hub", "repo": MODEL, "revision": REVISION})
