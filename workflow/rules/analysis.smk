@@ -51,7 +51,7 @@ rule write_spec_bench:  # nothing asks for it where there are none
         mem_mb=500,
         runtime=10,
     params:
-        folder=f"{RESULTS}/spec-bench",
+        folder=lambda w, output: output.answers[0].rpartition("/")[0],
     shell:
         "python scripts/write_spec_bench.py --metrics {input.metrics} --output {params.folder} > {log} 2>&1"
 

@@ -168,7 +168,11 @@ def options(**values):
     """Command-line arguments for the values that are set; nested values as JSON, a true one as a flag alone."""
     return " ".join(
         f"--{key.replace('_', '-')}"
-        + ("" if value is True else f" {shlex.quote(canonical(value) if isinstance(value, (dict, list)) else str(value))}")
+        + (
+            ""
+            if value is True
+            else f" {shlex.quote(canonical(value) if isinstance(value, (dict, list)) else str(value))}"
+        )
         for key, value in values.items()
         if value is not None and value is not False
     )

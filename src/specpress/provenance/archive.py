@@ -209,7 +209,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _members(root: Path, study: Study) -> Iterator[Path]:
-    """Every file to archive but the study file. Models, data and what LaTeX leaves behind stay where they are."""
+    """Every file to archive but the study file. Weights, data and what LaTeX leaves behind stay where they are."""
     results = root / "results" / study.name
     picked = {
         "metrics": {f"{name}.json" for name in study.experiments},
@@ -219,7 +219,7 @@ def _members(root: Path, study: Study) -> Iterator[Path]:
     }
     for path in _files(results):
         part, _, rest = path.relative_to(results).as_posix().partition("/")
-        if part not in picked or rest in picked[part]:
+        if (part not in picked or rest in picked[part]) and path.suffix != ".safetensors":
             yield path
     for kind, names in (("models", study.models), ("data", study.data)):
         paths = (root / "resources" / study.name / kind / name / "manifest.json" for name in names)
