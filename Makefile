@@ -86,7 +86,7 @@ paper plan: setup
 endif
 
 # One thread: the models of these tests are tiny, and threads that share their cores with anything else wait on each other.
-test: setup  ## Run the tests on all cores, about five minutes
+test: setup  ## Run the tests on all cores, about twelve minutes on two
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow and not slurm"
 
 test-slow: setup  ## Run the tests that take minutes each or need the downloaded model
