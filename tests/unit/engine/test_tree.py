@@ -102,7 +102,8 @@ def test_only_what_is_not_in_its_place_is_moved(kept, copied):
     for buffer, old in zip([b for layer in cached.cache.layers for b in layer._buffers], before, strict=True):
         for place, slot in copied:
             old[:, :, 14 + place] = old[:, :, 14 + slot]
-        assert torch.equal(buffer, old)
+        used = 14 + len(PARENTS)  # what lies behind was never written: it may be anything, NaN too
+        assert torch.equal(buffer[:, :, :used], old[:, :, :used])
 
 
 def test_under_another_attention_a_tree_is_refused():
