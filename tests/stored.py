@@ -55,6 +55,7 @@ def write_study(root: Path, rows=ROWS, name: str = "small") -> Path:
         "drafts/draft/manifest.json": "{}",
         "drafts/draft/metrics.json": json.dumps({**metrics, "id": "draft", "spec": {}}),
         "drafts/draft/model.safetensors": "large",
+        "lessons/0123456789abcdef/lesson.safetensors": "large",
         **{
             f"metrics/{id}.json": json.dumps({**metrics, "id": id, "spec": {"id": id, "prompts": 2}})
             for id in ("plain", "aimd", "removed")
