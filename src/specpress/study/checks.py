@@ -46,9 +46,10 @@ def _reference_problems(config: dict) -> Iterator[str]:
         draft = _items(drafts, name, dict)
         yield from draft_problems(name, draft)
         yield from _unknown(f"drafts.{name}.target", "model", draft.get("target"), models)
-        if _field(models.get(draft.get("target")), "weights") is not None:
+        target = draft.get("target")
+        if isinstance(target, str) and _field(models.get(target), "weights") is not None:
             yield (
-                f"drafts.{name}.target: {draft['target']!r} is held in fewer bits, and drafts start as layers of their "
+                f"drafts.{name}.target: {target!r} is held in fewer bits, and drafts start as layers of their "
                 "target in full: name the same model without `weights`"
             )
         for index, source in enumerate(_items(draft, "data", list)):

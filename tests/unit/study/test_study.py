@@ -331,6 +331,7 @@ REFUSED = [
         4,
         r"experiments\[2\].press.n_snk: unknown option of the press 'streaming_llm'; known: .*",
     ),
+    ("drafts.draft.target", ["target"], r"drafts.draft.target: must be text, found"),
     ("experiments.2.ratios", [0, 1], r"experiments\[2\].ratios\[1\]: must be below 1, found 1"),
     ("experiments.2.ratios", [0, -0.1], r"experiments\[2\].ratios\[1\]: must be at least 0, found -0.1"),
     ("experiments.2.ratios", [0.5], r"experiments\[2\].ratios: must contain 0"),
