@@ -56,7 +56,7 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: LogRecord) -> None:
         """Follow one event of the run."""
         try:
-            if (record.levelno or 0) >= ERROR and NO_STUDY in record.getMessage():
+            if record.levelno >= ERROR and NO_STUDY in record.getMessage():
                 say_what_is_wrong(sys.argv)
             if self.common_settings.dryrun:
                 return

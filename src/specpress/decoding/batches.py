@@ -111,8 +111,8 @@ class BatchLoop(Decoding):
             new[r] = round_.tokens
         committed = self._commit(new, on_tokens)
         last = watch.part(VERIFICATION, sum(len(proposals[r].tokens) + 1 for r in rows))
-        for r, round_ in zip(rows, rounds, strict=True):
-            iteration = Iteration(
+        iterations = [
+            Iteration(
                 gamma=gammas[r],
                 proposed=len(proposals[r].tokens),
                 accepted=round_.accepted,
@@ -122,11 +122,12 @@ class BatchLoop(Decoding):
                 draft_seconds=watch.total - last.seconds,
                 slots=self.target.cache.slots[r],
             )
+            for r, round_ in zip(rows, rounds, strict=True)
+        ]
+        for r, iteration in zip(rows, iterations, strict=True):
             self.row_traces[r].iterations.append(iteration)
             self.schedules[r].learn(iteration)
-        self.trace.iterations.append(
-            _summed([self.row_traces[r].iterations[-1] for r in rows], max(self.target.cache.slots))
-        )
+        self.trace.iterations.append(_summed(iterations, max(self.target.cache.slots)))
         yield last
 
     def _due(self, rows: list[int]) -> list[int]:

@@ -204,8 +204,8 @@ class Contest:
         if self.spec.get("batch", 1) > 1:
             return False
         try:
-            return self._make(arm, self.prompts[:2], self.eos).generations() is not None
-        except (TypeError, ValueError):  # there are no batches of it, or none of prompts that differ in length
+            return self._make(arm, [self.prompts[0]] * 2, self.eos).generations() is not None
+        except ValueError:  # there are no batches of it
             return False
 
     def _warm_up(self) -> list[nn.Module]:

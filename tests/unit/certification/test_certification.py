@@ -1,9 +1,9 @@
 """What `specpress certify` finds: nothing of what is registered, and each way to be wrong that it is there to find."""
 
-import numpy as np
 import pytest
 import torch
 from tree_drafters import Branching
+from wrong_rules import PublicVariant
 
 import specpress.speculation.verification as verification_module
 from specpress.certification import enumerated, sampled
@@ -130,20 +130,7 @@ def test_a_biased_residual_is_found_out(rule, monkeypatch):
 
 def test_the_variant_of_public_code_is_found_out(monkeypatch):
     """a = S / (1 - Q(x)): off by little, which no text of reasonable length would show."""
-
-    class Variant(Rest):
-        def ratio(self, draft, token):
-            self._token = token
-            return super().ratio(draft, token)
-
-        def refuse(self, draft):
-            excess = np.maximum(self._scale * self.law.mass - draft.at(self.law.tokens), 0)
-            left, others = excess.sum(), 1 - draft.probability(self._token)
-            if left > 0 and others > 0:
-                self.weight = min(1.0, left / others)
-                self._law, self._scale = Law(self.law.tokens, excess), self.weight / left
-
-    monkeypatch.setattr(verification_module, "Rest", Variant)
+    monkeypatch.setattr(verification_module, "Rest", PublicVariant)
     assert "has probability" in listed(WithReplacement).broken
 
 

@@ -17,7 +17,7 @@ def handler(monkeypatch):
 
 
 def event(handler, kind, **fields):
-    record = logging.makeLogRecord({"event": kind, **fields})
+    record = logging.makeLogRecord({"event": kind, "levelno": logging.INFO, **fields})
     handler.emit(record)
 
 

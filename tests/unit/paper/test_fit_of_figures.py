@@ -17,12 +17,7 @@ ROOT = Path(__file__).parents[3]
 FIGURES = yaml.safe_load((ROOT / "paper/contents.yaml").read_text())["figures"]
 
 
-@pytest.fixture(autouse=True)
-def _paper_style():
-    plt.switch_backend("agg")
-    with plt.style.context(["default", ROOT / "paper/style.mplstyle"]):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("paper_style")
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,7 @@ CONTENTS = yaml.safe_load((ROOT / "paper/contents.yaml").read_text())
 FIGURES = CONTENTS["figures"] | CONTENTS["report"]["figures"]
 
 
-@pytest.fixture(autouse=True)
-def _paper_style():
-    plt.switch_backend("agg")
-    with plt.style.context(["default", ROOT / "paper/style.mplstyle"]):
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("paper_style")
 
 
 def draw(script, table):

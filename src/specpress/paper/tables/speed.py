@@ -32,24 +32,25 @@ def speed(results) -> Table:
 
 def trees(results) -> Table:
     """Trees, by size, shape and drafter."""
-    headings = {
-        "tokens_per_s": "tok/s", "tpot_ms": "TPOT\nms", "speedup": "speed-up (95% interval)",
-        "acceptance_rate": "accept\u00ad\nance", "tokens_per_iteration": "tokens per\niteration",
-        "relative": "relative to a path\n(95% interval)",
-    }  # fmt: skip
+    headings = _compared_with("a path")
     return _table(results, headings, _blocks(results, _all, "tree"), None, width=5.2)
 
 
 def dynamic(results) -> Table:
     """Dynamic lengths, block verification and cascades."""
-    headings = {
-        "tokens_per_s": "tok/s", "tpot_ms": "TPOT\nms", "speedup": "speed-up (95% interval)",
-        "acceptance_rate": "accept\u00ad\nance", "tokens_per_iteration": "tokens per\niteration",
-        "relative": "relative to its reference\n(95% interval)",
-    }  # fmt: skip
+    headings = _compared_with("its reference")
     found = _blocks(results, _all, "dynamic", "block", "cascade")
     title = "Reported by the original study, not measured here (1048 tokens)"
     return _table(results, headings, found, (title, _reported(results.original["dynamic"])), width=5.2)
+
+
+def _compared_with(other: str) -> dict[str, str]:
+    """The headings of a table whose methods are also set against another, duelled with the same baseline."""
+    return {
+        "tokens_per_s": "tok/s", "tpot_ms": "TPOT\nms", "speedup": "speed-up (95% interval)",
+        "acceptance_rate": "accept\u00ad\nance", "tokens_per_iteration": "tokens per\niteration",
+        "relative": f"relative to {other}\n(95% interval)",
+    }  # fmt: skip
 
 
 def fusion(results) -> Table:
