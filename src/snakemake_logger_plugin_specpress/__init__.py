@@ -95,7 +95,7 @@ class LogHandler(LogHandlerBase):
     def end(self) -> None:
         """Say at the end of the run again what its experiments left in doubt."""
         for doubt in self.doubts:
-            print(f"!! {doubt}", file=sys.stderr, flush=True)
+            write(f"!! {doubt}")
 
     def left(self, rule: str) -> str:
         """The time the jobs of a rule that have not ended will take at the pace of those that have."""
@@ -106,8 +106,13 @@ class LogHandler(LogHandlerBase):
 
     def say(self, job: Job, text: str, mark: str = ">>") -> None:
         """Write a line about a job."""
-        line = f"{mark} {UNITS[job.rule]} {job.number} of {self.planned[job.rule]}: {text}"
-        print(line, file=sys.stderr, flush=True)
+        write(f"{mark} {UNITS[job.rule]} {job.number} of {self.planned[job.rule]}: {text}")
+
+
+def write(line: str) -> None:
+    """A line on the terminal in one piece: Snakemake's own thread writes there too, between a text and its end."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def say_what_is_wrong(arguments: list[str]) -> None:
@@ -120,7 +125,7 @@ def say_what_is_wrong(arguments: list[str]) -> None:
             if path.endswith((".yaml", ".yml")) and Path(path).is_file():
                 read_yaml(path)
         except FileProblem as problem:
-            print(f"\n{problem}", file=sys.stderr, flush=True)
+            write(f"\n{problem}")
 
 
 def duration(seconds: float) -> str:
