@@ -1,6 +1,7 @@
 import json
 import logging
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -40,6 +41,14 @@ def test_lines_tell_what_is_measured_k_of_n_result_and_time_left(handler, tmp_pa
         ">> experiment 1 of 11: a: 1.25x in 30 s, about 5 min left",
         ">> experiment 2 of 11: c ..., about 5 min left",
     ]
+
+
+def test_a_line_is_one_write_so_that_snakemakes_own_cannot_come_between_it_and_its_end(handler, tmp_path, monkeypatch):
+    stream = mock.Mock()
+    monkeypatch.setattr(progress.sys, "stderr", stream)
+    event(handler, LogEvent.RUN_INFO, stats={"run_experiment": 1})
+    begin(handler, 1, "run_experiment", tmp_path / "a.json", experiment="a")
+    assert stream.write.call_args_list == [mock.call(">> experiment 1 of 1: a ...\n")]
 
 
 def test_time_left_is_that_of_jobs_side_by_side(handler, tmp_path, capsys):
