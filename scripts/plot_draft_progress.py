@@ -33,7 +33,7 @@ def _draw_training(axis, seen: pd.DataFrame, style: dict[object, Look]) -> None:
         sns.lineplot(x=curve.seconds, y=curve.value, ax=axis, color=look.color, marker=look.marker, ls=look.linestyle)
         ends.append((curve.seconds.iloc[-1], curve.value.iloc[-1], str(name), look.color))
     axis.set_xlabel("seconds of training")
-    axis.set_ylabel("acceptance")
+    axis.set_ylabel("acceptance, validation text")
     axis.set_ylim(bottom=0)
     if len(ends) > 1:
         label_line_ends(axis, ends)
@@ -48,6 +48,7 @@ def _draw_positions(axis, along: pd.DataFrame, style: dict[object, Look]) -> Non
             curve.iteration, curve.value, color=look.color, marker=look.marker, ls=dashes, label=f"{name}, {text}"
         )
     axis.set_xlabel("drafted token of a chain")
+    axis.set_ylabel("acceptance, held-out text")
     axis.set_xticks(sorted(along.iteration.dropna().unique()))
     axis.legend(fontsize=6, frameon=False)
 

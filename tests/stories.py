@@ -47,6 +47,6 @@ def make_workspace(tmp_path, dtype):
     return tmp_path
 
 
-def run(workspace, config, output="draft"):
+def run(workspace, config, output="draft", progress=False):
     data = {"stories": workspace / "stories"}
-    return train.train_draft(config, workspace / "target", data, workspace / output, threads=1, progress=False)
+    return train.train_draft(config, workspace / "target", data, workspace / output, threads=1, progress=progress)

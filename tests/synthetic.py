@@ -451,7 +451,7 @@ def draft(identifier="draft", *, data=("wikipedia", "bible"), points=40, tokens=
         "environment": ENVIRONMENT, "wall_seconds": 240.0, "peak_memory_bytes": 15 * 10**8,
         "parameters": 45_000_000, "head_tokens": 12000, "tokens": tokens,
         "loss": [{"tokens": int(t), "loss": float(value)} for t, value in zip(steps, loss, strict=True)],
-        "progress": [{"tokens": tokens * i // 8, "seconds": 20.0 * i, "acceptance": 0.37 - 0.2 / i}
+        "progress": [{"tokens": tokens * i // 8, "seconds": 20.0 * i, "validation_acceptance": 0.37 - 0.2 / i}
                      for i in range(1, 9)],
         "seconds": {"lesson": 30.0, "training": 160.0},
         "held_out": {name: {"acceptance": 0.37 - 0.02 * i, "cross_entropy": 4.0 + i / 10, "n_tokens": 20_000,

@@ -12,7 +12,7 @@ def observations(item: Mapping) -> Iterable[dict]:
     for look in item.get("progress") or ():
         yield {
             "metric": "validation_acceptance",
-            "value": number(look["acceptance"]),
+            "value": number(look["validation_acceptance"]),
             "tokens": look["tokens"],
             "seconds": number(look["seconds"]),
         }

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_EPSILON = 1e-6  # torch takes that of the dtype: of bfloat16 it is as large as the states of a head of one layer
+
 
 class FeatureInput(nn.Module):
     """Two linear maps: hidden states of several layers to one of them, and that to what is added to an embedding.
@@ -51,8 +53,8 @@ class FeatureInput(nn.Module):
 
 
 def normed(x: Tensor) -> Tensor:
-    """Vectors in the last dimension at a root mean square of 1, in their dtype."""
-    return F.rms_norm(x, x.shape[-1:])
+    """Vectors in the last dimension at a root mean square of 1, in their dtype; computed in float32."""
+    return F.rms_norm(x.float(), x.shape[-1:], eps=_EPSILON).to(x.dtype)
 
 
 def feature_layers(model: nn.Module) -> Sequence[int]:

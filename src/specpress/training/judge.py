@@ -1,18 +1,43 @@
-"""What a draft is worth: acceptance and cross-entropy on text it was not trained on."""
+"""What a draft is worth: acceptance and cross-entropy on text it was not trained on, by the target's whole laws."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from specpress.models.feature_head import feature_layers
 from specpress.training.lesson import Lesson, read_windows
-from specpress.training.objectives import IGNORED, cross_entropy, known_masses, rows_of_tokens
+from specpress.training.objectives import IGNORED, cross_entropy, rows_of_tokens
 from specpress.training.predictions import covered, predictions
 
 POSITIONS = 4  # tokens of a chain of a head that are judged
 
 
-@torch.no_grad()
-def judge(draft: nn.Module, target: nn.Module, windows: Tensor, batch: int = 2) -> dict:
+@dataclass(frozen=True)
+class Reading:
+    """What a target says to some windows, as far as a draft is judged by it.
+
+    rows : LongTensor (n, length + 1), the windows
+    mass : (n, length, k), the probability at temperature 1 of each token that the draft's head covers, after each token
+        of the windows but the last. The draft gives no other token any mass, so acceptance is known from these alone
+    states : the outputs of the layers that a head reads; see `read_windows`
+    """
+
+    rows: Tensor
+    mass: Tensor
+    states: Tensor | None
+
+
+def readings(draft: nn.Module, target: nn.Module, windows: Tensor, batch: int = 2) -> Iterator[Reading]:
+    """The target's reading of windows, LongTensor (n, length + 1), `batch` of them at a time."""
+    ids = covered(draft)
+    for rows in windows.to(draft.device).split(batch):
+        logits, states = read_windows(target, rows, feature_layers(draft))
+        yield Reading(rows, logits.float().softmax(-1)[..., ids], states)
+
+
+def judge(draft: nn.Module, target: nn.Module, windows: Tensor) -> dict:
     """How well a draft predicts what the target would say, and the text itself.
 
     Parameters
@@ -30,16 +55,26 @@ def judge(draft: nn.Module, target: nn.Module, windows: Tensor, batch: int = 2) 
         draft model one number, as it is the same for all. `cross_entropy`: nats a token of the draft on the tokens its
         head covers; `coverage`: their share. `n_tokens`: positions scored.
     """
-    ids, row_of = covered(draft), rows_of_tokens(covered(draft), draft.config.vocab_size)
-    overlaps, places = [0.0] * POSITIONS, [0] * POSITIONS
+    return _judged(draft, readings(draft, target, windows), POSITIONS)
+
+
+def glance(draft: nn.Module, seen: Sequence[Reading]) -> float:
+    """The `acceptance` of `judge` on windows that the target has read before, and is not asked to read again."""
+    return _judged(draft, seen, 1)["acceptance"]
+
+
+@torch.no_grad()
+def _judged(draft: nn.Module, seen: Iterable[Reading], positions: int) -> dict:
+    row_of = rows_of_tokens(covered(draft), draft.config.vocab_size)
+    overlaps, places = [0.0] * positions, [0] * positions
     nll = scored = 0.0
-    for rows in windows.to(draft.device).split(batch):
-        logits, states = read_windows(target, rows, feature_layers(draft))
-        p = logits.float().softmax(-1)[..., ids]
-        for position, (said, offset) in enumerate(predictions(draft, Lesson(rows, states=states), POSITIONS)):
-            count = min(said.shape[1], p.shape[1] - offset)
+    for reading in seen:
+        rows, lesson = reading.rows, Lesson(reading.rows, states=reading.states)
+        for position, (said, offset) in enumerate(predictions(draft, lesson, positions)):
+            count = min(said.shape[1], reading.mass.shape[1] - offset)
             said = said[:, :count].float()
-            overlaps[position] += torch.minimum(p[:, offset : offset + count], said.softmax(-1)).sum().item()
+            mass = reading.mass[:, offset : offset + count]
+            overlaps[position] += torch.minimum(mass, said.softmax(-1)).sum().item()
             places[position] += count * len(rows)
             if not position:
                 labels = row_of[rows[:, 1 + offset : 1 + offset + count]]
@@ -54,19 +89,3 @@ def judge(draft: nn.Module, target: nn.Module, windows: Tensor, batch: int = 2) 
         "coverage": scored / places[0],
         "n_tokens": places[0],
     }
-
-
-@torch.no_grad()
-def glance(draft: nn.Module, lesson: Lesson, batch: int = 8) -> float:
-    """About the acceptance of the first token drafted on what a target has said of windows, without asking it again.
-
-    Of each law the rest beyond its known tokens counts as one.
-    """
-    row_of, found = rows_of_tokens(covered(draft), draft.config.vocab_size), []
-    for start in range(0, len(lesson), batch):
-        part = lesson[start : start + batch].to(draft.device)
-        logits, offset = next(predictions(draft, part))
-        count = min(logits.shape[1], part.top.shape[1] - offset)
-        p, q = known_masses(logits[:, :count].float(), part, slice(offset, offset + count), row_of)
-        found.append(torch.minimum(p, q).sum(-1).flatten())
-    return torch.cat(found).mean().item()

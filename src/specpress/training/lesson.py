@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,8 +98,10 @@ def read_windows(target: nn.Module, rows: Tensor, features: Sequence[int]) -> tu
     return logits.clone(), cached.states.take().clone() if features else None
 
 
-def kept(folder: Path, identity: dict, features: Sequence[int], make: Callable[[], Lesson]) -> Lesson:
-    """The lesson that `identity` describes: from its place below `folder`, where it is made if it is not there.
+def kept(folder: Path, identity: dict, features: Sequence[int], make: Callable[[], Lesson]) -> tuple[Lesson, float]:
+    """The lesson that `identity` describes, from its place below `folder`, where it is made if it is not there.
+
+    Returns it with the seconds that making it took, now or then.
 
     features : layers whose outputs it is to have; one that has more of them is cut, one that lacks some is made anew
 
@@ -109,16 +112,19 @@ def kept(folder: Path, identity: dict, features: Sequence[int], make: Callable[[
     """
     place = folder / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     if (place / "manifest.json").is_file():
-        found = json.loads((place / "manifest.json").read_text(encoding="utf-8"))["features"]
-        if set(features) <= set(found):
-            return _with_features(Lesson(**load_file(place / "lesson.safetensors")), found, features)
-    lesson = make()
+        manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+        if set(features) <= set(manifest["features"]) and "seconds" in manifest:
+            lesson = Lesson(**load_file(place / "lesson.safetensors"))
+            return _with_features(lesson, manifest["features"], features), manifest["seconds"]
+    started = time.perf_counter()
+    lesson, seconds = make(), time.perf_counter() - started
     tensors = {name: held.contiguous() for name, held in lesson.tensors().items()}
     folder.mkdir(parents=True, exist_ok=True)
     _check_room(folder, sum(held.nbytes for held in tensors.values()))
-    with publish(place, {"kind": "lesson", "features": list(features), **identity}) as partial:
+    what = {"kind": "lesson", "features": list(features), "seconds": seconds, **identity}
+    with publish(place, what) as partial:
         save_file(tensors, partial / "lesson.safetensors")
-    return lesson
+    return lesson, seconds
 
 
 def _with_features(lesson: Lesson, found: Sequence[int], wanted: Sequence[int]) -> Lesson:

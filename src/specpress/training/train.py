@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -28,15 +29,16 @@ from specpress.study.draft_config import DraftConfig, DraftError
 from specpress.training.checkpoint import Checkpoint
 from specpress.training.draft import check_size, cut_draft, cut_head, head_tokens, round_weights, tokens_by_mass
 from specpress.training.fit import Noted, fit
-from specpress.training.judge import glance, judge
+from specpress.training.judge import Reading, glance, judge, readings
 from specpress.training.lesson import Lesson, hear, kept
 from specpress.training.progress import progress_bar
-from specpress.training.text import Text, evenly_spread, read_text, special_tokens
+from specpress.training.text import evenly_spread, read_text, special_tokens
 from specpress.training.writing import rewritten
 
 LOSS_POINTS = 50  # points of the loss curve
 GLANCES = 8  # times that acceptance is looked at in training
-_GLANCED_TOKENS = 2048  # of validation text, at which it is
+ACCEPTANCE = "validation_acceptance"  # `acceptance` of `judge`, on validation text
+_LOOKED_AT = 2048  # tokens of validation text, at which it is
 
 
 def train_draft(
@@ -91,9 +93,10 @@ def train_draft(
     text, digest = read_text(config, data, tokenizer), target_digest(Path(target))
     with watch() as watched:
         teacher = Teacher(config, model, digest, Path(lessons) if lessons else output / "lessons", progress)
-        lesson, validation = teacher.lesson(text.train), teacher.validation(text)
-        heard = time.perf_counter() - started
+        lesson = teacher.lesson(text.train)
         draft = _cut(config, model, lesson, special_tokens(tokenizer, shape))
+        looked_at = evenly_spread(torch.cat(list(text.validation.values())), math.ceil(_LOOKED_AT / config.sequence))
+        validation = list(readings(draft, model, looked_at))
         output.mkdir(parents=True, exist_ok=True)
         checkpoint = Checkpoint(output / ".checkpoint", {"spec": asdict(config), "target": digest})
         noted = _fit_with_progress(draft, lesson, validation, config, model, checkpoint, progress)
@@ -110,7 +113,7 @@ def train_draft(
         "tokens": noted.tokens,
         "loss": loss_curve(noted, config.batch * config.sequence),
         "progress": noted.glances,
-        "seconds": {"lesson": heard, "training": noted.seconds},
+        "seconds": {"lesson": teacher.seconds, "training": noted.seconds},
         "validation": {name: judge(draft, model, rows) for name, rows in text.validation.items()},
         "held_out": {name: judge(draft, model, rows) for name, rows in text.held_out.items()},
         "started": began,
@@ -145,11 +148,13 @@ class Teacher:
     Parameters
     ----------
     digest : of the target, by which what it said is found again in the folder `lessons`
+
+    `seconds` : that it took to read and write, in this training or in the one that asked first
     """
 
     def __init__(self, config: DraftConfig, target: nn.Module, digest: str, lessons: Path, progress: bool):
         self._config, self._target, self._digest = config, target, digest
-        self._lessons, self._progress = lessons, progress
+        self._lessons, self._progress, self.seconds = lessons, progress, 0.0
         self._features = features_of(config, target.config.num_hidden_layers)
 
     def lesson(self, windows: Tensor) -> Lesson:
@@ -157,11 +162,6 @@ class Teacher:
         if not self._config.needs_lesson:
             return Lesson(windows)
         return self._heard(self._written(windows) if self._config.own_text else windows)
-
-    def validation(self, text: Text) -> Lesson:
-        """On some of the validation windows, by which progress is told."""
-        rows = torch.cat(list(text.validation.values()))
-        return self._heard(evenly_spread(rows, math.ceil(_GLANCED_TOKENS / self._config.sequence)))
 
     def _written(self, windows: Tensor) -> Tensor:
         own = {key: getattr(self._config, key) for key in ("own_text", "own_temperature", "own_top_p", "seed")}
@@ -171,7 +171,7 @@ class Teacher:
             with progress_bar(share, "the target writes", enabled=self._progress) as bar:
                 return Lesson(rewritten(self._target, windows, self._config, lambda done: bar.update(done - bar.n)))
 
-        return kept(self._lessons, self._identity(windows) | own, (), write).tokens
+        return self._kept(self._identity(windows) | own, (), write).tokens
 
     def _heard(self, windows: Tensor) -> Lesson:
         def read() -> Lesson:
@@ -179,7 +179,12 @@ class Teacher:
                 show = lambda done: bar.update(done - bar.n)  # noqa: E731
                 return hear(self._target, windows, self._config.top, self._features, show)
 
-        return kept(self._lessons, self._identity(windows) | {"top": self._config.top}, self._features, read)
+        return self._kept(self._identity(windows) | {"top": self._config.top}, self._features, read)
+
+    def _kept(self, identity: dict, features: Sequence[int], make: Callable[[], Lesson]) -> Lesson:
+        lesson, seconds = kept(self._lessons, identity, features, make)
+        self.seconds += seconds
+        return lesson
 
     def _identity(self, windows: Tensor) -> dict:
         text = hashlib.sha256(windows.numpy().tobytes()).hexdigest()
@@ -207,7 +212,7 @@ def _cut(config: DraftConfig, target: nn.Module, lesson: Lesson, always: list[in
 def _fit_with_progress(
     draft: nn.Module,
     lesson: Lesson,
-    validation: Lesson,
+    validation: Sequence[Reading],
     config: DraftConfig,
     target: nn.Module,
     checkpoint: Checkpoint,
@@ -219,10 +224,10 @@ def _fit_with_progress(
 
         def report(noted: Noted) -> None:
             if noted.tokens * GLANCES >= (len(noted.glances) + 1) * total:
-                shown = {"tokens": noted.tokens, "seconds": noted.seconds, "acceptance": glance(draft, validation)}
-                noted.glances.append(shown)
-            acceptance = f"{noted.glances[-1]['acceptance']:.3f}" if noted.glances else "?"
-            bar.set_postfix(loss=f"{noted.losses[-1]:.3f}", acceptance=acceptance, refresh=False)
+                seen = {"tokens": noted.tokens, "seconds": noted.seconds, ACCEPTANCE: glance(draft, validation)}
+                noted.glances.append(seen)
+            acceptance = f"{noted.glances[-1][ACCEPTANCE]:.3f}" if noted.glances else "?"
+            bar.set_postfix({"loss": f"{noted.losses[-1]:.3f}", ACCEPTANCE: acceptance}, refresh=False)
             bar.update(noted.tokens - bar.n)
 
         half = target.dtype in (torch.bfloat16, torch.float16)
