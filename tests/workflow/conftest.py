@@ -78,6 +78,7 @@ def run_stub_study(folder: Path) -> None:
         "PRESSES = {",
         'PRESSES = {\n    "own_press": "specpress.presses.own_press:OwnPress",',
     )
+    tree.append("profiles/default/config.yaml", "scheduler: greedy\n")  # the other starts a solver before every job
     tree.snakemake("--cores", "2", "--quiet")
 
 

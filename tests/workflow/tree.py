@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,15 +73,13 @@ class Tree:
 
     def snakemake(self, *arguments: str, check: bool = True) -> str:
         """Run snakemake; its output, both streams together."""
-        command = [sys.executable, "-m", "snakemake", *arguments]
-        streams = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         try:
-            done = subprocess.run(command, cwd=self.path, env=self.environment(), timeout=self.timeout, **streams)
-        except subprocess.TimeoutExpired as late:
-            raise AssertionError(f"{' '.join(command[2:])} took {late.timeout} s:\n{late.stdout}") from late
-        if check and done.returncode:
-            raise AssertionError(f"{' '.join(command[2:])} exited with {done.returncode}:\n{done.stdout}")
-        return done.stdout
+            status, out = forked.snakemake(self.path, self.environment(), arguments, self.timeout)
+        except TimeoutError as late:
+            raise AssertionError(f"snakemake {' '.join(arguments)} took {self.timeout} s:\n{late}") from late
+        if check and status:
+            raise AssertionError(f"snakemake {' '.join(arguments)} exited with {status}:\n{out}")
+        return out
 
     def recover(self) -> subprocess.CompletedProcess:
         """What `make paper` does before it runs snakemake."""
