@@ -7,7 +7,7 @@ rates can be put beside measured experiments, which they do not know.
 import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -82,13 +82,26 @@ def measure(
 
 def _median_seconds(run: Callable[[], object], device: torch.device) -> float:
     """Median seconds of `run`, after a run that does not count."""
-    run()
-    taken, deadline = [], time.perf_counter() + _SECONDS
-    while len(taken) < _LEAST_RUNS or time.perf_counter() < deadline:
-        before = clock(device)
+    return _in_turn({0: run}, device)[0]
+
+
+def _in_turn(runs: Mapping[int, Callable[[], object]], device: torch.device) -> dict[int, float]:
+    """Median seconds of each of `runs`, taken in turn there and back, after a turn that does not count.
+
+    They are compared with each other: what slows the machine for a while has to slow all of them. One after the other,
+    weights were once read at 6.7 GB/s for one row and at 15.7 for two, where steps beside them took alike.
+    """
+    for run in runs.values():
         run()
-        taken.append(clock(device) - before)
-    return statistics.median(taken)
+    taken: dict[int, list[float]] = {key: [] for key in runs}
+    turn, deadline = list(runs), time.perf_counter() + _SECONDS * len(runs)
+    while len(taken[turn[0]]) < _LEAST_RUNS or time.perf_counter() < deadline:
+        for key in turn:
+            before = clock(device)
+            runs[key]()
+            taken[key].append(clock(device) - before)
+        turn.reverse()
+    return {key: statistics.median(seconds) for key, seconds in taken.items()}
 
 
 def _copy_gb_s(device: torch.device, progress: tqdm) -> float:
@@ -112,25 +125,21 @@ def _weight_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqd
     """GB/s of the model's linear maps by token rows. Of a large model, as many layers as no cache holds."""
     model = _random_model(config, dtype, device, layers=_layers_enough(config, dtype))
     maps = forward_of(model).linear_maps
-    return {
-        str(rows): 1e-9 * sum(m.nbytes for m in maps) / _linear_seconds(maps, rows, dtype, device, progress)
-        for rows in ROWS
-    }
+    nbytes = sum(m.nbytes for m in maps)
+    seconds = _in_turn({rows: _products(maps, rows, dtype, device) for rows in ROWS}, device)
+    progress.update(len(ROWS))
+    return {str(rows): 1e-9 * nbytes / taken for rows, taken in seconds.items()}
 
 
-def _linear_seconds(
-    maps: list[LinearMap], rows: int, dtype: torch.dtype, device: torch.device, progress: tqdm | None = None
-) -> float:
+def _products(maps: list[LinearMap], rows: int, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
+    """All of the maps, one after the other, on so many rows."""
     inputs = {width: torch.ones(1, rows, width, dtype=dtype, device=device) for width in {m.in_features for m in maps}}
 
     def run():
         for m in maps:
             m(inputs[m.in_features])
 
-    seconds = _median_seconds(run, device)
-    if progress is not None:
-        progress.update()
-    return seconds
+    return run
 
 
 def _kv_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -> dict[str, float]:
@@ -139,7 +148,7 @@ def _kv_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -
     shape = (_BATCH, kv_heads, _SLOTS, size)
     layers = min(config.num_hidden_layers, 1 + _COLD_BYTES // (2 * _BATCH * kv_heads * _SLOTS * size * dtype.itemsize))
     caches = [[torch.randn(shape, device=device).to(dtype) for _ in range(2)] for _ in range(layers)]
-    module, rates = nn.Module().eval(), {}
+    module, runs = nn.Module().eval(), {}
     for queries in QUERIES:
         query = torch.randn(_BATCH, heads, queries, size, device=device).to(dtype)
         mask = grouped_mask(_BATCH, torch.arange(queries, device=device), _SLOTS, dtype=dtype, config=config)
@@ -148,9 +157,11 @@ def _kv_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -
             for key, value in caches:
                 grouped_attention(module, query, key, value, mask)
 
-        rates[str(queries)] = 1e-9 * sum(x.nbytes for cache in caches for x in cache) / _median_seconds(run, device)
-        progress.update()
-    return rates
+        runs[queries] = run
+    nbytes = sum(x.nbytes for cache in caches for x in cache)
+    seconds = _in_turn(runs, device)
+    progress.update(len(QUERIES))
+    return {str(queries): 1e-9 * nbytes / taken for queries, taken in seconds.items()}
 
 
 def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, graphs: bool, progress: tqdm) -> float:
@@ -173,9 +184,10 @@ def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, graphs: 
             cached.feed(token)
             cached.cache.rollback(1)
 
-        whole = _median_seconds(step, device)
+        maps = cached.forward.linear_maps
+        whole, products = _in_turn({0: step, 1: _products(maps, 1, dtype, device)}, device).values()
     progress.update()
-    return 1e3 * max(0.0, whole - _linear_seconds(cached.forward.linear_maps, 1, dtype, device))
+    return 1e3 * max(0.0, whole - products)
 
 
 def _random_model(config, dtype: torch.dtype, device: torch.device, *, layers: int) -> nn.Module:

@@ -33,3 +33,20 @@ def test_a_large_model_is_sampled_by_as_many_layers_as_no_cache_holds(monkeypatc
     for cold, layers in ((0, 1), (layer, 2), (2**30, 3)):
         monkeypatch.setattr(machine, "_COLD_BYTES", cold)
         assert machine._layers_enough(config, torch.float32) == layers
+
+
+def test_what_is_compared_is_timed_in_turn(monkeypatch):
+    """A machine that is slow at first, as one just started on a job, is slow for all: rates keep their order."""
+    now, device = [0.0], torch.device("cpu")
+
+    def taking(seconds):
+        def run():
+            now[0] += seconds * (9.0 if now[0] < 100 else 1.0)
+
+        return run
+
+    monkeypatch.setattr(machine, "clock", lambda device: now[0])
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(machine, "_SECONDS", 60.0)
+    found = machine._in_turn({1: taking(1.0), 2: taking(1.0), 4: taking(2.0)}, device)
+    assert found == {1: 1.0, 2: 1.0, 4: 2.0}
