@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from specpress.analysis.kinds import LOSSLESS, kind_of
+from specpress.paper.cells import Cell
 from specpress.paper.plotting import Look, cut_intervals, empty_sheet, figure_command, looks, panels
+from specpress.paper.speeds import best_established
 from specpress.paper.wording import method_name, press_setting
 
 GROUPS = {
@@ -71,7 +73,7 @@ def placed(summary: pd.DataFrame) -> pd.DataFrame:
 def point(group: str, name: str, row: pd.Series, cost: pd.Series) -> dict:
     """A method on the plane; costs are increases, so that 0 is no loss."""
     return {
-        "group": group, "name": name, "speedup": row.estimate, "low": row.low, "high": row.high,
+        "group": group, "name": name, "gain": Cell.of(row), "speedup": row.estimate, "low": row.low, "high": row.high,
         "cost": cost.estimate - 1, "cost_low": cost.low - 1, "cost_high": cost.high - 1,
     }  # fmt: skip
 
@@ -95,24 +97,29 @@ def draw_group(axis: Axes, rows: pd.DataFrame, look: Look, label: str) -> None:
 
 
 def draw_front(axis: Axes, points: pd.DataFrame) -> None:
-    """The methods that none beats both ways, joined by steps; the fastest of all, and of the lossless, are named."""
+    """The methods that none beats both ways, joined by steps; of all, and of the lossless, the fastest is named.
+
+    That is the one whose gain is best established, as in the text.
+    """
     front, best = [], -np.inf
     for row in points.sort_values(["cost", "speedup"], ascending=[True, False]).itertuples():
         if row.speedup > best:
             front.append(row)
             best = row.speedup
     axis.step([row.cost for row in front], [row.speedup for row in front], where="post", color="0.3", linewidth=0.8)
-    lossless = points[points.group.str.contains("lossless")]
-    named = {front[-1].name: front[-1]}
-    if len(lossless):
-        fastest = lossless.loc[lossless.speedup.idxmax()]
-        named[fastest["name"]] = fastest
-    for name, row in named.items():
+    fastest = [fastest_of(points), fastest_of(points[points.group.str.contains("lossless")])]
+    for name, row in {row["name"]: row for row in fastest if row is not None}.items():
         note = axis.annotate(
             fill(name, 28), (row.cost, row.speedup), xytext=(6, 4), textcoords="offset points", fontsize=6.2,
             color="0.2", bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8},
         )  # fmt: skip
         note.set_in_layout(False)  # a long name takes no room from the points
+
+
+def fastest_of(points: pd.DataFrame) -> pd.Series | None:
+    """The method whose gain is best established; None of none."""
+    best = best_established(list(points.gain))
+    return None if best is None else points.iloc[best]
 
 
 if __name__ == "__main__":

@@ -89,18 +89,28 @@ class Block:
 
 
 def picked(speeds: Sequence[Speed], looks: int | None = None) -> Speed | None:
-    """The experiment whose gain is best established: the highest lower end of the intervals adjusted for all of them.
-
-    An estimate is the higher for resting on few prompts as often as the lower, so that the highest of many is mostly
-    chance. An experiment without an adjusted interval is picked only where none has one, and then by its estimate.
+    """The experiment whose gain is `best_established`, with its interval as one of all of them.
 
     looks : how many were compared, where these are a part of them
     """
-    adjusted = [speed.among(looks or len(speeds)) for speed in speeds]
-    with_interval = [speed for speed in adjusted if speed["speedup"].low is not None]
-    if with_interval:
-        return max(with_interval, key=lambda speed: speed["speedup"].low)
-    return max(adjusted, key=lambda speed: speed["speedup"].value, default=None)
+    looks = looks or len(speeds)
+    best = best_established([speed["speedup"] for speed in speeds], looks)
+    return None if best is None else speeds[best].among(looks)
+
+
+def best_established(gains: Sequence[Cell], looks: int | None = None) -> int | None:
+    """Which of these gains is best established: the highest lower end of the intervals adjusted for all of them.
+
+    An estimate is the higher for resting on few prompts as often as the lower, so that the highest of many is mostly
+    chance. One without an adjusted interval is taken only where none has one, and then by its estimate.
+
+    looks : how many were compared, where these are a part of them
+    """
+    lows = [gain.among(looks or len(gains)).low for gain in gains]
+    known = [which for which, low in enumerate(lows) if low is not None]
+    if known:
+        return max(known, key=lambda which: lows[which])
+    return max(range(len(gains)), key=lambda which: gains[which].value, default=None)
 
 
 def told_apart(speeds: Sequence[Speed]) -> Markup:

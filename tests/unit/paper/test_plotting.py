@@ -121,6 +121,23 @@ def test_lossless_methods_stand_on_the_zero_line_and_the_front_only_rises(whole)
     assert front.get_ydata()[-1] == points.speedup.max()
 
 
+def test_the_front_names_the_method_that_the_text_calls_the_fastest(whole):
+    """A gain of few prompts that scatter is the highest estimate, and is not named; another's lower end is."""
+    summary = whole[0].copy()
+    script = runpy.run_path(str(ROOT / "scripts/plot_pareto.py"))
+    points = script["placed"](summary)
+    lossless = points[points.group.str.contains("lossless")]
+    sure = script["fastest_of"](lossless)
+    lucky = lossless[lossless.name != sure["name"]].iloc[0]
+    of_lucky = (summary.experiment == lucky.gain.experiment) & (summary.metric == "speedup")
+    summary.loc[of_lucky, ["estimate", "high", "log_error"]] = [9.0, 80.0, 1.0]
+    points = script["placed"](summary)
+    assert points.speedup.max() == 9.0
+    assert script["fastest_of"](points[points.group.str.contains("lossless")])["name"] == sure["name"]
+    texts = {text.get_text().replace("\n", " ") for text in script["draw"](summary).axes[0].texts}
+    assert sure["name"] in texts and lucky["name"] not in texts
+
+
 def test_drafters_are_compared_at_one_draft_length(whole):
     rows = runpy.run_path(str(ROOT / "scripts/plot_accepted_length.py"))["accepted"](whole[0])
     trees = rows.name.str.contains("token recycling")
