@@ -51,7 +51,10 @@ def prepared(tmp_path_factory):
     lookup = {"drafter": {"name": "prompt_lookup"}, "schedule": {"name": "constant", "gamma": 2}}
     study = {
         **{"study": "small", "baseline": "target", "models": {"target": {"source": source, "dtype": "float32"}}},
-        **{"data": {"words": {"source": text, "reader": "text", "test_fraction": 0.5}}, "sampling": {"greedy": {"temperature": 0}}},
+        **{
+            "data": {"words": {"source": text, "reader": "text", "test_fraction": 0.5}},
+            "sampling": {"greedy": {"temperature": 0}},
+        },
         "experiments": [
             {"id": "control", **common},
             {"id": "lookup", **common, **lookup},
@@ -81,7 +84,7 @@ def test_each_experiment_runs_twice_on_the_same_prompts(agreement, prepared, mon
     assert [row["experiment"] for row in found["rows"]] == ["control", "lookup"]
     assert shares == [0.2, 0.0, 0.0, 0.2]
     assert all(row["prompts"] == [3, 3] and None not in row["machine"] for row in found["rows"])
-    assert found["summary"]["pairs"] == 2 and found["summary"]["errors"] == 0
+    assert (found["summary"]["pairs"], found["summary"]["errors"]) == (2, 0)
 
 
 def run(cost, tokens):
