@@ -20,6 +20,8 @@ TEXT ?=
 
 $(if $(STUDY),$(if $(shell test -f "$(STUDY)" && echo yes),,$(error there is no file $(STUDY): STUDY is the path of a study, such as config/config.yaml)))
 
+$(if $(filter all,$(CORES)),,$(if $(shell test 0"$(CORES)" -ge 1 2> /dev/null && echo yes),,$(error CORES is a number of cores from 1 on, or all; not "$(CORES)")))
+
 $(if $(and $(MODEL),$(STUDY)),$(error MODEL and STUDY are both given: STUDY is a study that is there, MODEL a model that one is written for))
 $(if $(MODEL),,$(if $(or $(DRAFT),$(TEXT)),$(error DRAFT and TEXT go with MODEL, the model that a study is written for)))
 

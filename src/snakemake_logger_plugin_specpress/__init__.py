@@ -3,19 +3,17 @@
 A logger plugin of Snakemake, which finds it by its name (`logger` in profiles/default). It sees every executor's jobs.
 """
 
+import argparse
 import json
 import math
+import os
 import sys
 import time
 from dataclasses import dataclass
-from logging import ERROR, LogRecord
-from pathlib import Path
+from logging import LogRecord
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
-
-# What snakemake says of a study that is no YAML.
-NO_STUDY = "Config file is not valid JSON or YAML"
 
 # What a method has and the baseline itself has not.
 _METHOD = {"drafter", "press"}
@@ -45,7 +43,8 @@ class LogHandler(LogHandlerBase):
     needs_rulegraph = False
 
     def __post_init__(self) -> None:
-        """Nothing is planned yet."""
+        """Judge the studies: snakemake makes its loggers before it reads them. Nothing is planned yet."""
+        check_studies(sys.argv[1:])
         self.planned: dict[str, int] = {}
         self.begun = dict.fromkeys(UNITS, 0)
         self.ended = dict.fromkeys(UNITS, 0)
@@ -56,8 +55,6 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: LogRecord) -> None:
         """Follow one event of the run."""
         try:
-            if record.levelno >= ERROR and NO_STUDY in record.getMessage():
-                say_what_is_wrong(sys.argv)
             if self.common_settings.dryrun:
                 return
             event = getattr(record, "event", None)
@@ -115,17 +112,29 @@ def write(line: str) -> None:
     sys.stderr.flush()
 
 
-def say_what_is_wrong(arguments: list[str]) -> None:
-    """The line at which a study given with --configfile is no YAML: snakemake, which reads it first, does not say."""
+def check_studies(arguments: list[str]) -> None:
+    """Refuse a study given with --configfile that is none, before snakemake reads it: which names no line, if any file.
+
+    arguments : of snakemake's command line, which it has read already
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", default=[])
+    if not (paths := parser.parse_known_args(arguments)[0].configfile):
+        return
+    sys.path.insert(0, os.path.abspath("src"))  # the library of this checkout: see workflow/rules/start.smk
+    from snakemake.exceptions import CliException
+
     from specpress.study.reading import FileProblem, read_yaml
 
-    for argument in arguments:
-        path = argument.removeprefix("--configfile=")
+    for path in paths:
         try:
-            if path.endswith((".yaml", ".yml")) and Path(path).is_file():
-                read_yaml(path)
+            content = read_yaml(path)
         except FileProblem as problem:
-            write(f"\n{problem}")
+            raise CliException(str(problem)) from None
+        except OSError as problem:
+            raise CliException(f"{path} cannot be read: {problem.strerror}") from None
+        if not isinstance(content, dict):
+            raise CliException(f"{path} is no study: it holds no keys; config/README.md explains them")
 
 
 def duration(seconds: float) -> str:

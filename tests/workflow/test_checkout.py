@@ -106,6 +106,12 @@ def test_a_study_file_may_have_a_space_in_its_name(tree, study, environment):
     assert "there is no file config/no study.yaml" in make(tree, "paper", "STUDY=config/no study.yaml").stderr
 
 
+@pytest.mark.parametrize("cores", ["0", "-1", "many", "2 3"])
+def test_cores_are_a_number_or_all(tree, cores):
+    done = make(tree, "-n", "-o", "setup", "paper", f"CORES={cores}")
+    assert f'CORES is a number of cores from 1 on, or all; not "{cores}"' in done.stderr
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -125,11 +131,23 @@ def test_a_file_that_is_no_study_is_refused_by_make_and_by_snakemake(tree, envir
     assert "Traceback" not in bare.stdout
 
 
-def test_a_file_that_is_no_study_is_refused_with_its_line_though_snakemake_reads_it_first(tree):
-    (tree.path / "config/mine.yaml").write_text("study: a\n\tb: 1\n")
-    given = snakemake(tree, "-n", "--configfile", "config/mine.yaml")
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"study: a\n\tb: 1\n", "is not YAML: line 2, column 1: "),
+        ("study: a\ntitle: Café\n".encode("latin-1"), "is not YAML: line 2: not UTF-8 (byte 0xe9)"),
+        (b"study: a\nstudy: b\n", "is not YAML: line 2, column 1: the key 'study' is given twice"),
+        (b"study: 2026-13-45\n", "is not YAML: line 1, column 8: month must be"),
+        (b"", "is no study: it holds no keys"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_file_that_is_no_study_is_one_line_though_snakemake_reads_it_first(tree, data, said):
+    if data is not None:
+        (tree.path / "config/mine.txt").write_bytes(data)
+    given = snakemake(tree, "-n", "--configfile", "config/mine.txt", "--cores", "1")
     assert given.returncode != 0
-    assert "config/mine.yaml is not YAML: line 2, column 1: " in given.stdout
+    assert f"Error: config/mine.txt {said}" in given.stdout.splitlines()[-1]
     assert "Traceback" not in given.stdout
 
 

@@ -71,15 +71,14 @@ def _ready(arm: dict, models: Loaded, args: argparse.Namespace) -> None:
     """Load the models, the drafter's first, and make them ready: what is wrong is said before the clock starts."""
     from specpress.engine.forward import forward_of
     from specpress.experiments.arms import parts_of
+    from specpress.hardware.threads import use_threads
     from specpress.models.feature_head import feature_layers
     from specpress.speculation.verification import METHODS
 
     if arm.get("verification", METHODS[0]) not in METHODS:
         raise ValueError(f"--verification: unknown rule {arm['verification']!r}; known: {', '.join(METHODS)}")
     if args.threads:
-        import torch
-
-        torch.set_num_threads(args.threads)
+        use_threads(args.threads)
     if args.draft and feature_layers(models.model(args.draft)):
         arm["drafter"] = {"name": "feature_head", "head": args.draft}
     try:

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
+from specpress.study.arm_checks import arm_problems
 from specpress.study.expansion import branches
+from specpress.study.reading import parse_yaml
 from specpress.study.registry import SCHEDULES
 
 _MAPPING = "NAME or '{name: NAME, OPTION: VALUE, ...}', as in a study"
@@ -52,7 +52,7 @@ def arm_from(args: argparse.Namespace) -> dict:
     Raises
     ------
     ValueError
-        For arguments that exclude each other, or are no name and no mapping.
+        For arguments that exclude each other, are no name and no mapping, or that a study would not take either.
     """
     arm: dict[str, Any] = {"model": args.model}
     drafter = _drafter(args)
@@ -62,6 +62,8 @@ def arm_from(args: argparse.Namespace) -> dict:
         raise ValueError("--schedule, --gamma and --verification need a drafter: --draft, --prompt-lookup or --drafter")
     if args.verification:
         arm["verification"] = args.verification
+    elif drafter is not None and branches(drafter):
+        arm["verification"] = "traversal"
     if args.press:
         arm["press"] = _part(args.press, "--press")
         if args.ratio is not None:
@@ -70,7 +72,10 @@ def arm_from(args: argparse.Namespace) -> dict:
     for name, value in {"ratio": args.ratio, **given}.items():
         if value is not None and not args.press:
             raise ValueError(f"--{name.replace('_', '-')} is for a press: give --press too")
-    return arm | {name: value for name, value in given.items() if value is not None}
+    arm |= {name: value for name, value in given.items() if value is not None}
+    if found := arm_problems(arm):
+        raise ValueError("; ".join(found))
+    return arm
 
 
 def _drafter(args: argparse.Namespace) -> dict | None:
@@ -97,10 +102,7 @@ def _schedule(args: argparse.Namespace, drafter: dict) -> dict:
 
 def _part(text: str, flag: str) -> dict:
     """A name, or a mapping with a name."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{flag}: {text!r} is no {_MAPPING}") from error
+    value = parse_yaml(text, f"{flag} {text!r}")
     part = {"name": value} if isinstance(value, str) else value
     if not isinstance(part, dict) or not isinstance(part.get("name"), str):
         raise ValueError(f"{flag}: {text!r} is no {_MAPPING}")

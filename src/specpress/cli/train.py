@@ -7,9 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
 from specpress.study.draft_config import DraftConfig, DraftError
+from specpress.study.reading import parse_yaml
 
 EXAMPLE = (
     "Example: specpress train --target my-model --data prose.txt --set kind=head --set objective=forward_kl "
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from specpress.training.train import train_draft
 
     folders = {name: _prepared(path, Path(args.output) / "text" / name) for name, path in data.items()}
-    threads = args.threads or torch.get_num_threads()
+    threads = torch.get_num_threads() if args.threads is None else args.threads
     metrics = train_draft(config, args.target, folders, args.output, threads=threads, device=args.device)
     for name, found in metrics["held_out"].items():
         along = ", ".join(f"{value:.3f}" for value in found["acceptance_by_position"])
@@ -77,10 +76,7 @@ def _settings(given: list[str]) -> dict:
         key, separator, value = text.partition("=")
         if not separator:
             raise DraftError(f"--set: expected KEY=VALUE, got {text!r}")
-        try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise DraftError(f"--set {key}: {value!r} is no YAML: {' '.join(str(error).split())}") from error
+        settings[key.strip()] = parse_yaml(value, f"--set {text!r}")
     return settings
 
 

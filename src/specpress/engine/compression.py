@@ -10,6 +10,7 @@ order: repeated compression needs that (StreamingLLM's sinks and window are told
 forward hook, as it would after its layer's attention.
 """
 
+import traceback
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from specpress.engine.cache import PreallocatedCache, PreallocatedLayer
 from specpress.engine.compression_settings import always_kept, needs_attention_weights
 from specpress.engine.layer_view import LayerView, layer_view
 from specpress.engine.observation import LayerObservation, Observations, observed_attention
+from specpress.files.program import is_lack_of_memory
 
 __all__ = ["compress", "observed_attention"]
 
@@ -94,10 +96,21 @@ def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: Laye
                         view, hidden_states, view.shown(layer.keys), layer.values, attentions, arguments
                     )
                 _keep_best(layer, view, _rounded(scores) if decoding else scores, kept, rotates_back(press))
-    except AssertionError as error:  # kvpress states what a method needs as assertions
+    except Exception as error:
+        if not _is_of_kvpress(error):
+            raise
         raise ValueError(
-            f"{type(press).__name__} cannot compress a cache of {layer.slots} slots after {tokens} tokens: {error}"
+            f"{type(press).__name__} cannot compress a cache of {layer.slots} slots after {tokens} tokens: "
+            f"{str(error) or type(error).__name__}"
         ) from error
+
+
+def _is_of_kvpress(error: Exception) -> bool:
+    """Whether a method of kvpress failed: it states what it needs as assertions, or stumbles over its parameters."""
+    if is_lack_of_memory(error):
+        return False
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(name.partition(".")[0] == "kvpress" for name in modules)
 
 
 def _slots_to_keep(slots: int, ratio: float, budget: int | None) -> int:

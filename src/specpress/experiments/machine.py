@@ -23,6 +23,7 @@ from specpress.hardware.clock import clock
 from specpress.hardware.devices import exact_kernels
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, now, peak_memory_bytes
+from specpress.hardware.threads import use_threads
 from specpress.models.build import build_model, with_layers
 
 ROWS = (1, 2, 4, 8, 16, 40, 80)  # token rows multiplied with the weights: batch size times queries
@@ -51,7 +52,7 @@ def measure(
     dict: copy_gb_s (bytes read and written), weight_gb_s and weight_gb_s_by_rows, kv_gb_s and kv_gb_s_by_queries,
     gflops, step_overhead_ms; with the spec and the environment.
     """
-    torch.set_num_threads(threads)
+    use_threads(threads)
     began, started = now(), time.perf_counter()
     graphs = cuda_graphs and device.type == "cuda"
     progress = tqdm(total=3 + len(ROWS) + len(QUERIES), desc=spec["id"], unit="rate", mininterval=1)

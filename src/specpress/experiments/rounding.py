@@ -22,6 +22,7 @@ from specpress.files.metrics import SCHEMA
 from specpress.hardware.devices import claim, resolve_device
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, now, peak_memory_bytes
+from specpress.hardware.threads import use_threads
 from specpress.laws.sampling import SamplingParams
 
 TEXTS, TOKENS = 8, 90
@@ -44,7 +45,7 @@ def calibrate(spec: dict, folder: Path, *, threads: int, device: str = "auto", c
     difference of the two largest logits is from that of the wider format), allowed (the largest of them); with the spec
     and the environment. A further row like these exceeds the largest of n with a probability of 1 / (n + 1).
     """
-    torch.set_num_threads(threads)
+    use_threads(threads)
     began, started = now(), time.perf_counter()
     where, name = claim(resolve_device(device)), spec["model"]
     assets = Assets({name: folder}, {}, where, graphs=cuda_graphs)

@@ -9,8 +9,6 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-import torch
-
 from specpress.engine.forward import forward_of
 from specpress.engine.graphs import has_graphs
 from specpress.engine.kernels import chosen
@@ -20,6 +18,7 @@ from specpress.files.metrics import SCHEMA
 from specpress.hardware.devices import claim, resolve_device
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, now, peak_memory_bytes
+from specpress.hardware.threads import use_threads
 
 
 def run(
@@ -54,7 +53,7 @@ def run(
     ValueError
         Before any model is loaded: see `specpress.experiments.preflight`.
     """
-    torch.set_num_threads(threads)
+    use_threads(threads)
     began, started = now(), time.perf_counter()
     where = claim(resolve_device(device))
     preflight.check(spec, models, where, data)

@@ -31,7 +31,7 @@ def run_program(main: Callable[[], int | None], name: str = "error") -> int:
     except KeyboardInterrupt:
         return _end(f"{name}: interrupted", 130)
     except Exception as error:
-        if _is_lack_of_memory(error):
+        if is_lack_of_memory(error):
             return _end(f"{name}: {NO_MEMORY} ({_first_line(error)})", 2)
         if isinstance(error, OSError) or (isinstance(error, ValueError) and _is_told(error)):
             return _end(f"{name}: {error}", 2)
@@ -45,7 +45,7 @@ def _end(line: str, status: int) -> int:
     return status
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
+def is_lack_of_memory(error: Exception) -> bool:
     """Python's own error, that of torch for a GPU, or that of its allocator on a CPU, which has no type of its own."""
     told = isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or told

@@ -65,7 +65,7 @@ def _reference_problems(config: dict) -> Iterator[str]:
     yield from _unknown("baseline", "model or draft", config.get("baseline"), [*models, *drafts])
     for kind, body in _items(config, "defaults", dict).items():
         if isinstance(body, dict):
-            yield from _name_problems(config, body, f"defaults.{kind}")
+            yield from name_problems(config, body, f"defaults.{kind}")
 
 
 def _experiment_problems(config: dict, template: dict, path: str, seen: dict[str, str]) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     kind = body["kind"]
     own = {key: value for key, value in body.items() if key != "kind"}
     yield from against_schema(own, definition(kind), path)
-    yield from _name_problems(config, own, path)
+    yield from name_problems(config, own, path)
     defaults = {kind: _items(_items(config, "defaults", dict), kind, dict)}
     complete = merged({"defaults": defaults}, body)
     yield from against_schema(complete, definition(f"{kind}_complete"), path, hint=f", here or in defaults.{kind}")
@@ -112,10 +112,10 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     if kind == "regime" and not _items(complete, "press", dict).get("compression_ratio"):
         yield f"{path}.press.compression_ratio: missing; the fraction removed, above 0 and below 1"
     yield from _effort_problems(complete, path)
-    yield from _method_problems(complete, path)
+    yield from method_problems(complete, path)
     steps = _items(complete, "steps", list)
     for index, step in enumerate(steps):
-        yield from _method_problems(step, f"{path}.steps[{index}]")
+        yield from method_problems(step, f"{path}.steps[{index}]")
     yield from _chain_problems(steps, f"{path}.steps")
     yield from _layer_problems(config, complete, path)
     yield from head_problems(_items(config, "drafts", dict), complete, path)
@@ -176,7 +176,7 @@ def _chain_problems(steps: list, path: str) -> Iterator[str]:
         yield f"{path}[{index}].anchor: {path}[{anchors[0]}] is the anchor already; a chain has one"
 
 
-def _method_problems(body: Any, path: str) -> Iterator[str]:
+def method_problems(body: Any, path: str) -> Iterator[str]:
     """A method that contradicts itself.
 
     The original protocol keeps no cache, so nothing that needs one goes along; some presses compress once only.
@@ -184,14 +184,16 @@ def _method_problems(body: Any, path: str) -> Iterator[str]:
     if _field(body, "protocol") is not None:
         for key in ("drafter", "press"):
             if key in body:
-                yield f"{path}.{key}: does not go with a protocol, which has a loop of its own; remove one of them"
+                where = path_of(path, [key])
+                yield f"{where}: does not go with a protocol, which has a loop of its own; remove one of them"
     yield from tree_problems(body, path)
     presses = [part for _, what, part in parts({"press": _field(body, "press")}) if what == "press"]
     once_only = [ability for ability in map(_ability, presses) if ability.status in (PROMPT_ONLY, QUALITY_ONLY)]
     for key in ("cache_budget", "decoding_interval"):
         if _field(body, key) is not None:
             for ability in once_only:
-                yield f"{path}.{key}: {presses[0].get('name')!r} cannot compress while decoding: it {ability.reason}"
+                where = path_of(path, [key])
+                yield f"{where}: {presses[0].get('name')!r} cannot compress while decoding: it {ability.reason}"
 
 
 def _ability(press: dict) -> Ability:
@@ -226,11 +228,11 @@ def _strings(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
             yield from _strings(item, (*path, key))
 
 
-def _name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
+def name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     """Names in an experiment, or in the defaults of a kind, that refer to nothing; options that no class takes."""
     models = [*_items(config, "models", dict), *_items(config, "drafts", dict)]
     for key in ("baseline", "model"):
-        yield from _unknown(f"{path}.{key}", "model or draft", body.get(key), models)
+        yield from _unknown(path_of(path, [key]), "model or draft", body.get(key), models)
     yield from _unknown(f"{path}.data", "data set", body.get("data"), _items(config, "data", dict))
     for index, step in enumerate(_items(body, "steps", list)):
         yield from _unknown(f"{path}.steps[{index}].model", "model or draft", _field(step, "model"), models)

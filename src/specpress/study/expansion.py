@@ -59,7 +59,8 @@ def data_of(spec: dict) -> list[str]:
 
 def branches(drafter: dict) -> bool:
     """Whether a drafter proposes trees."""
-    return drafter.get("name") in registry.BRANCHING or drafter.get("children", 1) > 1
+    children = drafter.get("children", 1)
+    return drafter.get("name") in registry.BRANCHING or (isinstance(children, int) and children > 1)
 
 
 def modules_of(spec: dict) -> list[str]:

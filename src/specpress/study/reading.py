@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError
+from yaml.reader import ReaderError
 
 _DEEPEST = 40  # a study nests some ten levels
 
@@ -20,7 +21,13 @@ class FileProblem(ValueError):
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Refuses a key that a mapping has already."""
+    """Refuses a key that a mapping has already, and says where a value is that is none, such as a thirteenth month."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise ConstructorError(None, None, str(error), node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         first: dict[Hashable, int] = {}
@@ -57,15 +64,28 @@ def read_yaml(path: str | Path) -> Any:
         raise FileProblem(
             f"{path} is not YAML: line {line}: not UTF-8 ({found}); save it as UTF-8, as with iconv -f latin1 -t utf-8"
         ) from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """What a text says whose name is `name`: a file's, or an argument's.
+
+    Raises
+    ------
+    FileProblem
+        If it is not YAML, or gives a key twice: with the line.
+    """
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise FileProblem(f"{path} is not YAML: {_place(error)}{_in_words(error, text)}") from error
-    except (ValueError, RecursionError) as error:  # a date that is none, brackets without end
-        raise FileProblem(f"{path} is not YAML: {error}") from error
+        raise FileProblem(f"{name} is not YAML: {_place(error, text)}{_in_words(error, text)}") from error
+    except (ValueError, RecursionError) as error:  # half a character, brackets without end
+        raise FileProblem(f"{name} is not YAML: {error}") from error
 
 
-def _place(error: yaml.YAMLError) -> str:
+def _place(error: yaml.YAMLError, text: str) -> str:
+    if isinstance(error, ReaderError):
+        return f"line {text.encode()[: error.position].count(10) + 1}: "
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
 

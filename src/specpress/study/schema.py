@@ -18,6 +18,7 @@ TYPES = {
     **{"integer": "a whole number", "number": "a number"},
 }
 ANNOTATIONS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}  # of Python, in JSON's words
+_COUNTED = {"minimum": 0, "maximum": 2**53}  # whole numbers count slots and tokens, or are seeds
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
@@ -63,7 +64,7 @@ def against_annotation(value: Any, annotation: str, path: str) -> Iterator[str]:
     optional = annotation.removeprefix("Optional[").removesuffix("]") if annotation.startswith("Optional[") else None
     kind = ANNOTATIONS.get(optional or annotation.removesuffix(" | None"))
     if kind and not (value is None and (optional or annotation.endswith(" | None"))):
-        yield from against_schema(value, {"type": kind}, path)
+        yield from against_schema(value, {"type": kind, **(_COUNTED if kind == "integer" else {})}, path)
 
 
 def _in_words(error: ValidationError, path: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from specpress.study.expansion import branches
+from specpress.study.schema import path_of
 
 OF_TREES = ("traversal", "recursive")  # what verifies trees
 
@@ -13,18 +14,19 @@ def tree_problems(body: Any, path: str) -> Iterator[str]:
     if not isinstance(body, dict) or not isinstance(drafter := body.get("drafter"), dict):
         return
     verification, schedule, batch = body.get("verification", "token"), body.get("schedule"), body.get("batch")
-    if not isinstance(drafter.get("children", 1), int):
-        return  # the schema has complained
+    name = drafter.get("name")
     if branches(drafter):
         if verification not in OF_TREES:
             yield (
-                f"{path}.verification: {drafter.get('name')!r} proposes trees, which {verification!r} cannot verify: "
+                f"{path_of(path, ['verification'])}: {name!r} proposes trees, which {verification!r} cannot verify: "
                 f"use {' or '.join(OF_TREES)}"
             )
         if isinstance(batch, int) and batch > 1:
-            yield f"{path}.batch: trees are verified for one sequence at a time: remove it, or take a drafter of paths"
+            where = path_of(path, ["batch"])
+            yield f"{where}: trees are verified for one sequence at a time: remove it, or take a drafter of paths"
     elif isinstance(schedule, dict) and schedule.get("name") == "optimal_tree":
-        yield f"{path}.schedule.name: optimal_tree sizes trees; {drafter.get('name')!r} proposes paths: use optimal"
+        where = path_of(path, ["schedule", "name"])
+        yield f"{where}: optimal_tree sizes trees; {name!r} proposes paths: use optimal"
 
 
 def mixture_problems(part: dict, path: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from specpress.files.publish import sha256
 from specpress.hardware.devices import claim, resolve_device
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, now, peak_memory_bytes
+from specpress.hardware.threads import use_threads
 from specpress.models.load import load_model
 from specpress.models.save import save_model
 from specpress.study.draft_config import DraftConfig, DraftError
@@ -86,7 +87,7 @@ def train_draft(
         Before any training, if the target or the text cannot give such a draft; later, if its loss is no number.
     """
     began, started = now(), time.perf_counter()
-    torch.set_num_threads(threads)
+    use_threads(threads)
     shape, output = AutoConfig.from_pretrained(target), Path(output)
     check_request(config, shape, data)
     model, tokenizer = load_model(target, device=claim(resolve_device(device)))

@@ -70,10 +70,10 @@ def test_the_study_of_these_tests_is_valid():
         ("a: *nowhere\n", "line 1.*undefined alias"),
         ("? [1, 2]\n: 3\n", "line 1, column 3: a key must be text, not a list"),
         ("a: 1\n---\nb: 2\n", "expected a single document"),
-        ("a: 2026-13-45\n", "month must be in"),
+        ("a: 1\nb: 2026-13-45\n", "line 2, column 4: month must be in"),
         ("[" * 5000, "not YAML|line"),
         ("a: !!python/object:os.system x\n", "line 1"),
-        ("a: \x00\n", "special characters are not allowed|control characters"),
+        ("a: é\nb: \x07\n", "line 2: (special characters are not allowed|control characters)"),
     ],
 )
 def test_a_file_that_is_not_a_study_is_refused_with_its_line(tmp_path, text, said):
@@ -137,6 +137,8 @@ def test_a_whole_number_is_written_whole(path):
         ("expected_attention", "use_vnorm", 1, "must be true or false, found 1"),
         ("expected_attention", "epsilon", "small", "must be a number, found 'small'"),
         ("streaming_llm", "n_sink", 4.5, "must be a whole number, found 4.5"),
+        ("streaming_llm", "n_sink", -4, "must be at least 0, found -4"),
+        ("random", "seed", 10**20, "must be at most 9007199254740992, found 1"),
     ],
 )
 def test_options_of_a_press_are_what_its_class_annotates(press, key, value, said):
