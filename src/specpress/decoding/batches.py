@@ -98,8 +98,10 @@ class BatchLoop(Decoding):
             self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True, rows=due)
             yield watch.part(COMPRESSION, slots)
             watch.start()
-        gammas = [self._gamma(r) if r in rows else 0 for r in range(len(self.contexts))]
-        proposals = self.drafter.propose(self.contexts, gammas, self.stop)
+        depths = [self._depth(r) if r in rows else 0 for r in range(len(self.contexts))]
+        gammas = [self._gamma(r, depth) for r, depth in enumerate(depths)]
+        drafted = self.drafter.propose(self.contexts, gammas, self.stop)
+        proposals = [proposal.up_to(depth) for proposal, depth in zip(drafted, depths, strict=True)]
         if any(gammas):
             yield watch.part(DRAFTING, sum(len(proposal.tokens) for proposal in proposals))
             watch.start()
@@ -134,10 +136,15 @@ class BatchLoop(Decoding):
         """The rows whose caches are to be compressed now."""
         return [r for r in rows if self.compression.due(self.target.lengths[r], self.prompt_lengths[r])]
 
-    def _gamma(self, r: int) -> int:
-        """Tokens to draft for row r: what the schedule asks for, up to its limit and to its next compression."""
+    def _depth(self, r: int) -> int:
+        """Drafted tokens of row r that can be kept now: up to its limit, and to where its cache is compressed next."""
         room = self.compression.room(self.target.lengths[r], self.prompt_lengths[r])
-        return min(self.schedules[r].gamma, self.limits[r] - len(self.contexts[r]) - 1, room - 1)
+        return min(self.limits[r] - len(self.contexts[r]) - 1, room - 1)
+
+    def _gamma(self, r: int, depth: int) -> int:
+        """Tokens to draft for row r: what its schedule asks for; of a path no more than can be kept."""
+        gamma = self.schedules[r].gamma
+        return gamma if depth and self.drafter.branches else min(gamma, depth)
 
     def _commit(self, new: list[Tensor], on_tokens: Callable[[list[Tensor]], None]) -> list[int]:
         """Append tokens, (n,) a row, up to the end of text; returns how many of each row."""

@@ -49,13 +49,28 @@ class Mixture(Guided):
         if max(len(observing), len(reading)) > 1:
             what = "compresses the target's cache" if len(observing) > 1 else "reads the target's hidden states"
             raise ValueError(f"a mixture takes one drafter that {what}, got several")
-        self.drafters, self.gamma = list(drafters), gamma
-        self._guided = [drafter for drafter in drafters if isinstance(drafter, Guided)]
-        self._drafting = [drafter for drafter in drafters if not isinstance(drafter, Guided)]
+        self.gamma = gamma
+        self._share_out(drafters)
         self.learns = max(drafter.learns for drafter in drafters)
         self.reads = reading[0].reads if reading else ()
         if observing:  # what the loop asks of such a drafter
             self.observes, self.press, self.interval = True, observing[0].press, observing[0].interval
+
+    def _share_out(self, drafters: Sequence[Drafter]) -> None:
+        self.drafters = list(drafters)
+        self._guided = [drafter for drafter in drafters if isinstance(drafter, Guided)]
+        self._drafting = [drafter for drafter in drafters if not isinstance(drafter, Guided)]
+
+    @property
+    def sees_cache(self) -> bool:
+        """See `Drafter.sees_cache`."""
+        return any(drafter.sees_cache for drafter in self.drafters)
+
+    def copied(self) -> "Mixture":
+        """See `Drafter.copied`."""
+        other = super().copied()
+        other._share_out([drafter.copied() for drafter in self.drafters])
+        return other
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""

@@ -22,8 +22,9 @@ class ModelRows:
     press : compresses the draft's cache once, after the prompt; None keeps all slots
     """
 
-    observes = False
+    observes = branches = False
     reads = ()
+    learns = 0
 
     def __init__(self, model: nn.Module, press=None):
         self.model, self.press = model, press
@@ -41,6 +42,9 @@ class ModelRows:
 
     def prefilled(self, target: RaggedModel, observations) -> None:
         """See `Drafter.prefilled`."""
+
+    def read(self, prompts: Sequence[Tensor]) -> None:
+        """See `Drafter.read`."""
 
     def propose(
         self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]

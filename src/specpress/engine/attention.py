@@ -109,14 +109,14 @@ def slot_mask(
     places : LongTensor (batch or 1, queries), the slot of each query
     config : of a model, which says how many query heads are stacked for a KV head
     real : Tensor (batch, slots) or None, 0 where a slot holds padding, which only its own query sees: no row is empty
-    seen : BoolTensor (queries, queries) or None, which of each other's slots the queries of a single row see
+    seen : BoolTensor (batch or 1, queries, queries) or None, which of each other's slots the queries of a row see
     """
     slot, own = torch.arange(slots, device=places.device), places[:, None, :, None]
     hidden = slot > own
     if real is not None:
         hidden = hidden | (real[:, None, None, :slots] == 0) & (slot != own)
     if seen is not None:
-        hidden = hidden.index_copy(3, places[0], ~seen[None, None])
+        hidden = hidden.scatter(3, places[:, None, None].expand(-1, -1, places.shape[1], -1), ~seen[:, None])
     heads = config.num_attention_heads
     groups = heads // (getattr(config, "num_key_value_heads", None) or heads)
     batch, _, queries, _ = hidden.shape
@@ -138,7 +138,7 @@ def tree_mask(tree: Tree, queries: int, slots: int, model: nn.Module) -> Tensor:
     if model.config._attn_implementation != ATTENTION:
         raise ValueError(f"trees are fed inside `decode_attention`, under the attention {ATTENTION!r}")
     places = torch.arange(slots - queries, slots, device=model.device)[None]
-    seen = torch.from_numpy(tree.seen(queries - len(tree))).to(model.device)
+    seen = torch.from_numpy(tree.seen(queries - len(tree))).to(model.device)[None]
     return slot_mask(places, slots, model.config, model.dtype, seen=seen)
 
 

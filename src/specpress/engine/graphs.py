@@ -203,7 +203,7 @@ class Step:
         return self._replay()[:, :new]
 
     def _run(self) -> Tensor:
-        mask = slot_mask(self.slots[None], self._key.bucket, self._config, self._dtype, seen=self.seen)
+        mask = slot_mask(self.slots[None], self._key.bucket, self._config, self._dtype, seen=self.seen[None])
         end = longest(self._config)
         return self._forward(self.tokens, self.positions, end, mask, self._cache, keep=self._key.queries)
 

@@ -55,12 +55,12 @@ class Contender:
 
     needs_costs : whether the next prompt is better duelled than counted: the fewest prompts are, and later ones while
         the costs leave the speed-up uncertain
-    together : whether it decodes several prompts in one batch as it would each of them alone
+    together : how many prompts it decodes in one batch as it would each of them alone
     """
 
     arm: Arm
     needs_costs: bool = True
-    together: bool = False
+    together: int = 1
     record: Record = field(default_factory=Record)
     runs: list[Run] = field(default_factory=list)
 

@@ -7,6 +7,7 @@ It needs no clock either, so that several prompts are decoded in one batch where
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from torch import nn
@@ -30,6 +31,7 @@ _WARM_UP_PROMPT, _WARM_UP_TOKENS = 512, 8  # enough for a first forward of each 
 _MACHINE_SHARE = 0.25  # of the variance: above it the next prompts are duelled, below it only counted
 _TOGETHER = 8  # prompts counted in one batch at most
 _TOKENS_TOGETHER = 8192  # of all of them, so that their caches stay small
+_LOGITS_TOGETHER = 2**28  # of the prompts that a drafter learns from: half a gigabyte in 16 bits
 _NO_MATTER = 0.05  # log ratio of whole rounds to their parts that is none, however sharply it is seen
 _ONCE_IN = 1000  # checks of parts against the whole, one that fails by chance
 
@@ -115,12 +117,11 @@ class Contest:
 
         sizes : numbers of prompts at which the precision is looked at: no group goes past one
         """
-        length = self.spec["prompt_tokens"] + self.spec["max_new_tokens"]
-        most, done = max(1, min(_TOGETHER, _TOKENS_TOGETHER // length)), 0
+        done = 0
         while done < len(self.prompts):
-            counted = all(contender.together and not contender.needs_costs for contender in self.contenders)
+            most = min(1 if contender.needs_costs else contender.together for contender in self.contenders)
             until_look = min((size - done for size in sizes if size > done), default=1)
-            group = self.prompts[done : done + (min(most, until_look) if counted else 1)]
+            group = self.prompts[done : done + min(most, until_look)]
             yield group
             done += len(group)
 
@@ -186,10 +187,10 @@ class Contest:
     def _count(self, contender: Contender, group: list[Prompt]) -> list[Run]:
         method = self._make(contender.arm, group, self.eos)
         with no_garbage_collection(), decode_attention(*method.models):
-            rounds = count(method)
-        if len(group) == 1:
-            made = method.generation()
-            return [Run(group[0], made, rounds, text=self._text_of(group[0], made))]
+            if len(group) == 1:
+                rounds, made = count(method), method.generation()
+                return [Run(group[0], made, rounds, text=self._text_of(group[0], made))]
+            deque(method.parts(), maxlen=0)  # to the end; each row keeps its own record
         return [
             Run(prompt, each, count_traced(each.trace), together=len(group), text=self._text_of(prompt, each))
             for prompt, each in zip(group, method.generations(), strict=True)
@@ -199,14 +200,19 @@ class Contest:
         """What a question was answered; None for other prompts, whose texts no one reads."""
         return self.tokenizer.decode(made.tokens[0], skip_special_tokens=True) if prompt.question else None
 
-    def _decodes_together(self, arm: Arm) -> bool:
-        """Whether a method takes several prompts at once, and keeps a record of each."""
+    def _together(self, arm: Arm) -> int:
+        """How many prompts a method takes at once, and keeps a record of each; 1 where there are no batches of it."""
+        prompt, new = self.spec["prompt_tokens"], self.spec["max_new_tokens"]
         if self.spec.get("batch", 1) > 1:
-            return False
+            return 1
         try:
-            return self._make(arm, [self.prompts[0]] * 2, self.eos).generations() is not None
-        except ValueError:  # there are no batches of it
-            return False
+            method = self._make(arm, [self.prompts[0]] * 2, self.eos)
+        except ValueError:
+            return 1
+        if method.generations() is None:
+            return 1
+        logits = max(1, min(method.drafter.learns, prompt)) * self.model.config.vocab_size
+        return max(1, min(_TOGETHER, _TOKENS_TOGETHER // (prompt + new), _LOGITS_TOGETHER // logits))
 
     def _warm_up(self) -> list[nn.Module]:
         """Decode a few tokens with all; with CUDA graphs a whole prompt, so that the steps that come are captured.
@@ -222,7 +228,7 @@ class Contest:
         baseline.run()
         models = set(baseline.models)
         for contender in self.contenders:
-            contender.together = self._decodes_together(contender.arm)
+            contender.together = self._together(contender.arm)
             method = self._make(contender.arm, [prompt], self.eos, new)
             method.run()
             models.update(method.models)

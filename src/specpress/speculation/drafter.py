@@ -127,6 +127,15 @@ class Drafter:
         """
         return ()
 
+    @property
+    def sees_cache(self) -> bool:
+        """Whether `prefilled` looks at the target's cache."""
+        return type(self).prefilled is not Drafter.prefilled
+
+    def copied(self) -> "Drafter":
+        """Another like it, for another sequence; what `start` makes is its own."""
+        return copy.copy(self)
+
     def rows(self, batch: int) -> "RowByRow":
         """What drafts for a batch of sequences: a copy of this drafter for each, unless a drafter knows better.
 
@@ -142,29 +151,19 @@ class RowByRow:
     ------
     ValueError
         If the drafter reads the target's cache: that of a batch is another, which the drafter's own `rows` has to read.
-        If it proposes trees, or learns from logits: these are verified, and read, for one sequence at a time.
     """
 
     observes = False
     reads = ()
 
     def __init__(self, drafter: Drafter, batch: int):
-        if type(drafter).prefilled is not Drafter.prefilled:
+        if drafter.sees_cache:
             raise ValueError(
                 f"{type(drafter).__name__} reads the target's cache and drafts for one sequence at a time, got a batch "
                 f"of {batch}; decode the sequences one by one, or give it a method `rows` that drafts for a batch"
             )
-        if drafter.learns:
-            raise ValueError(
-                f"{type(drafter).__name__} learns from the target's logits of one sequence at a time, got a batch of "
-                f"{batch} or padding; decode the sequences one by one, without padding"
-            )
-        if drafter.branches:
-            raise ValueError(
-                f"{type(drafter).__name__} proposes trees, which are verified for one sequence at a time, got a batch "
-                f"of {batch} or padding; decode the sequences one by one, without padding"
-            )
-        self._drafters = [copy.copy(drafter) for _ in range(batch)]
+        self.branches, self.learns = drafter.branches, drafter.learns
+        self._drafters = [drafter.copied() for _ in range(batch)]
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
@@ -173,6 +172,15 @@ class RowByRow:
 
     def prefilled(self, target: CachedModel, observations) -> None:
         """See `Drafter.prefilled`."""
+
+    def read(self, prompts: Sequence[Tensor]) -> None:
+        """See `Drafter.read`; LongTensor (n,) a row."""
+        for drafter, prompt in zip(self._drafters, prompts, strict=True):
+            drafter.read(prompt)
+
+    def learn(self, r: int, tokens: Tensor, logits: Tensor) -> None:
+        """See `Drafter.learn`; of row r."""
+        self._drafters[r].learn(tokens, logits)
 
     def propose(
         self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]

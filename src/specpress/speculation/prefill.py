@@ -100,8 +100,16 @@ def read_rows(
     lengths = [len(row) for row in rows]
     longest = max(lengths)
     tokens = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-    logits = read_observed(cached, tokens, press, drafter, keep=longest - min(lengths) + 1)
+    learnt = max(1, drafter.learns) if drafter is not None else 1
+    kept = min(longest, longest - min(lengths) + learnt)
+    logits = read_observed(cached, tokens, press, drafter, keep=kept)
     ragged = RaggedModel(cached, [longest - length for length in lengths])
+    if drafter is not None:
+        drafter.read(rows)
+        for r, row in enumerate(rows if drafter.learns else ()):
+            last = row[-learnt:]
+            end = kept - longest + len(row)
+            drafter.learn(r, last, logits[r, end - len(last) : end])
     settle(ragged, press, budget, drafter)
-    last = torch.tensor(lengths, device=logits.device) - min(lengths)
+    last = torch.tensor(lengths, device=logits.device) - longest + kept - 1
     return ragged, logits[torch.arange(len(rows), device=logits.device), last]

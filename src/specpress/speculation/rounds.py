@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.ragged_model import RaggedModel
-from specpress.engine.tree import CONTEXT
+from specpress.engine.tree import CONTEXT, Tree
 from specpress.laws.device import DeviceLaws
 from specpress.laws.engines import laws_of, selected
 from specpress.laws.law import Law, Laws
@@ -84,18 +84,23 @@ def speculate_rows(
 
     Laws and tokens are read on the host, row by row, on every device.
     """
-    fed = [context[:0] for context in contexts]
+    fed: list[Tensor] = [context[:0] for context in contexts]
+    trees: list[Tree | None] = [None] * len(contexts)
     for r in rows:
-        if proposals[r].tree is not None:
-            raise ValueError("a tree is verified for one sequence at a time: propose a path for each row of a batch")
+        trees[r] = proposals[r].tree
+        check_shape(verification, trees[r])
         fed[r] = torch.cat([contexts[r][verifier.lengths[r] :], proposals[r].tokens.to(contexts[r].device)])
     counts, standing, rounds = [len(tokens) for tokens in fed], [len(context) for context in contexts], []
-    logits = verifier.feed(pad_sequence(fed, batch_first=True), counts)
+    logits = verifier.feed(pad_sequence(fed, batch_first=True), counts, trees)
     for r in rows:
-        laws = Laws(logits[r, counts[r] - len(proposals[r].tokens) - 1 : counts[r]], sampling, verifier.head_tokens)
+        drafted = len(proposals[r].tokens)
+        verified = slice(counts[r] - drafted - 1, counts[r])
+        if drafter.learns:
+            drafter.learn(r, fed[r][verified], logits[r, verified])
+        laws = Laws(logits[r, verified], sampling, verifier.head_tokens)
         rounds.append(judge(laws, proposals[r], randomness, verification))
-        standing[r] += rounds[-1].accepted
-    verifier.rollback_to(standing)
+        verifier.keep(r, drafted, rounds[-1].kept)
+        standing[r] += rounds[-1].accepted if trees[r] is None else 0
     drafter.rollback(standing)
     return rounds
 

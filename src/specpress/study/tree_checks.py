@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from specpress.study.expansion import branches
+from specpress.study.registry import SEEING_CACHE
 from specpress.study.schema import path_of
 
 OF_TREES = ("traversal", "recursive")  # what verifies trees
@@ -21,9 +22,13 @@ def tree_problems(body: Any, path: str) -> Iterator[str]:
                 f"{path_of(path, ['verification'])}: {name!r} proposes trees, which {verification!r} cannot verify: "
                 f"use {' or '.join(OF_TREES)}"
             )
-        if isinstance(batch, int) and batch > 1:
-            where = path_of(path, ["batch"])
-            yield f"{where}: trees are verified for one sequence at a time: remove it, or take a drafter of paths"
+        inner = drafter.get("drafters")
+        inside = [part.get("name") for part in inner if isinstance(part, dict)] if isinstance(inner, list) else []
+        if isinstance(batch, int) and batch > 1 and (seeing := [one for one in inside if one in SEEING_CACHE]):
+            yield (
+                f"{path_of(path, ['batch'])}: in a mixture {seeing[0]!r} drafts for one sequence at a time: remove it, "
+                "or leave that drafter out"
+            )
     elif isinstance(schedule, dict) and schedule.get("name") == "optimal_tree":
         where = path_of(path, ["schedule", "name"])
         yield f"{where}: optimal_tree sizes trees; {name!r} proposes paths: use optimal"

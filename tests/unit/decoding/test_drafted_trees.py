@@ -1,13 +1,17 @@
 """The drafters of trees through the whole engine: the text stays the target's, whatever they know and propose."""
 
+from functools import partial
+
 import pytest
 import tiny
 import torch
 
 from specpress import SamplingParams, generate
+from specpress.decoding.generate import prepare
 from specpress.drafters import (
     Cascade,
     CompressedTarget,
+    Drafter,
     DraftModel,
     Mixture,
     PromptLookup,
@@ -18,7 +22,7 @@ from specpress.drafters import (
 )
 from specpress.presses import get_press
 from specpress.schedules import Confidence, Constant, OptimalTree
-from specpress.study.registry import BRANCHING
+from specpress.study.registry import BRANCHING, DRAFTERS, SEEING_CACHE, resolve
 
 GREEDY = SamplingParams(temperature=0)
 KNORM = get_press("knorm", compression_ratio=0.5)
@@ -128,11 +132,49 @@ def test_what_was_refused_is_learned_too(family):
     assert drafter.successors.after(wrong) != known.after(wrong)
 
 
-def test_rows_of_a_batch_are_refused(family):
+OF_A_CACHE = "mixture with a copy of the cache"
+
+
+BATCHES = [
+    *((name, "mixture", press) for name in tiny.FAMILIES for press in ("dense", "while decoding")),
+    *(("llama", kind, "dense") for kind in KINDS if kind not in ("mixture", OF_A_CACHE)),
+    ("llama", "token_recycling", "after the prompt"),
+    ("windowed", "mixture", "dense"),
+]
+MAKERS = {**tiny.FAMILIES, "windowed": partial(tiny.mistral, sliding_window=24)}
+
+
+@pytest.mark.parametrize(("name", "kind", "press"), BATCHES)
+def test_a_batch_is_its_rows_alone(name, kind, press):
+    """The text of each row, and of each round the tree and what was kept of it; prompts differ in length."""
+    make = MAKERS[name]
+    target = make(2, seed=1)
+    rows = [tiny.distinct(length, tiny.VOCABULARY, seed=length)[0] for length in (24, 17, 21)]
+    padded = torch.stack([torch.nn.functional.pad(row, (24 - len(row), 0)) for row in rows])
+    mask = torch.stack([torch.arange(24) >= 24 - len(row) for row in rows]).long()
+    settings = {"max_new_tokens": 16, "sampling": GREEDY, **PRESSES[press]}
+    settings |= {"schedule": Constant(12), "verification": "traversal"}
+    decoding = prepare(target, padded, attention_mask=mask, drafter=drafters(make)[kind], **settings)
+    together = decoding.run().tokens
+    for r, row in enumerate(rows):
+        alone = generate(target, row[None], drafter=drafters(make)[kind], **settings)
+        assert torch.equal(together[r], alone.tokens[0])
+        if press == "dense":
+            traces = decoding.generations()[r].trace, alone.trace
+            counts = [[(i.gamma, i.proposed, i.accepted, i.committed) for i in t.iterations] for t in traces]
+            assert counts[0] == counts[1]
+
+
+def test_who_looks_at_the_targets_cache_is_known_by_name():
+    classes = {name: resolve(DRAFTERS, name, "drafter") for name in DRAFTERS if name != "mixture"}
+    assert {name for name, cls in classes.items() if cls.prefilled is not Drafter.prefilled} == set(SEEING_CACHE)
+
+
+def test_a_batch_has_no_tree_of_who_reads_the_targets_cache(family):
     make, target = family
-    for drafter in (TokenRecycling(), DraftModel(make(1), children=2)):
-        with pytest.raises(ValueError, match="one sequence at a time, got a batch of 2"):
-            generate(target, tiny.prompt(8, batch=2), max_new_tokens=4, drafter=drafter, verification="traversal")
+    prompts, drafter = tiny.prompt(8, batch=2), drafters(make)[OF_A_CACHE]
+    with pytest.raises(ValueError, match="one sequence at a time, got a batch of 2"):
+        generate(target, prompts, max_new_tokens=4, drafter=drafter, verification="traversal")
 
 
 def test_a_schedule_of_trees_takes_no_path(family):

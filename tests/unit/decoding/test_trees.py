@@ -10,6 +10,7 @@ from specpress.decoding.generate import prepare
 from specpress.drafters import Cascade, Drafter, Proposal
 from specpress.engine.attention import decode_attention
 from specpress.engine.cache import PreallocatedLayer
+from specpress.engine.ragged_cache import RaggedLayer
 from specpress.laws.law import point
 from specpress.presses import get_press
 from specpress.schedules import Constant
@@ -148,17 +149,30 @@ def test_a_tree_that_was_not_announced_is_refused_before_it_is_fed(models):
     assert decoding.target.length == 8
 
 
-@pytest.mark.parametrize("how", ["batch", "padding", "cascade"])
-def test_rows_of_a_batch_take_paths(models, how):
+def test_a_row_of_a_batch_draws_as_it_would_alone(models):
+    """The same uniforms, the same trees and the same laws: a padded row is a batch of one."""
     target, draft = models
-    drafter = Branching(draft)
-    if how == "cascade":
-        drafter = Cascade(draft, drafter)
-    prompts, mask = tiny.prompt(8, batch=1 if how == "padding" else 2), None
-    if how == "padding":
-        mask = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1]])
-    with pytest.raises(ValueError, match="trees, which are verified for one sequence at a time"):
-        generate(target, prompts, max_new_tokens=4, drafter=drafter, verification="traversal", attention_mask=mask)
+    prompt, sampling = tiny.prompt(14), SamplingParams(temperature=0.9, seed=3)
+    settings = {"max_new_tokens": 20, "sampling": sampling, "verification": "traversal", "schedule": Constant(5)}
+    alone = generate(target, prompt, drafter=Branching(draft), **settings)
+    padded, mask = torch.nn.functional.pad(prompt, (2, 0)), torch.nn.functional.pad(torch.ones_like(prompt), (2, 0))
+    found = generate(target, padded, drafter=Branching(draft), attention_mask=mask, **settings)
+    assert torch.equal(found.tokens, alone.tokens)
+    columns = [(i.proposed, i.accepted) for i in alone.trace.iterations]
+    assert [(i.proposed, i.accepted) for i in found.trace.iterations] == columns
+    assert any(accepted for _, accepted in columns)
+
+
+def test_a_path_of_a_row_that_is_not_brought_to_its_place_is_seen(monkeypatch):
+    """Negative control: the cache of a batch keeps what lies first in its row."""
+    target = tiny.llama(2, seed=1)
+    prompt, settings = tiny.prompt(12), {"max_new_tokens": 20, "sampling": GREEDY}
+    alone = generate(target, prompt, **settings).tokens
+    monkeypatch.setattr(RaggedLayer, "move", lambda layer, r, start, kept: None)
+    drafter = Oracle([*prompt[0].tolist(), *alone[0].tolist()])
+    settings |= {"verification": "traversal", "schedule": Constant(6)}
+    found = generate(target, prompt.repeat(2, 1), drafter=drafter, **settings).tokens
+    assert not torch.equal(found, alone.repeat(2, 1))
 
 
 @pytest.mark.parametrize("verification", ["token", "traversal"])

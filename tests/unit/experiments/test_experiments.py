@@ -155,6 +155,11 @@ def test_the_first_rounds_of_a_prompt_are_duelled_and_all_are_counted(places):
             "press": {"name": "knorm", "compression_ratio": 0.5},
             "schedule": {"name": "constant"},
         },
+        {
+            "drafter": {"name": "mixture", "drafters": [{"name": "suffix_lookup"}, {"name": "token_recycling"}]},
+            "schedule": {"name": "constant", "gamma": 5},
+            "verification": "traversal",
+        },
     ],
 )
 def test_prompts_counted_in_a_batch_are_counted_as_each_alone(places, monkeypatch, changes):

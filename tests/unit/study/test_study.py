@@ -191,9 +191,15 @@ def test_a_mixture_needs_what_its_drafters_need(study):
         assert f"specpress.drafters.{name}" in modules_of(spec)
 
 
-def test_trees_take_no_batch(study):
-    tree = {"verification": "recursive", "drafter": {"name": "suffix_lookup"}, "batch": 2}
-    found = problems_of(changed(study, "experiments.1", {**study["experiments"][1], **tree}))
+def test_a_batch_takes_trees_of_those_that_read_no_cache(study):
+    def with_tree(inner):
+        drafter = {"name": "mixture", "drafters": [inner, {"name": "token_recycling"}]}
+        tree = {"verification": "recursive", "drafter": drafter, "batch": 2}
+        return changed(study, "experiments.1", {**study["experiments"][1], **tree})
+
+    load_study(with_tree({"name": "suffix_lookup"}))
+    press = {"name": "knorm", "compression_ratio": 0.5}
+    found = problems_of(with_tree({"name": "compressed_target", "press": press}))
     assert [line.partition(":")[0] for line in found] == ["experiments[1].batch"]
 
 
