@@ -42,7 +42,7 @@ endif
 # Why a virtual environment is of no use: its scripts name the place it was made in, or its Python is gone.
 MISPLACED := $(shell workflow/misplaced.sh "$(VENV)")
 
-.PHONY: help misplaced check setup programs paper plan test test-slow test-gpu test-slurm bench control gpu-check lint dag report archive paper-from licences clean lock
+.PHONY: help misplaced check setup programs paper plan test test-slow test-gpu test-slurm bench control agreement gpu-check lint dag report archive paper-from licences clean lock
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
@@ -107,6 +107,9 @@ bench: setup  ## Time the engine beside transformers (after make paper): results
 REPEATS ?= 100
 control: setup  ## Time the baseline against itself, with and without a load (after make paper): results/benchmarks/control.json
 	$(BIN)/python benchmarks/control.py --repeats $(REPEATS)
+
+agreement: setup  ## Run the speed experiments twice, one run beside a load (after make paper): results/benchmarks/agreement.json
+	$(BIN)/python benchmarks/agreement.py --study $(STUDYFILE)
 
 gpu-check: setup  ## Check the library on this machine's GPU, six minutes: results/benchmarks/gpu_check.json
 	$(BIN)/python benchmarks/gpu_check.py

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from specpress.engine.attention import decode_attention
+from specpress.engine.attention import decode_attention, grouped_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.models.quantized import quantize_model
 
+COPIED = 256 * 2**20  # bytes: more than any cache holds
 Step = Callable[[], Tensor | None]  # the logits, where they are at hand
 
 
@@ -81,18 +82,60 @@ def duel(name: str, first: Step, second: Step, goal: str, pairs: int = 24) -> di
     dict of `ratio`, the median over pairs of neighbours, `ends`, the order statistics that enclose the true median with
     95% confidence, and the median `milliseconds` of both, to be read beside it and not divided by each other
     """
+    taken = _in_turn(first, second, pairs)
+    ratios = sorted(b / a for a, b in zip(*taken, strict=True))
+    found = {"name": name, "ratio": statistics.median(ratios), "ends": _order_ends(ratios), "goal": goal}
+    return found | {"prompts": 1, "pairs": pairs, "milliseconds": [1e3 * statistics.median(series) for series in taken]}
+
+
+def attention_rate(model: nn.Module, slots: int, passes: int = 24) -> dict:
+    """A row: GB/s at which the attention of a step of one token reads keys and values of `slots` slots, of all layers.
+
+    The goal is half of the rate at which this machine copies what no cache holds, reading and writing, or 15 GB/s.
+    """
+    config = model.config
+    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    layers = range(config.num_hidden_layers)
+    shape = (1, kv_heads, slots, size)
+    caches = [[torch.randn(shape, device=model.device).to(model.dtype) for _ in range(2)] for _ in layers]
+    query = torch.randn(1, config.num_attention_heads, 1, size, device=model.device).to(model.dtype)
+    source = torch.ones(COPIED // 4, device=model.device)
+    target = torch.empty_like(source)
+
+    def attend() -> None:
+        for key, value in caches:
+            grouped_attention(model, query, key, value, None)
+
+    with torch.inference_mode():
+        taken = _in_turn(attend, lambda: target.copy_(source), passes)
+    nbytes = sum(part.nbytes for cache in caches for part in cache)
+    rates = sorted(1e-9 * nbytes / seconds for seconds in taken[0])
+    copy = 2e-9 * source.nbytes / statistics.median(taken[1])
+    found = {"name": f"attention of a step at {slots} slots, GB/s", "ratio": statistics.median(rates)}
+    return found | {
+        "ends": _order_ends(rates),
+        "goal": f">= {min(15.0, copy / 2):.1f}",
+        "prompts": 1,
+        "copy_gb_s": copy,
+    }
+
+
+def _in_turn(first: Callable, second: Callable, pairs: int) -> tuple[list[float], list[float]]:
+    """Seconds of both, `pairs` of them, the order alternating; two of each warm up."""
     taken: tuple[list[float], list[float]] = [], []
     for pair in range(pairs + 2):
         for which in (0, 1) if pair % 2 else (1, 0):
             started = time.perf_counter()
             (first, second)[which]()
-            taken[which].append(1e3 * (time.perf_counter() - started))
-    kept = [series[2:] for series in taken]
-    ratios = sorted(b / a for a, b in zip(*kept, strict=True))
-    rank = math.floor((pairs - 1.96 * math.sqrt(pairs)) / 2)  # of the sign test, by the normal law
-    ends = [ratios[rank], ratios[-1 - rank]]
-    found = {"name": name, "ratio": statistics.median(ratios), "ends": ends, "goal": goal, "prompts": 1, "pairs": pairs}
-    return found | {"milliseconds": [statistics.median(series) for series in kept]}
+            taken[which].append(time.perf_counter() - started)
+    return taken[0][2:], taken[1][2:]
+
+
+def _order_ends(ordered: list[float]) -> list[float]:
+    """The order statistics that enclose the true median with 95% confidence, by the normal law of the sign test."""
+    rank = math.floor((len(ordered) - 1.96 * math.sqrt(len(ordered))) / 2)
+    return [ordered[rank], ordered[-1 - rank]]
 
 
 def rows(model: nn.Module, prompt: Callable[[int, int], Tensor], gguf: Path | None, threads: int) -> Iterator[dict]:
@@ -107,6 +150,7 @@ def rows(model: nn.Module, prompt: Callable[[int, int], Tensor], gguf: Path | No
         tokens = prompt(batch, length)
         sides = ours(model, tokens), transformers_step(model, tokens)
         yield duel(f"step of transformers over ours, {batch} x {length} tokens", *sides, f">= {goal}")
+    yield attention_rate(model, 4096)
     tokens = prompt(1, 64)
     four, eight = (ours(quantize_model(copy.deepcopy(model), weights), tokens) for weights in ("q4", "q8"))
     yield duel("step in q4 over one in bfloat16, 64 tokens", ours(model, tokens), four, "<= 0.5")

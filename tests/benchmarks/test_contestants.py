@@ -60,6 +60,25 @@ def test_a_duel_is_the_median_over_neighbours(contestants, monkeypatch):
     assert len(turns) == 28
 
 
+def test_the_rate_of_attention_is_its_bytes_over_the_seconds_of_a_step(contestants, monkeypatch):
+    model, now, seen = tiny.llama(3), [0.0], []
+
+    def attend(module, query, key, value, mask):
+        seen.append((query.shape[2], key.shape[2]))
+        now[0] += 1e-6
+
+    monkeypatch.setattr(contestants, "grouped_attention", attend)
+    monkeypatch.setattr(contestants, "COPIED", 4096)
+    monkeypatch.setattr(contestants.time, "perf_counter", lambda: now[0])
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.Tensor, "copy_", lambda self, other: now.__setitem__(0, now[0] + 1e-3))
+        row = contestants.attention_rate(model, 40, passes=8)
+    heads, size = model.config.num_key_value_heads, model.config.head_dim
+    assert row["ratio"] == pytest.approx(1e-9 * 2 * 4 * heads * 40 * size / 1e-6)
+    assert set(seen) == {(1, 40)}
+    assert row["goal"] == ">= 0.0"
+
+
 def test_llama_cpp_stays_away_where_it_is_not_installed(contestants, monkeypatch):
     monkeypatch.setattr(contestants, "find_spec", lambda name: None)
     assert contestants.llama_cpp(Path("model.gguf"), tiny.prompt(3), 2) is None
