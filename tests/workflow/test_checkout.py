@@ -102,7 +102,7 @@ def test_a_study_file_may_have_a_space_in_its_name(tree, study, environment):
         '--configfile "config/my study.yaml"'
         in make(tree, "-n", "-o", "setup", "paper", "STUDY=config/my study.yaml").stdout
     )
-    assert "run_experiment" in snakemake(tree, "-n", "--configfile", "config/my study.yaml").stdout
+    assert "run_experiment" in tree.snakemake("-n", "--configfile", "config/my study.yaml")
     assert "there is no file config/no study.yaml" in make(tree, "paper", "STUDY=config/no study.yaml").stderr
 
 
@@ -126,9 +126,9 @@ def test_a_file_that_is_no_study_is_refused_by_make_and_by_snakemake(tree, envir
     assert done.returncode == 2
     assert f"config/config.yaml is not YAML: {said}" in done.stderr
     assert "Traceback" not in done.stderr
-    bare = snakemake(tree, "-n")
-    assert f"config/config.yaml is not YAML: {said}" in bare.stdout
-    assert "Traceback" not in bare.stdout
+    bare = tree.snakemake("-n", check=False)
+    assert f"config/config.yaml is not YAML: {said}" in bare
+    assert "Traceback" not in bare
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_a_file_that_is_no_study_is_refused_by_make_and_by_snakemake(tree, envir
 def test_a_file_that_is_no_study_is_one_line_though_snakemake_reads_it_first(tree, data, said):
     if data is not None:
         (tree.path / "config/mine.txt").write_bytes(data)
-    given = snakemake(tree, "-n", "--configfile", "config/mine.txt", "--cores", "1")
-    assert given.returncode != 0
-    assert f"Error: config/mine.txt {said}" in given.stdout.splitlines()[-1]
-    assert "Traceback" not in given.stdout
+    with pytest.raises(AssertionError, match="exited with 1:") as given:
+        tree.snakemake("-n", "--configfile", "config/mine.txt", "--cores", "1")
+    assert f"Error: config/mine.txt {said}" in str(given.value).splitlines()[-1]
+    assert "Traceback" not in str(given.value)
 
 
 def test_caches_find_a_place_without_a_home(tree):
@@ -161,5 +161,5 @@ def test_a_folder_in_place_of_a_text_is_refused(tree, study):
     (tree.path / "texts").mkdir()
     study["data"]["prose"]["source"]["path"] = "texts"
     tree.write_study(study)
-    text = snakemake(tree, "-n").stdout
+    text = tree.snakemake("-n", check=False)
     assert "data.prose.source.path: texts is a folder; a data set is read from one file" in text
