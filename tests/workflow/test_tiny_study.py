@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 
 import pytest
 import yaml
 from tree import ROOT, Tree
+from warm import warm_python
 
 from specpress.provenance.archive import open_results, pack
 from specpress.provenance.explain import explanation
@@ -22,11 +24,12 @@ CONFIG = ("--configfile", "tests/study.yaml")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Tree:
+def built(tmp_path_factory) -> Iterator[Tree]:
     """A copy of the working tree in which the tiny study has run."""
     tree = Tree(tmp_path_factory.mktemp("tiny"))
-    tree.snakemake("--cores", "1", *CONFIG)
-    return tree
+    with warm_python(tree):  # for the figures and tables of the archive as well
+        tree.snakemake("--cores", "1", *CONFIG)
+        yield tree
 
 
 def pages(pdf: bytes) -> int:
