@@ -18,7 +18,10 @@ def pytest_configure(config):
 
 # The files that take longest, which begin first: with `--dist loadfile` a file is one process's, and one that is long
 # and last would keep the others waiting.
-LONGEST = ("test_hub_study", "test_accidents", "test_tiny_study", "test_lossless", "test_reruns", "test_faults")
+LONGEST = (
+    *("test_hub_study", "test_tiny_study", "test_accidents", "test_lossless", "test_reruns", "test_faults"),
+    *("test_lossless_fusion", "test_decoding", "test_experiments", "test_paper", "test_checkout", "test_batches"),
+)
 
 
 def pytest_collection_modifyitems(config, items):

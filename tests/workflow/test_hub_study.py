@@ -134,7 +134,8 @@ def test_a_models_own_family_from_a_folder_elsewhere_with_a_draft_trained_from_i
     }
     tree = Tree(tmp_path / "tree")
     tree.write_study(study, "config/own.yaml")
-    tree.snakemake("--cores", "1", "--configfile", "config/own.yaml", "--", "results/own/metrics/fast.json")
+    with warm_python(tree):
+        tree.snakemake("--cores", "1", "--configfile", "config/own.yaml", "--", "results/own/metrics/fast.json")
     metrics = json.loads((tree.path / "results/own/metrics/fast.json").read_text())
     assert metrics["lossless"]["unexplained"] == 0
     assert metrics["lossless"]["compared"] > 0
