@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from specpress.files.program import run_program
+from specpress.files.warm import MODELS, run_warm
 
 
 def main() -> int:
@@ -29,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_warm(main, *MODELS))

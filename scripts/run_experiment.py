@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from specpress.files.program import run_program
+from specpress.files.warm import MODELS, run_warm
 
 
 def main() -> int:
@@ -37,4 +37,4 @@ def _folders(pairs: list[str]) -> dict[str, Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_warm(main, *MODELS))

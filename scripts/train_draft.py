@@ -4,9 +4,8 @@ import argparse
 import json
 import sys
 
-from specpress.files.program import run_program
+from specpress.files.warm import MODELS, run_warm
 from specpress.study.draft_config import DraftConfig
-from specpress.training.train import train_draft
 
 
 def named_directory(text: str) -> tuple[str, str]:
@@ -36,6 +35,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, metavar="DIR")
     arguments = parser.parse_args()
     config = DraftConfig.from_spec(arguments.spec)
+
+    from specpress.training.train import train_draft  # after parsing: torch takes seconds to import
+
     places = (arguments.target, dict(arguments.data), arguments.output)
     metrics = train_draft(
         config, *places, threads=arguments.threads, device=arguments.device, lessons=arguments.lessons
@@ -45,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_program(main))
+    sys.exit(run_warm(main, *MODELS))

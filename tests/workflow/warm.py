@@ -76,7 +76,7 @@ def run(job: dict, streams: list[int]) -> int:
     for standard, given in enumerate(streams):
         os.dup2(given, standard)
     os.environ.clear()
-    os.environ.update(job["environment"])
+    os.environ.update(job["environment"], SPECPRESS_WARM="0")
     os.chdir(job["folder"])
     script = job["arguments"][0]
     sys.argv = job["arguments"]

@@ -18,11 +18,12 @@ from specpress.study.source_code import sources
 
 # `python` in a job is the one that runs snakemake, whether or not its environment is activated, and its library that of
 # this checkout. SPECPRESS_RUN marks the jobs of this run, so that workflow/recover.py can tell those that a killed run
-# has left behind.
+# has left behind. SPECPRESS_WARM: whether a job may be a fork of one that has begun (specpress.files.warm).
 own = {"PATH": Path(sys.executable).parent, "PYTHONPATH": checkout / "src"}
 before = {name: f"{place}{os.pathsep}{os.environ.get(name, '')}".rstrip(os.pathsep) for name, place in own.items()}
 exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in before.items())
-prefix = f"export {exports} SPECPRESS_RUN={os.getpid()}; trap 'workflow/after-job.sh $?' EXIT; "
+warm = os.environ.get("SPECPRESS_WARM", str(int(workflow.local_exec and workflow.is_main_process)))
+prefix = f"export {exports} SPECPRESS_RUN={os.getpid()} SPECPRESS_WARM={shlex.quote(warm)}; trap 'workflow/after-job.sh $?' EXIT; "
 shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))
 
 try:
