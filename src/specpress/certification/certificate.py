@@ -55,4 +55,7 @@ def certify(kind: Callable[..., Drafter], verification: str, rounds: int) -> Cer
 
 def fitting(kind: Callable[..., Drafter]) -> tuple[str, ...]:
     """The rules for a drafter: those of trees if it branches, else those of paths."""
-    return OF_TREES if maker(kind, FAMILIES[0])().branches else OF_PATHS
+    drafter = maker(kind, FAMILIES[0])()
+    if not isinstance(drafter, Drafter):
+        raise ValueError(f"{type(drafter).__name__} is no drafter: derive it from specpress.drafters.Drafter")
+    return OF_TREES if drafter.branches else OF_PATHS

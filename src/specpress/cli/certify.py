@@ -51,7 +51,12 @@ def run(args: argparse.Namespace) -> int:
     drafters, rule = list(_drafters(args.drafter)), _rule(args.verification)
     for name, kind in drafters:
         for verification in [rule] if rule else fitting(kind):
-            found = certify(kind, verification, args.rounds)
+            try:
+                found = certify(kind, verification, args.rounds)
+            except Exception as error:
+                if isinstance(error, ValueError) or not (":" in name or ":" in verification):
+                    raise
+                raise ValueError(f"{name}, {verification}: it fails with {type(error).__name__}: {error}") from error
             broken += found.broken is not None
             print(f"{name}, {verification}: {found}", flush=True)
     return int(broken > 0)
@@ -79,9 +84,16 @@ def _rule(given: str | None) -> str | None:
 def _own(given: str):
     """What MODULE:NAME names; the module may lie in the current directory."""
     module, name = given.split(":", 1)
+    if not module or not name:
+        raise ValueError(f"{given!r} names nothing: give MODULE:NAME, such as my_drafters:Successors")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
-        return getattr(import_module(module), name)
+        own = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{given} cannot be found: {error}") from error
+    except Exception as error:  # whatever a module of the user's does while it is imported
+        raise ValueError(f"{given} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(own):
+        raise ValueError(f"{given} is neither a class nor a function, but {type(own).__name__}")
+    return own

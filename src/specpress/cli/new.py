@@ -12,6 +12,7 @@ from pathlib import Path
 from specpress.study.source_code import ROOT
 from specpress.study.template import write_study
 
+_DOCUMENT, _DOCUMENTS = 20_000, 8  # characters of a document; of a short text, so many documents
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 
 
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     name = args.name or study_name(args.model)
     output = args.output or Path(os.path.relpath(ROOT / "config" / f"{name}.yaml"))
     if output.exists():
-        if not args.keep:
+        if not args.keep or not output.is_file():
             raise ValueError(f"{output} is there already: name another file with --output, or remove it")
     else:
         text = _written(args, name)
@@ -76,9 +77,30 @@ def _written(args: argparse.Namespace, name: str) -> str:
         draft=draft,
         draft_config=draft_config,
         text=None if args.text is None else _from_root(Path(args.text)),
+        document_characters=_DOCUMENT if args.text is None else _documents(Path(args.text)),
         device=device.type,
         dtype=str(default_dtype(device)).removeprefix("torch."),
     )
+
+
+def _documents(text: Path) -> int:
+    """How many characters of a text are to be a document.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or has too few paragraphs to be split into two halves.
+    """
+    from specpress.data.documents import split_documents
+    from specpress.data.readers import read
+
+    characters = min(_DOCUMENT, 1 + text.stat().st_size // _DOCUMENTS)
+    documents = read("text", text, document_characters=characters)
+    try:
+        split_documents(documents, 0.5)
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}") from error
+    return characters
 
 
 def _located(model: str) -> tuple[Path, dict]:

@@ -37,7 +37,10 @@ def load_rows(loader: str, path: str | Path, **options) -> Iterator[dict]:
             table = datasets.load_dataset(loader, data_files=str(link), split="train", cache_dir=folder, **options)
         except Exception as error:  # of the loader's parsers any
             raise LoaderError(_first_cause(error)) from error
-        yield from table
+        try:
+            yield from table
+        except UnicodeDecodeError as error:  # it looks at texts when they are asked for
+            raise LoaderError(_first_cause(error)) from error
 
 
 def _first_cause(error: BaseException) -> str:

@@ -129,6 +129,9 @@ def read(reader: str, path: str | Path, **options) -> list[Document]:
     return documents
 
 
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")  # of which the loaders alone know what they hold
+
+
 def json_records(path: Path) -> Iterator[dict]:
     """The records of a file of JSON lines, which may be compressed, or of one JSON list of them.
 
@@ -140,7 +143,8 @@ def json_records(path: Path) -> Iterator[dict]:
     try:
         yield from load_rows("json", path)
     except LoaderError as error:
-        _blame_line(path)
+        if path.suffix not in PACKED:
+            _blame_line(path)
         raise ReaderError(f"{path} is no file of JSON lines ({error})") from error
 
 
@@ -177,7 +181,7 @@ def _rows(loader: str, path: Path, **options) -> Iterator[dict]:
     try:
         yield from load_rows(loader, path, **options)
     except LoaderError as error:
-        if loader == "text":
+        if loader == "text" and path.suffix not in PACKED:
             _utf8(path)  # says at which byte it is not
         raise ReaderError(f"{path} cannot be read as {loader} ({error})") from error
 

@@ -33,6 +33,8 @@ def beside_baseline(arm: Arm, model, prompts: Sequence[list[int]], *, repeats: i
     -------
     Estimate, or None if no prompt gave two tokens.
     """
+    if options["max_new_tokens"] < 2:
+        return None
     alone = options | {"eos_token_id": None}
     batches = [torch.tensor([prompt], device=model.device) for prompt in prompts]
     prepare(model, batches[0], **alone | {"max_new_tokens": min(_WARM_UP, options["max_new_tokens"])}).run()

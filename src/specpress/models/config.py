@@ -1,6 +1,7 @@
 """config.json of a model directory: read as it was meant, and refused where it cannot be."""
 
 import json
+import math
 from pathlib import Path
 
 from transformers import AutoConfig
@@ -12,6 +13,10 @@ from specpress.models.families import family_of
 MERGE_ADAPTER = (
     "merge it into its model once, with peft's merge_and_unload() and save_pretrained(FOLDER), and give that folder"
 )
+
+
+_NUMBERS = {int: (int,), float: (int, float)}
+_KINDS = {int: "a whole number", float: "a number"}
 
 
 def read_config(directory: Path):
@@ -31,6 +36,7 @@ def read_config(directory: Path):
         config = AutoConfig.from_pretrained(directory)
     except Exception as error:  # of whatever kind: transformers and huggingface_hub each have their own
         raise ValueError(f"{file} does not describe a model ({_first_line(error)}): get it again") from error
+    _check_numbers(stated, config, file)
     _restore_partial_rotary(config, stated)
     try:
         check_heads(config)
@@ -91,7 +97,7 @@ def check_heads(config) -> None:
 def _check_names(stated: dict, file: Path) -> None:
     """Names that transformers looks up in its tables."""
     activation = stated.get("hidden_act")
-    if activation is not None and activation not in ACT2FN:
+    if activation is not None and (not isinstance(activation, str) or activation not in ACT2FN):
         raise ValueError(f"{file}: unknown activation hidden_act {activation!r}; known: {', '.join(sorted(ACT2FN))}")
     known = ["default", *sorted(ROPE_INIT_FUNCTIONS)]
     known += ["su"] if stated.get("model_type") == "phi3" else []  # what Phi-3 called longrope at first
@@ -104,10 +110,23 @@ def _check_names(stated: dict, file: Path) -> None:
             raise ValueError(f"{file}: unknown rope type {kind!r} in {key}; known: {', '.join(known)}")
 
 
+def _check_numbers(stated: dict, config, file: Path) -> None:
+    """Numbers that are none: what the family's own configuration has as a number."""
+    for key, usual in type(config)().to_dict().items():
+        value, wanted = stated.get(key, usual), _NUMBERS.get(type(usual))
+        if wanted is None or key.endswith("_token_id") or (value is None and not key.endswith("_eps")):
+            continue  # none of many others means: as the rest of the file says
+        if type(value) not in wanted or not math.isfinite(value):
+            raise ValueError(f"{file}: {key} must be {_KINDS[type(usual)]}, found {value!r}")
+    padding = stated.get("pad_token_id")
+    if padding is not None and not (type(padding) is int and -1 <= padding < config.vocab_size):
+        raise ValueError(f"{file}: pad_token_id must be a token of the {config.vocab_size}, found {padding!r}")
+
+
 def _json_object(file: Path) -> dict:
     try:
         stated = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON ({error}): get it again") from error
     if not isinstance(stated, dict):
         raise ValueError(

@@ -183,6 +183,8 @@ def _load_tokenizer(directory: Path):
         warnings.warn(f"{directory} holds no tokenizer; load_model returns None for it", stacklevel=3)
         return None
     try:
-        return AutoTokenizer.from_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer.encode("a text")  # some files that lack something are read without a word
+        return tokenizer
     except Exception as error:  # tokenizers raises plain ones
         raise ValueError(f"the tokenizer of {directory} cannot be read ({error}): get its files again") from error

@@ -121,11 +121,12 @@ def load(archive: str | Path) -> tuple[str, dict[str, bytes]]:
         with tarfile.open(archive) as tar:
             content = {_inner(member.name): tar.extractfile(member).read() for member in tar if member.isfile()}
     except FileNotFoundError:
-        raise ArchiveError(f"{archive} does not exist: give a file that make archive wrote") from None
-    except (tarfile.TarError, EOFError, OSError) as error:
         raise ArchiveError(
-            f"{archive} cannot be read as a tar file ({error}): it is damaged or something else"
+            f"{archive} does not exist: give results/<study>, which make paper makes, or a file that make archive wrote"
         ) from None
+    except (tarfile.TarError, EOFError, OSError) as error:
+        why = " ".join(str(error).split())
+        raise ArchiveError(f"{archive} cannot be read as a tar file ({why}): it is damaged or something else") from None
     if INDEX not in content:
         raise ArchiveError(f"{archive} is not the archive of a study: it lacks {INDEX}. make archive writes one")
     index = json.loads(content.pop(INDEX))

@@ -66,6 +66,7 @@ def write_study(
     draft: dict | None = None,
     draft_config: Mapping | None = None,
     text: str | None = None,
+    document_characters: int = 20_000,
     device: str = "cpu",
     dtype: str = "bfloat16",
 ) -> str:
@@ -77,6 +78,7 @@ def write_study(
     model, draft : sources, as a study has them; without a draft only drafters that need no training are measured
     config, draft_config : their config.json
     text : path of a UTF-8 text to measure on; by default the texts of the embedded study
+    document_characters : of which the text's paragraphs are to make documents
     device : the kind of device that the sizes are for
     dtype : what the weights will be held in
 
@@ -86,7 +88,8 @@ def write_study(
         If no study can be made of the model.
     """
     sizes = Sizes.of(config, device, dtype)
-    data = {"text": {"source": {"kind": "path", "path": text}, "reader": "text", "test_fraction": 0.5}}
+    source = {"source": {"kind": "path", "path": text}, "reader": "text", "document_characters": document_characters}
+    data = {"text": source | {"test_fraction": 0.5}}
     if text is None:
         data = {key: _unplanned(entry) for key, entry in read_yaml(EMBEDDED)["data"].items() if is_prose(entry)}
     environment = jinja2.Environment(

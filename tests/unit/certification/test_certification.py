@@ -175,11 +175,20 @@ def test_the_command_says_so_by_its_status(capsys, tmp_path, monkeypatch):
         (["--drafter", "no_such_module:Drafter"], "no_such_module:Drafter cannot be found"),
         (["--drafter", "draft_model", "--verification", "mine"], "unknown verification 'mine'"),
         (["--rounds", "5"], "--rounds must be at least 500"),
+        (["--drafter", ":Drafter"], "':Drafter' names nothing: give MODULE:NAME"),
+        (["--drafter", "os:path"], "os:path is neither a class nor a function, but module"),
+        (["--drafter", "own:Class"], "own:Class cannot be imported: SyntaxError"),
+        (["--drafter", "fractions:Fraction"], "Fraction is no drafter"),
+        (["--drafter", "prompt_lookup", "--verification", "json:dumps"], "json:dumps: it fails with TypeError"),
     ],
 )
-def test_bad_arguments_are_said_in_a_line(arguments, message, capsys):
-    assert main(["certify", *arguments]) != 0
-    assert message in capsys.readouterr().err
+def test_bad_arguments_are_said_in_a_line(arguments, message, capsys, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text("class Class(:\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["certify", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 class Greedy(Drafter):

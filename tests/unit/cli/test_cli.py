@@ -207,3 +207,5 @@ def test_compare_duels_with_the_baseline_and_says_the_interval(folders, capsys):
     found = re.fullmatch(r"speed-up over plain decoding on this prompt: (.+) \[(.+), (.+)\]", out.splitlines()[-1])
     value, low, high = map(float, found.groups())
     assert low <= value <= high
+    out = texts(folders, capsys, "--prompt", "The river", "--max-new-tokens", "1", "--compare")
+    assert out.splitlines()[-1] == "no speed-up: every text ended after its first token"

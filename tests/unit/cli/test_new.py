@@ -10,6 +10,7 @@ import yaml
 from transformers import Gemma3TextConfig
 
 from specpress.cli.main import main
+from specpress.data.readers import read
 from specpress.models.build import random_model
 from specpress.models.families import FAMILIES
 from specpress.models.save import save_model
@@ -86,6 +87,14 @@ def test_texts_stay_within_a_window_of_attention(folders, tmp_path, capsys):
         assert spec.get("context", 0) + spec.get("score", 0) <= 200
 
 
+def test_a_short_text_is_made_documents_that_can_be_split(folders, tmp_path, capsys):
+    text, file = tmp_path / "short.txt", tmp_path / "mine.yaml"
+    text.write_text("\n\n".join(f"Paragraph {n}." for n in range(200)))
+    assert new(folders / "llama", "--text", text, "--output", file, capsys=capsys)[0] == 0
+    characters = read_study(file).data["text"]["document_characters"]
+    assert len(read("text", text, document_characters=characters)) >= 4
+
+
 def test_a_study_that_is_there_is_not_written_over(folders, tmp_path, capsys):
     file = tmp_path / "mine.yaml"
     file.write_text("mine")
@@ -93,6 +102,7 @@ def test_a_study_that_is_there_is_not_written_over(folders, tmp_path, capsys):
     assert (status, "is there already" in error) == (2, True)
     assert new(folders / "llama", "--output", file, "--keep", capsys=capsys)[:2] == (0, str(file))
     assert file.read_text() == "mine"
+    assert new(folders / "llama", "--output", tmp_path, "--keep", capsys=capsys)[0] == 2
 
 
 def test_what_cannot_be_studied_is_refused_with_the_reason(folders, tmp_path, capsys):
@@ -102,6 +112,9 @@ def test_what_cannot_be_studied_is_refused_with_the_reason(folders, tmp_path, ca
     (unweighted / "model.safetensors").unlink()
     gemma = Path(shutil.copytree(folders / "llama", tmp_path / "gemma"))
     Gemma3TextConfig().save_pretrained(gemma)
+    (tmp_path / "latin.txt").write_bytes("Café\n\nCafé\n".encode("latin-1"))
+    (tmp_path / "one.txt").write_text("One paragraph. " * 999)
+    (tmp_path / "empty.txt").touch()
     short = edited(folders / "llama", tmp_path, max_position_embeddings=32)
     for arguments, said in (
         (["nowhere"], "nowhere is neither a folder here nor a repository of a hub"),
@@ -112,6 +125,9 @@ def test_what_cannot_be_studied_is_refused_with_the_reason(folders, tmp_path, ca
         ([short], "context of 32 tokens is too short for a study"),
         ([folders / "llama", "--draft", "nowhere"], "nowhere is neither a folder"),
         ([folders / "llama", "--text", "nowhere.txt"], "nowhere.txt is not a file"),
+        ([folders / "llama", "--text", tmp_path / "latin.txt"], "latin.txt is not UTF-8 (byte 3)"),
+        ([folders / "llama", "--text", tmp_path / "one.txt"], "one.txt: 1 document cannot be split"),
+        ([folders / "llama", "--text", tmp_path / "empty.txt"], "empty.txt holds no document"),
         ([folders / "llama", "--name", "Mine!"], "lower-case letters, digits, hyphens"),
     ):
         status, _, error = new(*arguments, "--output", tmp_path / "none.yaml", capsys=capsys)

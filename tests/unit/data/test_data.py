@@ -1,4 +1,5 @@
 import bz2
+import gzip
 import json
 import re
 import subprocess
@@ -14,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from specpress.data.documents import Document, sample_passages, split_documents
-from specpress.data.readers import ReaderError, read
+from specpress.data.readers import ReaderError, json_records, read
 from specpress.data.store import StoreError, load_documents, save_split
 from specpress.data.wikitext import clean_wikitext
 from specpress.models.byte_level import byte_tokenizer
@@ -323,6 +324,16 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
     (tmp_path / "latin.txt").write_bytes("naïve".encode("latin-1"))
     with pytest.raises(ReaderError, match=r"not UTF-8 \(byte 2\)"):
         read("text", tmp_path / "latin.txt")
+
+
+def test_records_that_are_not_utf8_are_refused_plain_or_packed(tmp_path):
+    data = '{"text": "naïve"}\n'.encode("latin-1")
+    (tmp_path / "latin.jsonl").write_bytes(data)
+    with pytest.raises(ReaderError, match=r"latin.jsonl is not UTF-8 \(byte 12\)"):
+        list(json_records(tmp_path / "latin.jsonl"))
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n' * 99)[:-9])
+    with pytest.raises(ReaderError, match=r"cut.jsonl.gz is no file of JSON lines"):
+        list(json_records(tmp_path / "cut.jsonl.gz"))
 
 
 def test_jsonl_reads_records_and_numbers_the_nameless(tmp_path):

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, GPTNeoXForCausalLM
 
 from specpress.models import save
 from specpress.models.build import random_model
+from specpress.models.byte_level import byte_tokenizer
 from specpress.models.load import load_model
 from specpress.models.quiet import transformers_quiet
 from specpress.models.save import save_model
@@ -170,6 +171,10 @@ def test_an_adapter_is_to_be_merged_first(tmp_path, whole):
         ({"hidden_size": "wide"}, r"config\.json"),
         ({"hidden_size": 0}, r"config\.json"),
         ({"vocab_size": -1}, r"config\.json"),
+        ({"max_position_embeddings": "x"}, r"config\.json: max_position_embeddings must be a whole number, found 'x'"),
+        ({"rms_norm_eps": None}, r"config\.json: rms_norm_eps must be a number, found None"),
+        ({"hidden_act": []}, r"unknown activation hidden_act \[\]"),
+        ({"pad_token_id": 99999}, "pad_token_id must be a token of the 257, found 99999"),
     ],
 )
 def test_a_config_json_that_describes_no_model_is_refused(tmp_path, capfd, config, said):
@@ -179,6 +184,14 @@ def test_a_config_json_that_describes_no_model_is_refused(tmp_path, capfd, confi
     assert capfd.readouterr().err == ""
 
 
+def test_a_tokenizer_that_lacks_a_file_is_refused_before_a_prompt_is(tmp_path):
+    directory = folder(tmp_path)
+    byte_tokenizer().save_pretrained(directory)
+    (directory / "tokenizer_config.json").unlink()
+    with pytest.raises(ValueError, match=r"the tokenizer of .* cannot be read"):
+        load_model(directory, device="cpu")
+
+
 @pytest.mark.parametrize("text", ["[]", "3", '"llama"', "null"])
 def test_a_config_json_that_is_no_object_is_refused(tmp_path, text):
     directory = folder(tmp_path)
@@ -186,6 +199,9 @@ def test_a_config_json_that_is_no_object_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match=r"config\.json holds .*, where an object such as"):
         load_model(directory, device="cpu")
     (directory / "config.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+        load_model(directory, device="cpu")
+    (directory / "config.json").write_text("[" * 50_000)
     with pytest.raises(ValueError, match=r"config\.json is not JSON"):
         load_model(directory, device="cpu")
 
