@@ -44,7 +44,7 @@ def test_a_head_is_trained_from_a_text_file_and_drafts(place, capsys):
     ("settings", "data", "message"),
     [
         (["kind"], "stories.txt", "expected KEY=VALUE, got 'kind'"),
-        (["kind=[1"], "stories.txt", "is no YAML"),
+        (["kind=[1"], "stories.txt", "is not YAML"),
         (["layer=1"], "stories.txt", "unknown key layer; a draft has"),
         ([], "nothing.txt", "nothing.txt is not there"),
         ([], "target", "holds no dataset_dict.json"),
