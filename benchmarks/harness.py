@@ -1,19 +1,20 @@
-"""What measuring adds: the share of a contest that no clock of it runs for, and what taking rounds apart does to them.
+"""What measuring adds: the time in which no part of a generation is timed, and what taking rounds apart does to them.
 
-A contest times the parts of both sides, each by itself. Everything else is the harness: taking turns, keeping records,
-setting up the next prompt, looking whether the precision is reached. It stretches the measuring, not what is measured;
-what is measured changes only if a part next to a step takes another time than a part next to a part, which whole rounds
-show.
+A contest times the parts of both sides, each by itself. Everything else is the harness: in a duel taking turns and
+keeping records, besides warming up, setting up prompts, and looking whether the precision is reached. It stretches the
+measuring, not what is measured; what is measured changes only if a part next to a step takes another time than a part
+next to a part, which whole rounds show.
 """
 
 import math
 import statistics
 import time
+from contextlib import contextmanager
 
 from specpress.decoding.generation import Stopwatch
+from specpress.experiments import contest as contests
 from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
-from specpress.experiments.contest import Contest
 from specpress.theory.parts import VERIFICATION
 
 GOAL = 0.01  # of a baseline step, a round
@@ -38,23 +39,44 @@ class PartTimer:
         Stopwatch.part = self._part
 
 
-def rows(spec: dict, assets: Assets) -> list[dict]:
-    """Two rows of a speed experiment: what is not timed of a round over a baseline step, and whole rounds over parts.
+@contextmanager
+def untimed_of_duels(timer: PartTimer):
+    """A list that gets, of each duel inside the block, the seconds in which no part ran, over its rounds."""
+    found, duel = [], contests.duel
 
-    The first counts the whole contest, warming up included, over the rounds of all prompts.
+    def timed(*args):
+        before, started = timer.seconds, time.perf_counter()
+        read, rounds = duel(*args)
+        untimed = time.perf_counter() - started - (timer.seconds - before)
+        found.append(untimed / sum(n for (part, _), n in rounds.items() if part == VERIFICATION))
+        return read, rounds
+
+    contests.duel = timed
+    try:
+        yield found
+    finally:
+        contests.duel = duel
+
+
+def rows(spec: dict, assets: Assets) -> list[dict]:
+    """Three rows of a speed experiment.
+
+    What is not timed of a round of a duel, over a baseline step, in the median prompt; what is not timed of the whole
+    contest, over its seconds; and, where there were enough, whole rounds over their parts.
     """
     baseline = build({"model": spec["baseline"]}, assets)
-    contest = Contest(spec, baseline, [build(arm_of(spec), assets)], assets)
-    with PartTimer() as timer:
+    contest = contests.Contest(spec, baseline, [build(arm_of(spec), assets)], assets)
+    with PartTimer() as timer, untimed_of_duels(timer) as of_rounds:
         started = time.perf_counter()
         ended = contest.run()
-        untimed = time.perf_counter() - started - timer.seconds
-    contender = contest.contenders[0]
-    rounds = sum(n for run in contender.runs for (part, _), n in run.rounds.items() if part == VERIFICATION)
-    step = statistics.median(contender.record.brackets["before"])
-    check, prompts = ended["checks"][0], ended["prompts"]
-    found = {"name": "the harness a round, over a target step", "ratio": untimed / rounds / step, "ends": []}
-    told = [found | {"goal": f"< {GOAL}", "prompts": prompts, "rounds": rounds, "parts": timer.parts}]
+        seconds = time.perf_counter() - started
+    step = statistics.median(contest.contenders[0].record.brackets["before"])
+    shares, prompts = [untimed / step for untimed in of_rounds], ended["prompts"]
+    found = {"name": "the harness a round, over a target step", "ratio": statistics.median(shares), "prompts": prompts}
+    told = [found | {"ends": [min(shares), max(shares)], "goal": f"< {GOAL}", "parts": timer.parts}]
+    found = {"name": "the harness of a contest, over its seconds", "ratio": (seconds - timer.seconds) / seconds}
+    told.append(found | {"ends": [], "goal": "-", "prompts": prompts})
+    check = ended["checks"][0]
     if check is not None:
         ends = [check["ratio"] * math.exp(sign * check["half_width"]) for sign in (-1, 1)]
         found = {"name": "whole rounds over their parts", "ratio": check["ratio"], "ends": ends, "goal": "= 1"}

@@ -79,13 +79,17 @@ def test_what_passes_between_parts_is_the_harness(harness, assets, now, monkeypa
     monkeypatch.setattr(PromptLookup, "propose", half)
     monkeypatch.setattr(Loop, "_advance", second)
     monkeypatch.setattr(Loop, "parts", slow)
-    first, *others = harness.rows(SPEC, assets)
-    json.dumps([first, *others])
-    assert first["parts"] > first["rounds"] > 10
+    before = contest.duel
+    first, whole, *others = harness.rows(SPEC, assets)
+    json.dumps([first, whole, *others])
+    assert contest.duel is before
+    assert first["parts"] > 30
     if between:
         assert first["ratio"] > between / 2
+        assert whole["ratio"] > 0.1
     else:
         assert first["ratio"] == pytest.approx(0, abs=1e-9)
+        assert whole["ratio"] == pytest.approx(0, abs=1e-9)
     if others:
         assert others[0]["ratio"] == pytest.approx(1, abs=0.01) or between
 
