@@ -10,12 +10,12 @@ import runpy
 import sys
 import sysconfig
 import tempfile
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
+from unittest import mock
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["snakemake.cli", "snakemake.report.html_reporter", "pandas", "jsonschema", "jinja2", "pulp", "docutils.core"]
-)
+FORKS.set_forkserver_preload(["preloaded"])
 
 
 def snakemake(folder: Path, environment: dict[str, str], arguments, timeout: float | None = None) -> tuple[int, str]:
@@ -26,6 +26,8 @@ def snakemake(folder: Path, environment: dict[str, str], arguments, timeout: flo
     TimeoutError
         It was killed after `timeout` seconds; what it had written is the message.
     """
+    with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):  # where it finds what it begins with
+        ensure_running()
     with tempfile.NamedTemporaryFile("w+") as streams:
         process = FORKS.Process(target=_run, args=(str(folder), environment, list(arguments), streams.name))
         process.start()
