@@ -61,8 +61,8 @@ def _run_there(main: Callable[[], int | None], modules: tuple[str, ...]) -> int 
 def _connection(modules: tuple[str, ...]) -> socket.socket:
     """A connection to the warm process for scripts that start as this one has; if there is none yet, it is started.
 
-    It listens before it has imported anything: who comes meanwhile waits. The address of one that was killed stays,
-    so that no other is started in vain.
+    It listens before it has imported anything: who comes meanwhile waits. The address of one that was killed, or is
+    of no use, stays, so that no other is started in vain.
     """
     address = PLACE / hashlib.sha256(repr((_start(), modules)).encode()).hexdigest()[:16]
     PLACE.mkdir(exist_ok=True)
@@ -134,6 +134,8 @@ def serve(listener: str, address: str, *modules: str) -> None:
     if os.fork() == 0:  # numpy's BLAS ends its threads at a fork; a fork starts them anew when it uses them
         os._exit(0)
     os.wait()
+    if len(os.listdir("/proc/self/task")) > 1:
+        return  # a fork would lack these threads
     if arguments := warm.wait():
         _is_fork = True
         sys.argv = arguments
@@ -185,9 +187,9 @@ class Warm:
             os.close(stream)
 
     def _is_as_imported(self) -> bool:
-        """Whether this is still the project's code, and no thread but this one would be lost in a fork."""
+        """Whether this is still the project's code."""
         try:
-            return _files() == self.imported and len(os.listdir("/proc/self/task")) == 1
+            return _files() == self.imported
         except OSError:
             return False
 

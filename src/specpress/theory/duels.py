@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from specpress.theory.costs import LEAST_BRACKETS, Brackets, Costs, Kind, blocks_of
 from specpress.theory.intervals import CONFIDENCE, Estimate, joined, mean_error
@@ -208,7 +208,7 @@ def forgotten(brackets: Brackets, stretches: Stretches, *, tolerance: float, onc
         if all(kind in costs_drawn for kind in kinds):
             drawn.append(log_ratio(costs_drawn, rng.integers(len(stretches), size=len(stretches))))
     value = log_ratio(found, everything)
-    width = float(stats.t.ppf(1 - 0.5 / once_in, min(len(blocks), len(stretches)) - 1)) * float(np.std(drawn, ddof=1))
+    width = float(stdtrit(min(len(blocks), len(stretches)) - 1, 1 - 0.5 / once_in)) * float(np.std(drawn, ddof=1))
     disagrees = bool(abs(value) > max(width, tolerance))
     return {"ratio": math.exp(value), "half_width": width, "disagrees": disagrees, "stretches": len(stretches)}
 

@@ -8,7 +8,7 @@ mean, so that the interval is too wide rather than too narrow (the test suite si
 import math
 from collections.abc import Sequence
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from specpress.theory.intervals import CONFIDENCE, Estimate
 
@@ -25,8 +25,8 @@ def proportion(scores: Sequence[float], *, confidence: float = CONFIDENCE) -> Es
         raise ValueError(f"scores must be numbers from 0 to 1, and at least one; got {list(scores)}")
     n, found = len(scores), sum(scores)
     tail = (1 - confidence) / 2
-    low = float(beta.ppf(tail, found, n - found + 1)) if found > 0 else 0.0
-    high = float(beta.ppf(1 - tail, found + 1, n - found)) if found < n else 1.0
+    low = float(betaincinv(found, n - found + 1, tail)) if found > 0 else 0.0
+    high = float(betaincinv(found + 1, n - found, 1 - tail)) if found < n else 1.0
     return Estimate(found / n, low, high, n, on_log_scale=False)
 
 

@@ -205,12 +205,16 @@ def test_it_ends_with_snakemake_and_a_fork_goes_on(run):
 
 
 @pytest.mark.parametrize(
-    "text", ["raise ImportError", "import threading, time\nthreading.Thread(target=time.sleep, args=[9]).start()"]
+    "text",
+    ["raise ImportError", "import threading, time\nthreading.Thread(target=time.sleep, args=[9], daemon=True).start()"],
 )
 def test_what_cannot_be_imported_beforehand_or_starts_a_thread_is_not(run, text):
     (run.folder / "src/unfit.py").write_text(text)
-    for _ in range(2):
-        assert run.who(modules="unfit") == (False, 0)
+    assert run.who(modules="unfit") == (False, 0)
+    (address,) = (run.folder / ".snakemake/specpress").iterdir()
+    begun = address.stat().st_ino, address.stat().st_mtime_ns
+    assert run.who(modules="unfit") == (False, 0)
+    assert (address.stat().st_ino, address.stat().st_mtime_ns) == begun, "no second one is started"
 
 
 def test_nothing_is_warm_outside_a_run(run):
