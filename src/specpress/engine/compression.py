@@ -97,7 +97,7 @@ def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: Laye
                     )
                 _keep_best(layer, view, _rounded(scores) if decoding else scores, kept, rotates_back(press))
     except Exception as error:
-        if not _is_of_kvpress(error):
+        if not isinstance(error, AssertionError) and not _is_of_kvpress(error):
             raise
         raise ValueError(
             f"{type(press).__name__} cannot compress a cache of {layer.slots} slots after {tokens} tokens: "
@@ -106,7 +106,7 @@ def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: Laye
 
 
 def _is_of_kvpress(error: Exception) -> bool:
-    """Whether a method of kvpress failed: it states what it needs as assertions, or stumbles over its parameters."""
+    """Whether kvpress failed on its parameters; what a method needs, one of ours too, it states as an assertion."""
     if is_lack_of_memory(error):
         return False
     modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
