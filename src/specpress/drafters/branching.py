@@ -1,15 +1,59 @@
 """Drafting a tree with a model: at each step of its main line, other children beside the token it goes on with."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from specpress.drafters.autoregressive import draft
 from specpress.drafters.successors import most_likely
 from specpress.engine.cached_model import CachedModel
 from specpress.laws.law import Head, Law, law_of, point
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.drafter import Proposal
+
+
+@dataclass(frozen=True)
+class Branching:
+    """How a model's draft branches.
+
+    children : tokens after each one of the main line; 1 is a path
+    likely : whether children are the most likely tokens under sampling too, which are not drawn then
+
+    Raises
+    ------
+    ValueError
+        Fewer children than one.
+    """
+
+    children: int
+    likely: bool
+
+    def __post_init__(self):
+        if self.children < 1:
+            raise ValueError(f"children must be at least 1, got {self.children}")
+
+    @property
+    def of_paths(self) -> bool:
+        """Whether every token is drawn, and follows the one before it."""
+        return self.children == 1 and not self.likely
+
+    def draft(
+        self,
+        cached: CachedModel,
+        context: Tensor,
+        gamma: int,
+        room: int,
+        stop: Callable[[float], bool],
+        sampling: SamplingParams,
+        randomness: Randomness,
+    ) -> Proposal:
+        """Up to `gamma` tokens after `context`, LongTensor (n,), of which a path has at most `room`."""
+        if self.of_paths:
+            return draft(cached, context, gamma, stop, sampling, randomness)
+        gamma = min(gamma, self.children * room)  # a path ends where the text does
+        return draft_branches(cached, context, gamma, self.children, self.likely, stop, sampling, randomness)
 
 
 def draft_branches(

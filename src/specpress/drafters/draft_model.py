@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from specpress.drafters.autoregressive import draft
-from specpress.drafters.branching import draft_branches
+from specpress.drafters.branching import Branching
 from specpress.drafters.rows import ModelRows
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
@@ -40,10 +39,8 @@ class DraftModel(Drafter):
     def __init__(self, model: nn.Module, press=None, *, children: int = 1, likely: bool = False):
         if feature_layers(model):
             raise ValueError("the model is a feature head, which needs its target's hidden states: use FeatureHead")
-        if children < 1:
-            raise ValueError(f"children must be at least 1, got {children}")
         self.model, self.press, self._compression = model, press, Compression(press)
-        self.children, self.likely, self.branches = children, likely, children > 1
+        self._branching, self.branches = Branching(children, likely), children > 1
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
@@ -61,18 +58,14 @@ class DraftModel(Drafter):
 
     def rows(self, batch: int) -> ModelRows:
         """See `Drafter.rows`: one forward of the draft model serves the whole batch."""
-        return super().rows(batch) if self.branches or self.likely else ModelRows(self.model, self.press)
+        return ModelRows(self.model, self.press) if self._branching.of_paths else super().rows(batch)
 
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """Sample up to `gamma` tokens from the draft model's own law, children of one path."""
         if self.press is not None and not self._cached.length:
             prefill(self._cached, context[None, :-1], press=self.press)
-        if not self.branches and not self.likely:
-            return draft(self._cached, context, gamma, stop, self._sampling, self._randomness)
-        gamma = min(gamma, self.children * (self._capacity - len(context)))  # a path ends where the text does
-        return draft_branches(
-            self._cached, context, gamma, self.children, self.likely, stop, self._sampling, self._randomness
-        )
+        room = self._capacity - len(context)
+        return self._branching.draft(self._cached, context, gamma, room, stop, self._sampling, self._randomness)
 
     def rollback(self, length: int) -> None:
         """See `Drafter.rollback`."""

@@ -11,78 +11,100 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from specpress.drafters.branching import Branching
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.forward import forward_of
 from specpress.engine.observation import Observations
 from specpress.engine.states import HiddenStates
-from specpress.laws.engines import joined, laws_of
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.models.feature_head import feature_layers, normed
-from specpress.schedules.base import never
 from specpress.speculation.drafter import Drafter, Proposal, check_same_vocabulary
 
 
 class FeatureHead(Drafter):
-    """Draft with a feature head, token by token, on a cache of its own.
+    """Draft with a feature head, token by token, on a cache of its own: a path, or a tree along one.
 
     Parameters
     ----------
     head : a model that `specpress.load_model` reads from the directory of a feature head trained for the target
+    children, likely : how the draft branches; see `DraftModel`
 
     Raises
     ------
     ValueError
-        A model that is no feature head; in `start`, a target that the head was not made for, or whose forward is not
-        our own and shows no hidden states.
+        A model that is no feature head; children under 1; in `start`, a target that the head was not made for, or whose
+        forward is not our own and shows no hidden states.
     """
 
-    def __init__(self, head: nn.Module):
+    def __init__(self, head: nn.Module, *, children: int = 1, likely: bool = False):
         if not feature_layers(head):
             raise ValueError(
                 "the model is no feature head (config.json names no feature_layers): draft with DraftModel, or train a "
                 "head with `kind: head` in a study's drafts"
             )
         self.head, self.reads = head, feature_layers(head)
+        self._branching, self.branches = Branching(children, likely), children > 1
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
         check_same_vocabulary(target, self.head)
         _check_target(target, self.head)
-        self._sampling, self._randomness = sampling, randomness
-        self._cached = CachedModel(self.head, capacity)
-        self._cached.states = HiddenStates((self.head.config.num_hidden_layers,))
-        self._embeddings = self.head.get_input_embeddings().weight
+        self._sampling, self._randomness, self._capacity = sampling, randomness, capacity
 
     def prefilled(self, target: CachedModel, observations: Observations | None) -> None:
         """See `Drafter.prefilled`."""
-        self._target = target
+        self._reader = HeadReader(self.head, target, self._capacity)
 
     def models(self) -> tuple[nn.Module]:
         """See `Drafter.models`."""
         return (self.head,)
 
-    @torch.inference_mode()
     def propose(self, context: Tensor, gamma: int, stop: Callable[[float], bool]) -> Proposal:
         """Sample up to `gamma` tokens from the head's law; then its cache holds nothing but the target's states."""
-        known, start = self._target.length, self._cached.length
-        states, fed = self._new_states(known - start), context[start + 1 : known + 1].to(self._cached.device)
-        tokens, laws = [], []
-        while True:
-            inputs = self.head.feature_input(states, F.embedding(fed, self._embeddings)[None])
-            law = laws_of(self._cached.feed(fed[None], inputs=inputs)[0], self._sampling, self._cached.head_tokens)
-            fed, (probability,) = law.draw(self._randomness)
-            tokens.append(fed)
-            laws.append(law)
-            if len(tokens) == gamma or (stop is not never and stop(float(probability))):
-                break
-            states, fed = normed(self._cached.states.take()[:, -1:]), fed.to(self._cached.device)
-        self._cached.rollback_to(known)
-        return Proposal(torch.cat(tokens), joined(laws))
+        room = self._capacity - len(context)
+        proposal = self._branching.draft(self._reader, context, gamma, room, stop, self._sampling, self._randomness)
+        self._reader.forget_draft()
+        return proposal
+
+
+class HeadReader:
+    """A head on its cache as a model that is fed tokens: each goes in beside the hidden states of the one before it.
+
+    head_tokens : which tokens the head's rows are; see `CachedModel`
+    """
+
+    def __init__(self, head: nn.Module, target: CachedModel, capacity: int):
+        self._head, self._target = head, target
+        self._cached = CachedModel(head, capacity)
+        self._cached.states = HiddenStates((head.config.num_hidden_layers,))
+        self._embeddings = head.get_input_embeddings().weight
+        self.head_tokens = self._cached.head_tokens
+
+    @property
+    def length(self) -> int:
+        """Tokens read: the first has nothing before it, and is in no slot."""
+        return self._cached.length + 1
+
+    @torch.inference_mode()
+    def feed(self, tokens: Tensor) -> Tensor:
+        """Read on, LongTensor (1, n): what the target has verified by now, then one drafted token after another.
+
+        Returns the logits after the last, (1, 1, head size).
+        """
+        lacking = self._target.length - self._cached.length
+        states = self._new_states(lacking) if lacking > 0 else normed(self._cached.states.take()[:, -1:])
+        tokens = tokens.to(self._cached.device)
+        inputs = self._head.feature_input(states, F.embedding(tokens, self._embeddings))
+        return self._cached.feed(tokens, inputs=inputs)
+
+    def forget_draft(self) -> None:
+        """Take back what was drafted, whose states stand in for those of the target."""
+        self._cached.rollback_to(self._target.length)
 
     def _new_states(self, count: int) -> Tensor:
         """What the target put out for its last `count` tokens, condensed: (1, count, hidden size)."""
         self._target.states.cut(self._target.length)
-        return self.head.feature_input.condensed(self._target.states.take()[:, -count:].to(self.head.dtype))
+        return self._head.feature_input.condensed(self._target.states.take()[:, -count:].to(self._head.dtype))
 
 
 def _check_target(target: nn.Module, head: nn.Module) -> None:

@@ -76,6 +76,44 @@ def test_its_laws_are_those_of_the_plain_way_round_after_round(family, kept):
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_children_stand_beside_its_main_line_with_its_laws(family):
+    """The first of two children goes on; its law is the plain one, the second's that without the first."""
+    target, head = pair(family, kept=20)
+    drafter, cached = FeatureHead(head, children=2), CachedModel(target, 64)
+    context, plain = tiny.prompt(10)[0], without_final_norm(tiny.FAMILIES[family](3))
+    drafter.start(target, SamplingParams(), Randomness(0), 64)
+    with decode_attention(target, head):
+        prefill(cached, context[None, :-1], drafter=drafter)
+        for _ in range(2):  # the second time it finds its cache as it was
+            proposal = drafter.propose(context, 6, never)
+            assert proposal.parents == [-1, -1, 0, 0, 2, 2]
+            expected = drafted_laws(plain, head, context, proposal.tokens[::2])
+            for first, second, row in zip(proposal.laws[::2], proposal.laws[1::2], expected, strict=True):
+                torch.testing.assert_close(torch.from_numpy(first.mass), row.double(), atol=2e-5, rtol=1e-3)
+                assert len(second.tokens) == len(first.tokens) - 1
+            drafter.rollback(len(context))
+
+
+def test_children_of_a_head_are_at_least_one():
+    with pytest.raises(ValueError, match="children must be at least 1, got 0"):
+        FeatureHead(pair("llama")[1], children=0)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("verification", ["traversal", "recursive"])
+@pytest.mark.parametrize("likely", [False, True])
+def test_greedy_text_of_its_trees_is_the_targets(family, verification, likely):
+    target, head = pair(family)
+    settings = {"max_new_tokens": 30, "sampling": SamplingParams(temperature=0)}
+    drafter = FeatureHead(head, children=8, likely=likely)
+    found = generate(
+        target, tiny.prompt(12), drafter=drafter, schedule=Constant(24), verification=verification, **settings
+    )
+    assert torch.equal(found.tokens, generate(target, tiny.prompt(12), **settings).tokens)
+    assert max(i.accepted for i in found.trace.iterations) > 0
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("verification", ["token", "block"])
 def test_greedy_text_is_the_targets(family, verification):
     target, head = pair(family)
