@@ -18,9 +18,9 @@ from control import load
 from scipy import stats
 from tqdm import tqdm
 
-from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
-from specpress.experiments.contest import Contest
+from specpress.experiments.duels.arms import arm_of, build
+from specpress.experiments.duels.contest import Contest
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe
 from specpress.study.expansion import data_of, models_of

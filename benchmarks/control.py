@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from specpress.experiments.arms import build
 from specpress.experiments.assets import Assets
-from specpress.experiments.contest import Contest
+from specpress.experiments.duels.arms import build
+from specpress.experiments.duels.contest import Contest
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe
 

@@ -31,8 +31,9 @@ from specpress.decoding.generate import prepare
 from specpress.drafters import DraftModel, TokenRecycling
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
-from specpress.experiments import duel, speed
+from specpress.experiments import speed
 from specpress.experiments.assets import Assets
+from specpress.experiments.duels import duel
 from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.environment import describe
 from specpress.schedules.base import Constant

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from specpress.decoding.generation import Stopwatch
 from specpress.experiments import contest as contests
-from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
+from specpress.experiments.duels.arms import arm_of, build
 from specpress.theory.parts import VERIFICATION
 
 GOAL = 0.01  # of a baseline step, a round

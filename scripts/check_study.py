@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from specpress.files.program import run_program
-from specpress.paper.glyphs import unknown_characters
+from specpress.paper.typesetting.glyphs import unknown_characters
 from specpress.study.load import read_study
 
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from specpress.files.program import run_program
-from specpress.paper.rendering import render
 from specpress.paper.results import Results
 from specpress.paper.tables import TABLES
+from specpress.paper.typesetting.rendering import render
 from specpress.provenance.archive import open_results
 from specpress.provenance.numbers import read_numbers
 from specpress.report.pages import Figure, environment_page, numbers_page, study_page, table_page

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from specpress.analysis.categories import POSITIONS
-from specpress.paper.category_results import ByCategory, by_category
+from specpress.analysis.metrics.categories import POSITIONS
+from specpress.paper.findings.categories import ByCategory, by_category
 from specpress.paper.plotting import PALETTE, cut_intervals, empty_sheet, figure_command, panels
 
 

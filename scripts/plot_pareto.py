@@ -10,8 +10,8 @@ from matplotlib.ticker import PercentFormatter
 
 from specpress.analysis.kinds import LOSSLESS, kind_of
 from specpress.paper.cells import Cell
+from specpress.paper.findings.blocks import best_established
 from specpress.paper.plotting import Look, cut_intervals, empty_sheet, figure_command, looks, panels
-from specpress.paper.speeds import best_established
 from specpress.paper.wording import method_name, press_setting
 
 GROUPS = {

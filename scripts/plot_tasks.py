@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from specpress.analysis.tasks import ALL
+from specpress.analysis.metrics.tasks import ALL
 from specpress.paper.plotting import Look, draw_series, empty_sheet, figure_command, looks, panels
 from specpress.paper.wording import MODES, press_name
 

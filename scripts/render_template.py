@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from specpress.files.program import run_program
-from specpress.paper.rendering import render
 from specpress.paper.results import Results
 from specpress.paper.tables import TABLES
+from specpress.paper.typesetting.rendering import render
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -13,7 +13,7 @@ import yaml
 
 from specpress.data.documents import Document
 from specpress.data.store import save_split
-from specpress.experiments import contest
+from specpress.experiments.duels import contest
 from specpress.models.build import random_model
 from specpress.models.save import save_model
 from specpress.theory.costs import Brackets

@@ -13,8 +13,8 @@ from specpress.data.documents import Document
 from specpress.data.store import save_split
 from specpress.decoding.loop import Loop
 from specpress.drafters import PromptLookup
-from specpress.experiments import contest
 from specpress.experiments.assets import Assets
+from specpress.experiments.duels import contest
 from specpress.models.build import random_model
 from specpress.models.save import save_model
 
@@ -53,7 +53,7 @@ def now(monkeypatch):
     for module in (time, contest.time):
         monkeypatch.setattr(module, "perf_counter", lambda: told[0])
     monkeypatch.setattr("specpress.decoding.generation.clock", lambda device: told[0])
-    monkeypatch.setattr("specpress.experiments.duel.clock", lambda device: told[0])
+    monkeypatch.setattr("specpress.experiments.duels.duel.clock", lambda device: told[0])
     return told
 
 

@@ -123,7 +123,7 @@ def test_editing_the_calibration_reruns_what_it_may_explain(tree):
 
 
 def test_editing_the_check_reruns_no_calibration(tree):
-    tree.append("src/specpress/experiments/lossless.py", "# stricter\n")
+    tree.append("src/specpress/experiments/duels/lossless.py", "# stricter\n")
     assert tree.jobs() == {job for job in EXPERIMENTS if "ppl" not in job} | ANALYSIS
 
 

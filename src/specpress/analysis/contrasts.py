@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from specpress.analysis import duels
 from specpress.analysis.factors import factors
-from specpress.analysis.perplexity import field_of, mode_of, ratio_row
+from specpress.analysis.metrics import duels
+from specpress.analysis.metrics.perplexity import field_of, mode_of, ratio_row
 from specpress.analysis.rankings import rankings
 from specpress.study.expansion import branches
 

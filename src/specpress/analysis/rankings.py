@@ -10,9 +10,9 @@ from statistics import fmean
 
 from scipy.stats import kendalltau, spearmanr
 
-from specpress.analysis.perplexity import mode_of
+from specpress.analysis.metrics.perplexity import mode_of
+from specpress.analysis.metrics.tasks import ALL
 from specpress.analysis.rows import number, single
-from specpress.analysis.tasks import ALL
 
 FEWEST = 3  # presses
 

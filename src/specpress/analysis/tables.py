@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from specpress.analysis import chain, disturbance, draft, machine, perplexity, regime, rounding, speed, tasks
 from specpress.analysis.contrasts import contrasts
 from specpress.analysis.factors import FACTORS, INTEGERS, factors
 from specpress.analysis.loading import blaming_files
+from specpress.analysis.metrics import chain, disturbance, draft, machine, perplexity, regime, rounding, speed, tasks
 from specpress.analysis.physics import with_most
 from specpress.analysis.rows import single
 

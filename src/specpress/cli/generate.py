@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Stream each text and print its figures; at the end, if asked for, the comparison."""
     arm, asked = method.arm_from(args), prompt_input.talks(args)  # refused before torch is imported
     from specpress import SamplingParams
-    from specpress.experiments.arms import build
+    from specpress.experiments.duels.arms import build
 
     sampling = SamplingParams(args.temperature, args.top_k, args.top_p, args.seed)
     models = Loaded()
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             talk.answers.append(_stream(arm, models, tokens, tokenizer, options))
             prompts.append(tokens)
     if args.compare:
-        from specpress.experiments.beside import beside_baseline
+        from specpress.experiments.duels.beside import beside_baseline
 
         print(_comparison(beside_baseline(build(arm, models), model, prompts, **options), len(prompts)))
     return 0
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 def _ready(arm: dict, models: Loaded, args: argparse.Namespace) -> None:
     """Load the models, the drafter's first, and make them ready: what is wrong is said before the clock starts."""
     from specpress.engine.forward import forward_of
-    from specpress.experiments.arms import parts_of
+    from specpress.experiments.duels.arms import parts_of
     from specpress.hardware.threads import use_threads
     from specpress.models.feature_head import feature_layers
     from specpress.speculation.verification import METHODS
@@ -99,7 +99,7 @@ def _stream(arm: dict, models: Loaded, tokens: list[int], tokenizer, options: di
     import torch
 
     from specpress import generate
-    from specpress.experiments.arms import parts_of
+    from specpress.experiments.duels.arms import parts_of
 
     model = models.model(arm["model"])
     try:

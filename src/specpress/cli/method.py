@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from specpress.study.arm_checks import arm_problems
+from specpress.study.checks.arms import arm_problems
 from specpress.study.expansion import branches
 from specpress.study.reading import parse_yaml
 from specpress.study.registry import SCHEDULES
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def arm_from(args: argparse.Namespace) -> dict:
-    """The method as an arm of an experiment, whose models are paths (see `specpress.experiments.arms`).
+    """The method as an arm of an experiment, whose models are paths (see `specpress.experiments.duels.arms`).
 
     Raises
     ------
@@ -110,7 +110,7 @@ def _part(text: str, flag: str) -> dict:
 
 
 class Loaded:
-    """The models of an arm by path, each loaded once: what `specpress.experiments.arms` asks its assets for."""
+    """The models of an arm by path, each loaded once: what `specpress.experiments.duels.arms` asks its assets for."""
 
     def __init__(self):
         self._pairs: dict[str, tuple] = {}

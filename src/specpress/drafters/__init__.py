@@ -7,11 +7,11 @@ from specpress.drafters.cascade import Cascade
 from specpress.drafters.compressed_target import CompressedTarget
 from specpress.drafters.draft_model import DraftModel
 from specpress.drafters.feature_head import FeatureHead
+from specpress.drafters.growing.successors import Successors
+from specpress.drafters.growing.suffix_automaton import SuffixAutomaton
 from specpress.drafters.mixture import Mixture
 from specpress.drafters.prompt_lookup import PromptLookup
 from specpress.drafters.quantized_target import QuantizedTarget
-from specpress.drafters.successors import Successors
-from specpress.drafters.suffix_automaton import SuffixAutomaton
 from specpress.drafters.suffix_lookup import SuffixLookup
 from specpress.drafters.token_recycling import TokenRecycling
 from specpress.speculation.drafter import Drafter, Proposal

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from specpress.drafters.autoregressive import draft
-from specpress.drafters.successors import most_likely
+from specpress.drafters.growing.successors import most_likely
 from specpress.engine.cached_model import CachedModel
 from specpress.laws.law import Head, Law, law_of, point
 from specpress.laws.sampling import Randomness, SamplingParams

@@ -5,9 +5,9 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from specpress.drafters.growth import Guide, grow
-from specpress.drafters.guided import Guided
-from specpress.drafters.merging import merged
+from specpress.drafters.growing.growth import Guide, grow
+from specpress.drafters.growing.guided import Guided
+from specpress.drafters.growing.merging import merged
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression
 from specpress.engine.observation import Observations
@@ -28,7 +28,7 @@ class Mixture(Guided):
     drafters : drafters of any kind but mixtures, in the order in which they are asked
     nodes : int, of a tree at most
     gamma : int, of them those that each drafter which runs a model drafts at most
-    shape : "best", "fixed" or "path", of what is grown; see `specpress.drafters.growth.SHAPES`
+    shape : "best", "fixed" or "path", of what is grown; see `specpress.drafters.growing.growth.SHAPES`
 
     Raises
     ------

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from specpress.drafters.growth import Guide, Likely
-from specpress.drafters.guided import Guided
-from specpress.drafters.suffix_automaton import BREAK, SuffixAutomaton
+from specpress.drafters.growing.growth import Guide, Likely
+from specpress.drafters.growing.guided import Guided
+from specpress.drafters.growing.suffix_automaton import BREAK, SuffixAutomaton
 from specpress.laws.sampling import Randomness, SamplingParams
 
 _ORDERS = 2  # suffixes asked for a node at most, from the longest on
@@ -35,7 +35,7 @@ class SuffixLookup(Guided):
     ----------
     nodes : int, of a tree at most
     corpus : SuffixAutomaton or None, of text that was there before the prompt, in the target's tokens
-    shape : "best", "fixed" or "path"; see `specpress.drafters.growth.SHAPES`
+    shape : "best", "fixed" or "path"; see `specpress.drafters.growing.growth.SHAPES`
 
     Raises
     ------

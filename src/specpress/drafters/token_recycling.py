@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from specpress.drafters.growth import Guide, Likely
-from specpress.drafters.guided import Guided
-from specpress.drafters.successors import Successors
+from specpress.drafters.growing.growth import Guide, Likely
+from specpress.drafters.growing.guided import Guided
+from specpress.drafters.growing.successors import Successors
 from specpress.laws.law import head_tokens
 from specpress.laws.sampling import Randomness, SamplingParams
 
@@ -27,7 +27,7 @@ class TokenRecycling(Guided):
     warm : Successors or None
         What is known before the prompt, of the target's vocabulary and `k` successors or more, such as
         `Successors.counted(texts, vocabulary, k)`. None starts with nothing but the prompt.
-    shape : "best", "fixed" or "path"; see `specpress.drafters.growth.SHAPES`
+    shape : "best", "fixed" or "path"; see `specpress.drafters.growing.growth.SHAPES`
 
     Raises
     ------

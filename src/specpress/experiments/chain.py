@@ -4,9 +4,9 @@ It takes a factor reported against a weak baseline apart: from the original stud
 loop. A factor between two steps is the ratio of what both gain over the cached autoregressive baseline.
 """
 
-from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
-from specpress.experiments.contest import Contest
+from specpress.experiments.duels.arms import arm_of, build
+from specpress.experiments.duels.contest import Contest
 
 _LABELS = ("name", "title", "anchor")
 

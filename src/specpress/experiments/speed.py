@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
-from specpress.experiments.contender import Contender, Run
-from specpress.experiments.contest import Contest
-from specpress.experiments.lossless import Pair, check
-from specpress.experiments.tree_sample import sample
+from specpress.experiments.duels.arms import arm_of, build
+from specpress.experiments.duels.contender import Contender, Run
+from specpress.experiments.duels.contest import Contest
+from specpress.experiments.duels.lossless import Pair, check
+from specpress.experiments.duels.tree_sample import sample
 from specpress.speculation.verification import OF_TREES
 from specpress.study.expansion import branches, is_compared
 from specpress.theory.costs import costs

@@ -10,9 +10,9 @@ from markupsafe import Markup, escape
 
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import ABOVE, BELOW
-from specpress.paper.points import links_of
+from specpress.paper.findings.blocks import Block, Speed
+from specpress.paper.findings.points import links_of
 from specpress.paper.prose import counted, listed, lower_first
-from specpress.paper.speeds import Block, Speed
 from specpress.paper.verdicts import (
     FAILS,
     HOLDS,

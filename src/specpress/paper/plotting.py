@@ -19,7 +19,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from specpress.files.program import run_program
-from specpress.paper.glyphs import families_for
+from specpress.paper.typesetting.glyphs import families_for
 
 PALETTE = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 7, 1, 5)]  # the darker ones first
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -13,20 +13,20 @@ from markupsafe import Markup
 from specpress.analysis.formatting import is_missing
 from specpress.analysis.physics import SPEEDUPS
 from specpress.paper.captions import Caption, captions
-from specpress.paper.category_results import CategoryResults
 from specpress.paper.cells import Cell
 from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
 from specpress.paper.decisions import overlap, perplexity_phrase, relative_phrase, speed_phrase
 from specpress.paper.disturbance import doubts
-from specpress.paper.latex import Tex
-from specpress.paper.points import Step, by_factor, chains_of, links_of
-from specpress.paper.press_results import PressResults
+from specpress.paper.findings.blocks import told_apart
+from specpress.paper.findings.categories import CategoryResults
+from specpress.paper.findings.points import Step, by_factor, chains_of, links_of
+from specpress.paper.findings.presses import PressResults
+from specpress.paper.findings.regimes import RegimeResults
+from specpress.paper.findings.speed import SpeedResults
+from specpress.paper.findings.tasks import TaskResults, mode_name
 from specpress.paper.prose import counted, described, listed, named, share, tally, upper_first
-from specpress.paper.regime_results import RegimeResults
 from specpress.paper.setup import Setup
-from specpress.paper.speed_results import SpeedResults
-from specpress.paper.speeds import told_apart
-from specpress.paper.task_results import TaskResults, mode_name
+from specpress.paper.typesetting.latex import Tex
 from specpress.paper.wording import data_prose, press_name, press_setting, schedule_name
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
-from specpress.analysis.duels import ENDED
 from specpress.analysis.formatting import large, number
+from specpress.analysis.metrics.duels import ENDED
 from specpress.paper.cells import Cell
 from specpress.paper.disturbance import disturbance
 from specpress.paper.prose import counted, described, held_in_bits, listed

@@ -6,7 +6,7 @@ The workflow calls this while it is parsed, so nothing here imports torch, panda
 from dataclasses import dataclass
 from pathlib import Path
 
-from specpress.study.checks import problems
+from specpress.study.checks.whole import problems
 from specpress.study.expansion import canonical, expand, is_timed, models_of, modules_of
 from specpress.study.reading import FileProblem, read_yaml, value_problems
 from specpress.study.source_code import sources

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from specpress.analysis.categories import categories_of, category_rows
+from specpress.analysis.metrics.categories import categories_of, category_rows
 from specpress.analysis.spec_bench import answers, lines_of
 
 # What a round costs in baseline steps: drafting nothing, verifying one row more a step of a twentieth.

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from specpress.drafters.growth import Guide, grow
+from specpress.drafters.growing.growth import Guide, grow
 from specpress.schedules.base import never
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from specpress.drafters.merging import merged
+from specpress.drafters.growing.merging import merged
 from specpress.laws.law import Law, point
 from specpress.speculation.drafter import Proposal
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from specpress.drafters.successors import Successors, most_likely
+from specpress.drafters.growing.successors import Successors, most_likely
 
 
 @pytest.mark.parametrize("size", [5, 40, 1024, 2000, 2048])  # fewer than k, few blocks, whole blocks, a block cut short

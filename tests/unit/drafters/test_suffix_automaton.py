@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from specpress.drafters.suffix_automaton import SuffixAutomaton
+from specpress.drafters.growing.suffix_automaton import SuffixAutomaton
 
 
 def occurrences(text, part):

@@ -13,8 +13,8 @@ from specpress.data.documents import Document
 from specpress.data.store import save_split
 from specpress.engine import kernels
 from specpress.engine.graphs import StaticSteps
-from specpress.experiments import contest
 from specpress.experiments.assets import Assets
+from specpress.experiments.duels import contest
 from specpress.experiments.rounding import calibrate
 from specpress.experiments.run import run
 from specpress.models.build import random_model
@@ -246,7 +246,7 @@ def test_what_the_parts_leave_out_is_an_error_that_says_how_much(places, monkeyp
             time.sleep(0.05)
 
     monkeypatch.setattr(Loop, "_round", slow)
-    monkeypatch.setattr("specpress.experiments.contest._ONCE_IN", 20)  # few rounds on whatever machine tests run on
+    monkeypatch.setattr("specpress.experiments.duels.contest._ONCE_IN", 20)  # few rounds on whatever machine this is
     with pytest.raises(ValueError, match=r"whole rounds take .* what their parts take by themselves"):
         run({"id": "slow", **SPEED, **DRAFTED, "least_prompts": 12, "most_prompts": 12}, **places)
 

@@ -9,7 +9,7 @@ from tiny import llama
 from specpress.data.documents import Document
 from specpress.data.store import save_split
 from specpress.experiments.assets import Assets
-from specpress.experiments.lossless import Pair, check
+from specpress.experiments.duels.lossless import Pair, check
 from specpress.experiments.oracle import logits
 from specpress.experiments.rounding import ROWS, TEXTS, calibrate, errors
 from specpress.experiments.run import run

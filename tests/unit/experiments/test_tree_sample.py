@@ -4,7 +4,7 @@ import torch
 from specpress import SamplingParams, generate
 from specpress.decoding.generate import prepare
 from specpress.drafters import Proposal, SuffixLookup
-from specpress.experiments.tree_sample import branched, sample, walked
+from specpress.experiments.duels.tree_sample import branched, sample, walked
 from specpress.laws.law import point
 
 

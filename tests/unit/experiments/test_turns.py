@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from specpress.data.questions import Question, save_questions
-from specpress.experiments.arms import arm_of, build
 from specpress.experiments.assets import Assets
-from specpress.experiments.contest import Contest
+from specpress.experiments.duels.arms import arm_of, build
+from specpress.experiments.duels.contest import Contest
+from specpress.experiments.duels.prompts import Turns
 from specpress.experiments.preflight import check_template
-from specpress.experiments.prompts import Turns
 from specpress.models.build import random_model
 from specpress.models.byte_level import byte_tokenizer
 from specpress.models.save import save_model

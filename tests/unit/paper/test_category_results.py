@@ -7,7 +7,7 @@ import pytest
 import synthetic
 from test_paper import ROOT, definitions, html_of, results_of, text_of
 
-from specpress.paper.category_results import by_category
+from specpress.paper.findings.categories import by_category
 
 KINDS = {"code": 2.0, "letters": 1.0, "prose": 0.5}
 

@@ -7,7 +7,7 @@ import pytest
 import synthetic
 from test_paper import CONTENTS, ROOT, results_of, study
 
-from specpress.paper.rendering import render
+from specpress.paper.typesetting.rendering import render
 from specpress.report.pages import Figure
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from specpress.analysis.formatting import fixed, integer, number, percent, significant
-from specpress.paper import glyphs
-from specpress.paper.latex import Tex, escape
+from specpress.paper.typesetting import glyphs
+from specpress.paper.typesetting.latex import Tex, escape
 
 ROOT = Path(__file__).parents[3]
 DASH = "---"

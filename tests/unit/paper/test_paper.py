@@ -17,16 +17,16 @@ import synthetic
 
 from specpress.analysis.provenance import environment
 from specpress.analysis.tables import summary
-from specpress.experiments import contest, duel
+from specpress.experiments.duels import contest, duel
 from specpress.paper.cells import Cell, Notes
 from specpress.paper.claims import verdict_counts
 from specpress.paper.decisions import side, speed_phrase
-from specpress.paper.latex import escape
-from specpress.paper.points import by_factor
+from specpress.paper.findings.points import by_factor
 from specpress.paper.prose import counted, described, listed, share, tally
-from specpress.paper.rendering import render
 from specpress.paper.results import Results
 from specpress.paper.tables import TABLES
+from specpress.paper.typesetting.latex import escape
+from specpress.paper.typesetting.rendering import render
 from specpress.paper.verdicts import Verdict, adds_about, best_of_all, everywhere, reaches
 from specpress.theory import costs, duels
 from specpress.theory.intervals import CONFIDENCE, FEWEST

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import synthetic
 
 from specpress.analysis.tables import observations, summary
-from specpress.paper import glyphs
 from specpress.paper.plotting import fonts_for, looks, save
+from specpress.paper.typesetting import glyphs
 from specpress.paper.wording import method_name, press_name, sampling_name, sampling_prose
 
 ROOT = Path(__file__).parents[3]

@@ -1,8 +1,8 @@
 import jinja2
 import pytest
 
-from specpress.paper.latex import Tex
-from specpress.paper.rendering import render, template_environment
+from specpress.paper.typesetting.latex import Tex
+from specpress.paper.typesetting.rendering import render, template_environment
 
 DASH = "---"
 

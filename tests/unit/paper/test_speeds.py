@@ -5,7 +5,7 @@ import synthetic
 from test_paper import results_of
 
 from specpress.paper.cells import Cell
-from specpress.paper.speeds import Speed, picked, told_apart
+from specpress.paper.findings.blocks import Speed, picked, told_apart
 
 
 def of(name, value, error, *, units=8):

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from markupsafe import Markup
 
-from specpress.paper.rendering import render
 from specpress.paper.table import Block, Column, Entry, Grid, Table, row
+from specpress.paper.typesetting.rendering import render
 
 ROOT = Path(__file__).parents[3]
 LAYOUTS = yaml.safe_load((ROOT / "paper/contents.yaml").read_text())["layouts"]

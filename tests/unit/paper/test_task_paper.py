@@ -9,7 +9,7 @@ from test_paper import ROOT, definitions, html_of, results_of, text_of
 
 from specpress.analysis.tables import summary
 from specpress.paper.cells import Cell
-from specpress.paper.task_results import Ranking
+from specpress.paper.findings.tasks import Ranking
 
 HARM = {"streaming_llm": 0.2, "knorm": 0.9, "snapkv": 0.3, "expected_attention": 0.5, "tova": 0.7}
 

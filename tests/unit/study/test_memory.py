@@ -18,8 +18,8 @@ from specpress.models.families import FAMILIES as MODELS
 from specpress.models.quantized import quantize_model
 from specpress.models.save import model_size, save_model
 from specpress.presses import Compression, get_press
+from specpress.study.checks.schema import schema
 from specpress.study.memory import GRAPHS_BYTES, estimate, quantized_copies, require
-from specpress.study.schema import schema
 from specpress.theory.shapes import ARCHITECTURES, shape_of, stated_shape
 
 SIZES = {

@@ -1,7 +1,7 @@
 """The table of kinds of text: what a method gains on each, and how much of its drafts is accepted there."""
 
-from specpress.paper.category_results import ByCategory, Category
 from specpress.paper.cells import Notes, short_interval
+from specpress.paper.findings.categories import ByCategory, Category
 from specpress.paper.table import UNMEASURED, Block, Column, Entry, Grid, Row, Table, row
 
 POSITIONS = 4  # of a draft that the table has room for; the figure has more

@@ -2,7 +2,7 @@
 
 from specpress.analysis.formatting import fixed
 from specpress.paper.cells import Notes, short_interval
-from specpress.paper.points import Step
+from specpress.paper.findings.points import Step
 from specpress.paper.table import UNMEASURED, Block, Column, Entry, Grid, Row, Table, row
 
 FACTORS = {"factor": "the step before", "factor_total": "the first step", "factor_anchor": "the cached baseline"}

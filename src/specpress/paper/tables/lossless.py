@@ -1,6 +1,6 @@
 """The table of what became of the greedy texts."""
 
-from specpress.paper.speeds import Speed
+from specpress.paper.findings.blocks import Speed
 from specpress.paper.table import Block, Column, Entry, Grid, Row, Table, row
 from specpress.paper.wording import drafter_name
 

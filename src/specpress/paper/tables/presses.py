@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from specpress.analysis.formatting import DASH, fixed, percent, unit_of_sizes
 from specpress.paper.cells import Notes, beside, short_interval
 from specpress.paper.decisions import ABOVE, BELOW
-from specpress.paper.points import PressPoint, block_titles
+from specpress.paper.findings.points import PressPoint, block_titles
 from specpress.paper.table import UNMEASURED, Block, Column, Entry, Grid, Row, Table, row
 from specpress.paper.wording import press_name
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from specpress.analysis.formatting import DASH, fixed, integer, is_missing, percent, unit_of_sizes
 from specpress.analysis.kinds import KINDS
 from specpress.paper.cells import Notes
-from specpress.paper.speeds import Speed, picked
+from specpress.paper.findings.blocks import Speed, picked
 from specpress.paper.table import UNMEASURED, Block, Column, Entry, Grid, Row, Table, row
 from specpress.paper.wording import drafter_name
 

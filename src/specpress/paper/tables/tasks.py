@@ -7,9 +7,9 @@ from markupsafe import Markup, escape
 from specpress.analysis.formatting import percent, unit_of_sizes
 from specpress.paper.cells import Cell, beside
 from specpress.paper.decisions import ABOVE, BELOW
+from specpress.paper.findings.tasks import TaskStudy, mode_name
 from specpress.paper.prose import upper_first
 from specpress.paper.table import UNMEASURED, Block, Column, Entry, Grid, Row, Table, row
-from specpress.paper.task_results import TaskStudy, mode_name
 from specpress.paper.wording import press_name
 
 SIDE_BY_SIDE = 4  # tasks in a grid that fits on a page

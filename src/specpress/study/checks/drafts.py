@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from specpress.study.checks.schema import against_schema, definition, path_of
 from specpress.study.draft_config import DraftConfig, DraftError
 from specpress.study.expansion import MODEL_KEYS, parts
-from specpress.study.schema import against_schema, definition, path_of
 
 
 def draft_problems(name: str, draft: dict) -> Iterator[str]:

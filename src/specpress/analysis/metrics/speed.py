@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Mapping
 
-from specpress.analysis.categories import category_rows
-from specpress.analysis.duels import joint_row, log_speedups_of, quality_rows, speedup_of
 from specpress.analysis.factors import FACTORS, factors
 from specpress.analysis.kinds import kind_of
+from specpress.analysis.metrics.categories import category_rows
+from specpress.analysis.metrics.duels import joint_row, log_speedups_of, quality_rows, speedup_of
 from specpress.analysis.rows import RUN_METRICS, method_row, number, place, run_row, single
 
 BASELINE_METRICS = ("tokens_per_s", "ttft_s", "tpot_ms", "kv_bytes")

@@ -8,7 +8,7 @@ import pandas as pd
 from specpress.analysis.formatting import is_missing, number
 from specpress.analysis.kinds import LOSSLESS, LOSSY, drafter_of, uses_target
 from specpress.paper.cells import Cell
-from specpress.paper.speeds import Block, Speed, blocks_of, picked, usual_baseline
+from specpress.paper.findings.blocks import Block, Speed, blocks_of, picked, usual_baseline
 
 
 class SpeedResults:

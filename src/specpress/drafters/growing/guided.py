@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from specpress.drafters.growth import SHAPES, Guide, grow
+from specpress.drafters.growing.growth import SHAPES, Guide, grow
 from specpress.speculation.drafter import Drafter, Proposal
 
 
@@ -14,7 +14,7 @@ class Guided(Drafter):
     Parameters
     ----------
     nodes : int, of a tree at most; a schedule may ask for fewer
-    shape : of `specpress.drafters.growth.SHAPES`
+    shape : of `specpress.drafters.growing.growth.SHAPES`
 
     Raises
     ------

@@ -5,7 +5,7 @@ from functools import cached_property
 import pandas as pd
 
 from specpress.paper.decisions import side_counts
-from specpress.paper.points import RegimeCell, regime_cells
+from specpress.paper.findings.points import RegimeCell, regime_cells
 
 
 class RegimeResults:

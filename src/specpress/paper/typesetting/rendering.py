@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 
 from specpress.analysis import formatting
-from specpress.paper.latex import escape
+from specpress.paper.typesetting.latex import escape
 
 FORMATS = ("fixed", "significant", "integer", "percent", "large", "size")
 LATEX = {

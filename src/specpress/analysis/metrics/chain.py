@@ -6,7 +6,7 @@ A step marked as the anchor (the cached baseline) is no link of the chain: every
 import math
 from collections.abc import Iterable, Mapping
 
-from specpress.analysis.duels import joint_row, log_speedups_of, quality_rows, ratio_row, speedup_of
+from specpress.analysis.metrics.duels import joint_row, log_speedups_of, quality_rows, ratio_row, speedup_of
 from specpress.analysis.rows import RUN_METRICS, method_row, number, place
 
 METRICS = ("tokens_per_s", "ttft_s", "tpot_ms", "acceptance_rate", "tokens_per_iteration", "kv_bytes")

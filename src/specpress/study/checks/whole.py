@@ -9,13 +9,13 @@ from typing import Any
 
 from specpress.study import registry
 from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFUSED, Ability
-from specpress.study.data_checks import data_problems, is_prompts, prompt_problems
-from specpress.study.draft_checks import draft_problems, head_problems
+from specpress.study.checks.data import data_problems, is_prompts, prompt_problems
+from specpress.study.checks.drafts import draft_problems, head_problems
+from specpress.study.checks.schema import against_annotation, against_schema, among_known, definition, path_of, schema
+from specpress.study.checks.tasks import task_problems
+from specpress.study.checks.trees import mixture_problems, tree_problems
 from specpress.study.expansion import DATA_KEYS, MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
-from specpress.study.schema import against_annotation, against_schema, among_known, definition, path_of, schema
 from specpress.study.source_code import class_annotations, class_parameters
-from specpress.study.task_checks import task_problems
-from specpress.study.tree_checks import mixture_problems, tree_problems
 
 KINDS = ("speed", "chain", "perplexity", "regime", "tasks")
 _TOKEN_SECONDS = 1e-3  # less than any machine known here takes for a token of the baseline and one of a method

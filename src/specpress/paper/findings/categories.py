@@ -6,8 +6,8 @@ from functools import cached_property
 
 import pandas as pd
 
-from specpress.analysis.categories import PREFIX
 from specpress.analysis.formatting import is_missing
+from specpress.analysis.metrics.categories import PREFIX
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import side_counts
 from specpress.paper.wording import method_name, sampling_name

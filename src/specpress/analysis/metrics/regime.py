@@ -7,7 +7,7 @@ from the machine's rates and the model's shape, which know nothing of it.
 
 from collections.abc import Iterable, Mapping
 
-from specpress.analysis.duels import constant_speedup, joint_row
+from specpress.analysis.metrics.duels import constant_speedup, joint_row
 from specpress.analysis.prediction import predict
 from specpress.analysis.rows import mean_row, number, single
 from specpress.theory.costs import Brackets

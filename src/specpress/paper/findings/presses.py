@@ -8,7 +8,7 @@ import pandas as pd
 from specpress.analysis.formatting import is_missing
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import side_counts
-from specpress.paper.points import PressPoint, press_points
+from specpress.paper.findings.points import PressPoint, press_points
 
 
 class PressResults:

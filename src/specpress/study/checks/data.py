@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from specpress.study.schema import among_known
+from specpress.study.checks.schema import among_known
 
 
 def is_prompts(data: dict, name: Any) -> bool:

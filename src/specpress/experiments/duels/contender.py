@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from specpress.decoding.generation import Generation
-from specpress.experiments.arms import Arm, counts, figures
-from specpress.experiments.duel import Record, as_rows
-from specpress.experiments.prompts import Prompt
+from specpress.experiments.duels.arms import Arm, counts, figures
+from specpress.experiments.duels.duel import Record, as_rows
+from specpress.experiments.duels.prompts import Prompt
 from specpress.theory.costs import Brackets
 from specpress.theory.duels import Joint, Text, speedup, together
 

@@ -1,8 +1,8 @@
 """Methods against the cached autoregressive baseline, prompt by prompt, until what they gain is known well enough.
 
-The first prompts are duelled (see `specpress.experiments.duel`). Of later ones those are, that the costs still need; on
-the others a method only decodes, and its rounds are counted: that needs no baseline and tells as much about the text.
-It needs no clock either, so that several prompts are decoded in one batch where the method can.
+The first prompts are duelled (see `specpress.experiments.duels.duel`). Of later ones those are, that the costs still
+need; on the others a method only decodes, and its rounds are counted: that needs no baseline and tells as much about
+the text. It needs no clock either, so that several prompts are decoded in one batch where the method can.
 """
 
 import math
@@ -17,11 +17,11 @@ from specpress.data.documents import Passage
 from specpress.decoding.generation import Decoding, Generation
 from specpress.engine.attention import decode_attention
 from specpress.engine.graphs import captures, has_graphs
-from specpress.experiments.arms import Arm
 from specpress.experiments.assets import Assets, as_batch, as_padded
-from specpress.experiments.contender import Contender, Run
-from specpress.experiments.duel import Baseline, Read, Record, count, count_traced, duel
-from specpress.experiments.prompts import Prompt, Turns
+from specpress.experiments.duels.arms import Arm
+from specpress.experiments.duels.contender import Contender, Run
+from specpress.experiments.duels.duel import Baseline, Read, Record, count, count_traced, duel
+from specpress.experiments.duels.prompts import Prompt, Turns
 from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.disturbance import disturbed_steps
 from specpress.laws.sampling import SamplingParams
@@ -43,7 +43,7 @@ class Contest:
     ----------
     spec : baseline (or model), data, prompt_tokens, max_new_tokens, sampling, seed, precision, budget_seconds,
         least_prompts, most_prompts, and batch
-    baseline, arms : the baseline and the methods, as `specpress.experiments.arms.build` makes them
+    baseline, arms : the baseline and the methods, as `specpress.experiments.duels.arms.build` makes them
     texts : whether the baseline's own text is wanted of every prompt that is duelled
     """
 

@@ -6,8 +6,8 @@ import torch
 
 from specpress.decoding.generate import prepare
 from specpress.engine.attention import decode_attention
-from specpress.experiments.arms import Arm
-from specpress.experiments.duel import Baseline, Record, duel
+from specpress.experiments.duels.arms import Arm
+from specpress.experiments.duels.duel import Baseline, Record, duel
 from specpress.hardware.clock import no_garbage_collection
 from specpress.theory.costs import Brackets
 from specpress.theory.duels import LEAST_UNITS, Text, speedup, together

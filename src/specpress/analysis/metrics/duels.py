@@ -1,7 +1,7 @@
 """Rows of duels: a speed-up with the interval that its two uncertainties leave, and what the duel itself was like.
 
-A duelled method is a mapping with `runs`, `brackets` and `stretches`, as `specpress.experiments.contest` writes it: a
-speed experiment is one, each step of a chain is one.
+A duelled method is a mapping with `runs`, `brackets` and `stretches`, as `specpress.experiments.duels.contest` writes
+it: a speed experiment is one, each step of a chain is one.
 """
 
 import math

@@ -9,7 +9,7 @@ token at the next one if one was refused after the last that was kept.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from specpress.analysis.duels import joint_row, speedup_of
+from specpress.analysis.metrics.duels import joint_row, speedup_of
 from specpress.analysis.rows import mean_row, place, single
 
 POSITIONS = 8  # of a draft, at most

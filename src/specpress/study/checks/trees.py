@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from specpress.study.checks.schema import path_of
 from specpress.study.expansion import branches
 from specpress.study.registry import SEEING_CACHE
-from specpress.study.schema import path_of
 
 OF_TREES = ("traversal", "recursive")  # what verifies trees
 

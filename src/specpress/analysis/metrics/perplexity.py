@@ -6,7 +6,7 @@ cache, ratio 0, of the same passages.
 
 from collections.abc import Iterable, Mapping
 
-from specpress.analysis.duels import constant_speedup, joint_row
+from specpress.analysis.metrics.duels import constant_speedup, joint_row
 from specpress.analysis.rows import mean_row, number, row, single
 from specpress.analysis.statistics import perplexity_interval, perplexity_ratio_interval
 from specpress.theory.parts import PRESSED

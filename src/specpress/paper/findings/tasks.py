@@ -7,7 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from specpress.analysis.formatting import is_missing
-from specpress.analysis.tasks import ALL
+from specpress.analysis.metrics.tasks import ALL
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import side_counts
 from specpress.paper.wording import MODES, press_name, task_name

@@ -11,7 +11,7 @@ from itertools import groupby
 from markupsafe import Markup
 
 from specpress.analysis.formatting import MINUS, THIN, TIED
-from specpress.paper.glyphs import drawn, is_in_papers_fonts
+from specpress.paper.typesetting.glyphs import drawn, is_in_papers_fonts
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -38,7 +38,7 @@ def escape(text: object) -> Tex:
     """Any value as LaTeX text.
 
     Characters with a meaning are escaped, the few symbols this project uses are spelled out, accented Latin letters
-    pass, white space becomes a space, and everything else is drawn (`specpress.paper.glyphs`).
+    pass, white space becomes a space, and everything else is drawn (`specpress.paper.typesetting.glyphs`).
 
     >>> print(escape("50% of γ"), escape(Markup("<em>a &amp; b</em>")))
     50\\% of $\\gamma$ \\emph{a \\& b}
