@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from specpress.files.metrics import SCHEMA
+
 SAMPLING = {
     "sampled": {"name": "sampled", "temperature": 0.85, "top_p": 0.9},
     "greedy": {"name": "greedy", "temperature": 0},
@@ -170,7 +172,8 @@ def speed(
     why = "sampling: the texts differ by design; the law is tested by enumeration"
     compared = {"compared": prompts, "equal": prompts, "explained": 0, "unexplained": 0}
     return {
-        "schema": 2, "id": identifier, "kind": "speed", "spec": spec, "environment": ENVIRONMENT | {"dtype": dtype},
+        "schema": SCHEMA, "id": identifier, "kind": "speed", "spec": spec,
+        "environment": ENVIRONMENT | {"dtype": dtype},
         "wall_seconds": 40.0, "peak_memory_bytes": 9 * 10**8, "ended": ended(prompts), **measured,
         "disturbance": {"seconds": 30.0, "own_cores": 1.8, "other_cores": 0.03, "steal_cores": 0.0, "wait_s": 0.6,
                         "involuntary_switches": 120, "load_average": 2.1, "why": None,
@@ -228,7 +231,7 @@ def perplexity(
         if steps and ratio:
             curve[-1]["brackets"] = bracketed({("pressed", 1): curve[-1]["step_ms"]}, curve[-1]["full_step_ms"])
     return {
-        "schema": 2, "id": identifier, "kind": "perplexity", "spec": spec, "environment": ENVIRONMENT,
+        "schema": SCHEMA, "id": identifier, "kind": "perplexity", "spec": spec, "environment": ENVIRONMENT,
         "wall_seconds": 60.0, "peak_memory_bytes": 12 * 10**8,
         "passages": [{"document": f"Book {i}", "offset": 1280 * i} for i in range(passages)], "curve": curve,
     }  # fmt: skip
@@ -275,7 +278,7 @@ def chain(identifier="chain", *, steps=STEPS, prompts=6, scatter=0.03, seed=0, *
         for _, _, tpot, gamma, acceptance in steps
     ]
     return {
-        "schema": 2, "id": identifier, "kind": "chain", "spec": spec, "environment": ENVIRONMENT,
+        "schema": SCHEMA, "id": identifier, "kind": "chain", "spec": spec, "environment": ENVIRONMENT,
         "wall_seconds": 80.0, "peak_memory_bytes": 9 * 10**8, "ended": ended(prompts, len(steps)),
         "steps": [step | each for step, each in zip(spec["steps"], measured, strict=True)],
     }  # fmt: skip
@@ -311,7 +314,7 @@ def regime(
                 cell |= nothing | {"brackets": columns, "skipped": "more memory than the machine has"}
             cells.append(cell)
     return {
-        "schema": 2, "id": identifier, "kind": "regime", "spec": spec, "environment": ENVIRONMENT,
+        "schema": SCHEMA, "id": identifier, "kind": "regime", "spec": spec, "environment": ENVIRONMENT,
         "wall_seconds": 90.0, "peak_memory_bytes": 30 * 10**8, "cells": cells,
     }  # fmt: skip
 
@@ -350,7 +353,7 @@ def tasks(
         full = answered(1.0 if can else 0.2, 1024)
         found.append({"task": part, "samples": samples_of, "full": full, "able": can, "results": results})
     return {
-        "schema": 2, "id": identifier, "kind": "tasks", "spec": spec, "environment": ENVIRONMENT,
+        "schema": SCHEMA, "id": identifier, "kind": "tasks", "spec": spec, "environment": ENVIRONMENT,
         "wall_seconds": 50.0, "peak_memory_bytes": 11 * 10**8, "tasks": found,
     }  # fmt: skip
 
@@ -358,7 +361,7 @@ def tasks(
 def machine() -> dict:
     """Metrics of the machine's rates."""
     return {
-        "schema": 2, "id": "machine", "kind": "machine", "spec": {"model": "target"}, "environment": ENVIRONMENT,
+        "schema": SCHEMA, "id": "machine", "kind": "machine", "spec": {"model": "target"}, "environment": ENVIRONMENT,
         "weight_gb_s_by_rows": {"1": 20.0, "8": 20.0, "32": 12.0}, "kv_gb_s_by_queries": {"1": 15.0, "4": 12.0},
         "copy_gb_s": 60.0, "weight_gb_s": 20.0, "kv_gb_s": 15.0, "gflops": 1500.0, "step_overhead_ms": 1.5,
     }  # fmt: skip
@@ -367,7 +370,7 @@ def machine() -> dict:
 def rounding() -> dict:
     """Metrics of how far rounding moves the target's logits."""
     return {
-        "schema": 2, "id": "rounding-target", "kind": "rounding", "spec": {"model": "target"},
+        "schema": SCHEMA, "id": "rounding-target", "kind": "rounding", "spec": {"model": "target"},
         "environment": ENVIRONMENT, "formats": ["bfloat16", "float32"], "allowed": 0.34,
         "errors": {"1": [0.05, 0.34, *[0.04] * 206], "5": [0.05] * 208},
     }  # fmt: skip
@@ -445,7 +448,7 @@ def draft(identifier="draft", *, data=("wikipedia", "bible"), points=40, tokens=
     steps = np.linspace(tokens / points, tokens, points)
     loss = 3.6 + 4.5 * np.exp(-steps / (tokens / 5)) + rng.normal(0, 0.06, points)
     return {
-        "schema": 2, "id": identifier, "kind": "draft",
+        "schema": SCHEMA, "id": identifier, "kind": "draft",
         "spec": {"target": "target", "layers": 3, "vocabulary": 12000, "data": list(data), "tokens": tokens, "seed": 0,
                  **({"kind": "head", "features": [8, 30]} if heads else {})},
         "environment": ENVIRONMENT, "wall_seconds": 240.0, "peak_memory_bytes": 15 * 10**8,

@@ -324,7 +324,7 @@ def test_one_environment_is_not_mixed(tmp_path):
     [
         ("{", "not a readable metrics file"),
         ("{}", "lacks schema, id, kind"),
-        (json.dumps(synthetic.speed("a") | {"schema": 1}), "this version reads 2; measure it again with: snakemake"),
+        (json.dumps(synthetic.speed("a") | {"schema": 2}), "this version reads 3; measure it again with: snakemake"),
         (json.dumps(synthetic.speed("a") | {"kind": "memory"}), "known: speed, perplexity, draft, chain"),
     ],
 )

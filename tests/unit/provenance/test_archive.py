@@ -110,7 +110,7 @@ def reindex(**changes):
     [
         (damage, "is damaged: results/small/metrics/plain.json is missing or not what was archived"),
         (remove, "is damaged: study.yaml"),
-        (reindex(schema=9), "has schema 9, this version reads 2"),
+        (reindex(schema=9), "has schema 9, this version reads 3"),
         (lambda files: files.pop("specpress-small/archive.json"), "is not the archive of a study"),
     ],
 )
