@@ -12,8 +12,8 @@ import time
 from contextlib import contextmanager
 
 from specpress.decoding.generation import Stopwatch
-from specpress.experiments import contest as contests
 from specpress.experiments.assets import Assets
+from specpress.experiments.duels import contest as contests
 from specpress.experiments.duels.arms import arm_of, build
 from specpress.theory.parts import VERIFICATION
 

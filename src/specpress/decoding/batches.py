@@ -68,7 +68,7 @@ class BatchLoop(Decoding):
     def parts(self, on_tokens: Callable[[list[Tensor]], None] = lambda tokens: None) -> Iterator[Part]:
         """Prefill, then rounds until every row has ended."""
         watch = Stopwatch(self.device)
-        self.drafter.start(self.model, self.sampling, self.randomness, max(self.limits))
+        self.drafter.start(self.model, self.sampling, self.randomness, self.limits)
         press, budget = self.compression.press, self.compression.cache_budget
         cached = CachedModel(self.model, max(self.limits))
         self.target, logits = read_rows(cached, self.contexts, press=press, budget=budget, drafter=self.drafter)

@@ -46,10 +46,13 @@ class Cascade(Drafter):
 
     def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         """See `Drafter.start`."""
+        self._start(target, sampling, randomness, capacity)
+        self.drafter.start(self.model, sampling, randomness, capacity)
+
+    def _start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
         check_same_vocabulary(target, self.model)
         self._sampling, self._randomness = sampling, randomness
         self._cached = CachedModel(self.model, capacity)
-        self.drafter.start(self.model, sampling, randomness, capacity)
 
     def models(self) -> tuple[nn.Module, ...]:
         """See `Drafter.models`."""
@@ -93,6 +96,13 @@ class CascadeRows(Cascade):
     def __init__(self, cascade: Cascade, batch: int):
         super().__init__(cascade.model, cascade.drafter.rows(batch), cascade.gamma, cascade.rounds)
         self._ragged: RaggedModel | None = None
+
+    def start(
+        self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacities: Sequence[int]
+    ) -> None:
+        """See `RowByRow.start`."""
+        self._start(target, sampling, randomness, max(capacities))
+        self.drafter.start(self.model, sampling, randomness, capacities)
 
     def propose(
         self, contexts: Sequence[Tensor], gammas: Sequence[int], stop: Callable[[float], bool]

@@ -83,10 +83,12 @@ class QuantizedRows(ModelRows):
         """See `Drafter.models`."""
         return ()
 
-    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
+    def start(
+        self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacities: Sequence[int]
+    ) -> None:
         """See `Drafter.start`."""
         self.model = copy_of(target, *self._settings)
-        super().start(target, sampling, randomness, capacity)
+        super().start(target, sampling, randomness, capacities)
 
     def prefilled(self, target: RaggedModel, observations) -> None:
         """See `Drafter.prefilled`."""

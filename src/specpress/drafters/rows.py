@@ -34,11 +34,13 @@ class ModelRows:
         """See `Drafter.models`."""
         return (self.model,)
 
-    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
+    def start(
+        self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacities: Sequence[int]
+    ) -> None:
         """See `Drafter.start`."""
         check_same_vocabulary(target, self.model)
         self._sampling, self._randomness = sampling, randomness
-        self._cached = CachedModel(self.model, capacity)
+        self._cached = CachedModel(self.model, max(capacities))
 
     def prefilled(self, target: RaggedModel, observations) -> None:
         """See `Drafter.prefilled`."""
@@ -105,10 +107,12 @@ class TargetRows(ModelRows):
         """See `Drafter.models`."""
         return ()
 
-    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
+    def start(
+        self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacities: Sequence[int]
+    ) -> None:
         """See `Drafter.start`."""
         self.model = target
-        super().start(target, sampling, randomness, capacity)
+        super().start(target, sampling, randomness, capacities)
 
     def prefilled(self, target: RaggedModel, observations) -> None:
         """See `Drafter.prefilled`."""

@@ -165,9 +165,11 @@ class RowByRow:
         self.branches, self.learns = drafter.branches, drafter.learns
         self._drafters = [drafter.copied() for _ in range(batch)]
 
-    def start(self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacity: int) -> None:
-        """See `Drafter.start`."""
-        for drafter in self._drafters:
+    def start(
+        self, target: nn.Module, sampling: SamplingParams, randomness: Randomness, capacities: Sequence[int]
+    ) -> None:
+        """See `Drafter.start`; row r holds capacities[r] tokens at most."""
+        for drafter, capacity in zip(self._drafters, capacities, strict=True):
             drafter.start(target, sampling, randomness, capacity)
 
     def prefilled(self, target: CachedModel, observations) -> None:

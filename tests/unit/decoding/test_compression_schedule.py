@@ -103,11 +103,7 @@ def _all_when_one_is_due(loop, rows):
 @pytest.mark.parametrize(
     ("method", "wrong", "draft"),
     [
-        (
-            "_gamma",
-            lambda loop, r: min(loop.schedules[r].gamma, loop.limits[r] - len(loop.contexts[r]) - 1),
-            tiny.llama(),
-        ),
+        ("_depth", lambda loop, r: loop.limits[r] - len(loop.contexts[r]) - 1, tiny.llama()),
         ("_due", _all_when_one_is_due, tiny.llama(1)),
     ],
     ids=["no cap on gamma", "one schedule for all rows"],

@@ -60,7 +60,9 @@ class Run:
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         env = self.environment(**environment)
         command = [sys.executable, "job.py", *arguments]
-        return subprocess.Popen(command, cwd=self.folder, env=env, text=True, preexec_fn=limits, **streams)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=env, text=True, preexec_fn=partial(begin, limits), **streams
+        )
 
     def ends(self, *arguments: str, given: str = "", **how) -> tuple[int, str, str]:
         """Status, output and errors of a script that ends by itself."""
@@ -86,6 +88,13 @@ class Run:
 
     def go(self) -> None:
         (self.folder / "go").touch()
+
+
+def begin(limits=None) -> None:
+    """As a job begins: SIGINT is not ignored, as it is inherited where tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if limits:
+        limits()
 
 
 @pytest.fixture
