@@ -89,7 +89,7 @@ endif
 
 # One thread: the models of these tests are tiny, and threads that share their cores with anything else wait on each other.
 # The longest files first (tests/conftest.py), not those of most tests, which xdist would begin with.
-test: setup  ## Run the tests on all cores, about twelve minutes on two
+test: setup  ## Run the tests on all cores, about seven minutes on two
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm"
 
 test-slow: setup  ## Run the tests that take minutes each or need the downloaded model

@@ -6,6 +6,7 @@ import torch
 
 from specpress.engine.forward import forward_of
 from specpress.experiments import machine
+from specpress.files.metrics import SCHEMA
 from specpress.theory.roofline import MachineRates
 
 
@@ -19,7 +20,7 @@ def test_the_record_holds_the_rates_the_roofline_takes(family, monkeypatch):
         {"id": "machine"}, config, dtype=torch.float32, device=torch.device("cpu"), threads=threads
     )
     rates = MachineRates.from_metrics(record)
-    assert (record["schema"], record["kind"], record["spec"]) == (2, "machine", {"id": "machine"})
+    assert (record["schema"], record["kind"], record["spec"]) == (SCHEMA, "machine", {"id": "machine"})
     assert all(record[name] > 0 for name in ("copy_gb_s", "weight_gb_s", "kv_gb_s", "gflops"))
     assert record["step_overhead_ms"] >= 0
     assert record["environment"]["settings"]["cuda_graphs"] is False  # as in an eager experiment's: one environment
