@@ -1,18 +1,14 @@
 """Pairs of runs, alone and beside a load: on a tiny study, and on made-up costs that agree or do not."""
 
-import importlib
 import json
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from benchmark_scripts import benchmark, save_words
 
-from specpress.data.documents import Document
-from specpress.data.store import save_split
 from specpress.experiments.duels import contest
 from specpress.models.build import random_model
 from specpress.models.save import save_model
@@ -20,16 +16,10 @@ from specpress.theory.costs import Brackets
 from specpress.theory.duels import Text, speedup
 from specpress.theory.parts import VERIFICATION
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "agreement.py"
-
 
 @pytest.fixture(scope="module")
 def agreement():
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        return importlib.import_module("agreement")
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
+    return benchmark("agreement")
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +27,11 @@ def prepared(tmp_path_factory):
     """A study of two speed experiments and a longer one, with its model and text as the workflow prepares them."""
     root = tmp_path_factory.mktemp("prepared")
     source = {"kind": "random", "architecture": "llama", "hidden_size": 16, "layers": 1, "heads": 2, "seed": 0}
-    text = {"kind": "path", "path": str(SCRIPT)}
+    text = {"kind": "path", "path": __file__}
     model, tokenizer = random_model(source, dtype=torch.float32)
     resources = root / "resources" / "small"
     save_model(model, tokenizer, resources / "models" / "target", {"source": source})
-    documents = [Document(str(i), f"Words {i}", f"The words of text {i}. " * 40) for i in range(12)]
-    save_split(resources / "data" / "words", documents, 0.5, {"source": text})
+    save_words(resources / "data" / "words", text)
     common = {
         **{"kind": "speed", "model": "target", "data": "words", "prompt_tokens": 12, "max_new_tokens": 8, "seed": 0},
         **{"verification": "token"},

@@ -1,22 +1,17 @@
 """The contestants of the benchmarks take the same step again and again; a duel compares neighbours."""
 
-import importlib.util
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "contestants.py"
+from benchmark_scripts import benchmark
 
 
 @pytest.fixture(scope="module")
 def contestants():
-    spec = importlib.util.spec_from_file_location("contestants", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("contestants")
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

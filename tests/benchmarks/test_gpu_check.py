@@ -1,25 +1,18 @@
 """The check of a GPU on the CPU at a tiny size: the script works, says what is wrong, and can be taken up again."""
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from benchmark_scripts import benchmark
 
 from specpress.engine.graphs import StaticSteps
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_check.py"
 TINY = ["--device", "cpu", "--tiny"]
 
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        return importlib.import_module("gpu_check")
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
+    return benchmark("gpu_check")
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
 """What is counted as the harness's own time in a benchmark: everything that no part was timed for, and nothing else."""
 
-import importlib
 import json
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from benchmark_scripts import benchmark, save_words
 
-from specpress.data.documents import Document
-from specpress.data.store import save_split
 from specpress.decoding.loop import Loop
 from specpress.drafters import PromptLookup
 from specpress.experiments.assets import Assets
@@ -18,7 +14,6 @@ from specpress.experiments.duels import contest
 from specpress.models.build import random_model
 from specpress.models.save import save_model
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "harness.py"
 SPEC = {
     **{"id": "beside", "kind": "speed", "baseline": "target", "model": "target", "data": "words", "seed": 0},
     **{"prompt_tokens": 12, "max_new_tokens": 12, "sampling": {"name": "greedy", "temperature": 0}},
@@ -29,11 +24,7 @@ SPEC = {
 
 @pytest.fixture(scope="module")
 def harness():
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        return importlib.import_module("harness")
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
+    return benchmark("harness")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +32,7 @@ def assets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("beside")
     source = {"kind": "random", "architecture": "llama", "hidden_size": 16, "layers": 1, "heads": 2, "seed": 0}
     save_model(*random_model(source, dtype=torch.float32), folder / "target", {"source": source})
-    documents = [Document(str(i), f"Words {i}", f"The words of text {i}. " * 40) for i in range(12)]
-    save_split(folder / "words", documents, 0.5, {"source": {"kind": "path"}})
+    save_words(folder / "words", {"kind": "path"})
     return Assets({"target": folder / "target"}, {"words": folder / "words"}, "cpu")
 
 

@@ -1,25 +1,17 @@
 """The profile of a round: its parts add up to the whole, each less what it calls, and nothing stays patched."""
 
-import importlib
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import tiny
+from benchmark_scripts import benchmark
 
 from specpress.engine.cached_model import CachedModel
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "rounds.py"
 
 
 @pytest.fixture(scope="module")
 def rounds():
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        return importlib.import_module("rounds")
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
+    return benchmark("rounds")
 
 
 def test_forwards_are_told_from_what_lies_between_them(rounds, monkeypatch):
