@@ -12,6 +12,7 @@ from specpress.data.questions import Question, is_prompts, load_questions
 from specpress.data.store import TEST, TRAIN, load_documents
 from specpress.engine.graphs import use_eager, use_graphs
 from specpress.models.load import load_model
+from specpress.models.tokenizers import Tokenizers
 
 TEXT_TOKENS = 500_000  # of a data set that a drafter knows before the prompt, at most: tokenised in a second or two
 
@@ -36,7 +37,8 @@ class Assets:
         rounding: dict | None = None,
         graphs: bool = True,
     ):
-        self._models = {name: _Loaded(path, device, graphs) for name, path in models.items()}
+        tokenizers = Tokenizers()
+        self._models = {name: _Loaded(path, device, graphs, tokenizers) for name, path in models.items()}
         self._data, self.rounding = data, rounding
         self._made: dict = {}
 
@@ -87,12 +89,12 @@ class Assets:
 class _Loaded:
     """A model directory, loaded when first asked for."""
 
-    def __init__(self, path: Path, device: str | torch.device, graphs: bool):
-        self.path, self._device, self._graphs = path, device, graphs
+    def __init__(self, path: Path, device: str | torch.device, graphs: bool, tokenizers: Tokenizers):
+        self.path, self._device, self._graphs, self._tokenizers = path, device, graphs, tokenizers
 
     @cached_property
     def pair(self) -> tuple:
-        model, tokenizer = load_model(self.path, device=self._device)
+        model, tokenizer = load_model(self.path, device=self._device, tokenizers=self._tokenizers)
         if self._graphs and model.device.type == "cuda":
             use_graphs(model, ahead=True)
         else:

@@ -1,5 +1,6 @@
 """What is checked before any model is loaded: vocabularies, lengths against the model's context, memory."""
 
+import filecmp
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,6 +111,8 @@ def check_vocabulary(target: Path, draft: Path, *, target_name: str, draft_name:
         f"{draft_name} cannot draft for {target_name}: {{}}. Speculative decoding needs one tokenizer for both; take a "
         "draft of the target's family, or train one from the target (key `drafts` of the study)"
     )
+    if _hold_the_same(target, draft, "tokenizer.json"):
+        return  # megabytes that need not be read as JSON
     sizes = [json.loads((folder / "config.json").read_text())["vocab_size"] for folder in (target, draft)]
     ours, theirs = _tokens(target), _tokens(draft)
     if ours is not None and ours == theirs:
@@ -118,6 +121,12 @@ def check_vocabulary(target: Path, draft: Path, *, target_name: str, draft_name:
         raise ValueError(wrong.format(f"it has a vocabulary of {sizes[1]} tokens, {target_name} one of {sizes[0]}"))
     if ours is not None and theirs is not None:
         raise ValueError(wrong.format(ours.difference(theirs, "there", f"in {target_name}")))
+
+
+def _hold_the_same(one: Path, other: Path, name: str) -> bool:
+    """Whether both folders hold a file of that name, of the same bytes."""
+    files = [folder / name for folder in (one, other)]
+    return all(file.is_file() for file in files) and filecmp.cmp(*files, shallow=False)
 
 
 def _tokens(folder: Path) -> Vocabulary | None:

@@ -5,7 +5,6 @@ sorted ids of the full vocabulary that the rows of its output head stand for.
 """
 
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
+from transformers.initialization import no_init_weights
 
 from specpress.hardware.devices import resolve_device
 from specpress.models.build import build_model, mark_head, resolve_dtype
@@ -21,14 +20,14 @@ from specpress.models.config import MERGE_ADAPTER, read_config
 from specpress.models.families import family_of
 from specpress.models.quantized import quantize_model, require_kernels, with_empty_codes
 from specpress.models.quiet import transformers_quiet
+from specpress.models.tokenizers import Tokenizers
 from specpress.models.vocabulary import know_tokens
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _KEYS_OF_OUR_OWN = ("head_token_ids", "feature_layers")  # of config.json, that transformers knows nothing of
 _HUB_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
+def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None, tokenizers=None):
     """Load a causal LM of a family in `specpress.models.families` for inference, with its tokenizer.
 
     Parameters
@@ -43,6 +42,8 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
     weights : str, optional
         "q4" or "q8" holds the linear maps in four or eight bits (see `specpress.models.quantized`), rounded here unless
         the directory holds them so already. None takes the weights as the directory has them.
+    tokenizers : Tokenizers, optional
+        Those read before: a model whose tokenizer is among them shares it. By default it gets its own.
 
     Returns
     -------
@@ -75,8 +76,8 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
     model = mark_head((_written_here if of_our_own else _pretrained)(directory, config, dtype))
     if weights != held and weights is not None:
         quantize_model(model, weights)
-    tokenizer = _load_tokenizer(directory)
-    return know_tokens(model.to(device).eval(), tokenizer), tokenizer
+    tokenizer, vocabulary = (tokenizers or Tokenizers()).of(directory, config.model_type)
+    return know_tokens(model.to(device).eval(), vocabulary), tokenizer
 
 
 def _check_format(directory: Path, held: str | None, wanted: str | None, device) -> None:
@@ -134,7 +135,9 @@ def _pretrained(directory: Path, config, dtype):
 def _written_here(directory: Path, config, dtype):
     """The model of a directory that transformers alone cannot read: a head over part of the vocabulary, codes."""
     with _readable(directory):
-        model = build_model(config, dtype=None if dtype == "auto" else dtype)
+        with no_init_weights():  # a second for numbers that are not used
+            model = build_model(config, dtype=None if dtype == "auto" else dtype)
+        model.tie_weights()  # which belongs to what was left out
         if (held := getattr(config, "weights_format", None)) is not None:
             model = with_empty_codes(model, held)
         weights = load_file(directory / "model.safetensors")
@@ -176,15 +179,3 @@ def _check_weights(directory: Path, missing: Iterable[str], unknown: Iterable[st
             f"{directory}: {len(wrong)} weights are not spoken of by config.json, such as {wrong[0]}, and would be "
             "dropped; config.json (attention_bias, num_hidden_layers, ...) and weights must be of one model"
         )
-
-
-def _load_tokenizer(directory: Path):
-    if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
-        warnings.warn(f"{directory} holds no tokenizer; load_model returns None for it", stacklevel=3)
-        return None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory)
-        tokenizer.encode("a text")  # some files that lack something are read without a word
-        return tokenizer
-    except Exception as error:  # tokenizers raises plain ones
-        raise ValueError(f"the tokenizer of {directory} cannot be read ({error}): get its files again") from error

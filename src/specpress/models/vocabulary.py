@@ -46,12 +46,12 @@ class Vocabulary:
         return f"it has {len(other)} tokens {there} and {len(self)} {here}"
 
 
-def know_tokens(model: nn.Module, tokenizer) -> nn.Module:
+def know_tokens(model: nn.Module, vocabulary: Vocabulary | None) -> nn.Module:
     """Give a model the tokens of its tokenizer: `vocabulary`, and `token_count`, the rows of logits that count.
 
     `token_count` is None where all do, as they do for a head over part of the vocabulary.
     """
-    model.vocabulary = None if tokenizer is None else Vocabulary.of(tokenizer.get_vocab())
+    model.vocabulary = vocabulary
     padded = model.vocabulary is not None and len(model.vocabulary) < model.config.vocab_size
     model.token_count = len(model.vocabulary) if padded and not has_part_head(model) else None
     return model

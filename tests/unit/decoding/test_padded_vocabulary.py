@@ -24,7 +24,7 @@ def model_of(rows, *, layers=2, seed=0, family="llama", known=True):
     model = tiny.FAMILIES[family](layers, seed=seed, vocabulary=rows)
     with torch.no_grad():
         model.get_output_embeddings().weight[257:] = 50 * model.get_output_embeddings().weight[: rows - 257].abs()
-    return know_tokens(model, byte_tokenizer()) if known else model
+    return know_tokens(model, Vocabulary.of(byte_tokenizer().get_vocab())) if known else model
 
 
 def cut(model):
