@@ -1,9 +1,16 @@
-"""Files of the formats that `datasets` has loaders for (text, JSON, parquet), as rows; its errors in words."""
+"""Files of text and parquet, as rows, by the loaders of `datasets`; what is wrong with a file in words."""
 
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+
+
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")  # of which what unpacks them alone knows what they hold
+
+
+class ReaderError(ValueError):
+    """A file is not what its reader expects."""
 
 
 class LoaderError(ValueError):
@@ -20,7 +27,7 @@ def quiet_datasets() -> ModuleType:
 
 
 def load_rows(loader: str, path: str | Path, **options) -> Iterator[dict]:
-    """The rows of a file, by the loader of that name ("text", "json", "parquet"); compressed files are unpacked.
+    """The rows of a file, by the loader of that name ("text", "parquet"); compressed files are unpacked.
 
     Nothing is left in the cache of `datasets`. Options go to the loader.
 
@@ -48,3 +55,17 @@ def _first_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(f"{error}".split()) or type(error).__name__
+
+
+def whole_text(path: Path) -> str:
+    """The text of a UTF-8 file, in one piece.
+
+    Raises
+    ------
+    ReaderError
+        With the first byte that is none of UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ReaderError(f"{path} is not UTF-8 (byte {error.start}); convert it, for example with iconv") from error

@@ -2,18 +2,14 @@
 
 import ast
 import bz2
-import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from specpress.data.documents import Document
-from specpress.data.loaders import LoaderError, load_rows
-
-
-class ReaderError(ValueError):
-    """A file is not what its reader expects."""
+from specpress.data.json_lines import json_records
+from specpress.data.loaders import PACKED, LoaderError, ReaderError, load_rows, whole_text
 
 
 def read_mediawiki(path: str | Path, *, minimum_characters: int = 2000) -> Iterator[Document]:
@@ -129,40 +125,6 @@ def read(reader: str, path: str | Path, **options) -> list[Document]:
     return documents
 
 
-PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")  # of which the loaders alone know what they hold
-
-
-def json_records(path: Path) -> Iterator[dict]:
-    """The records of a file of JSON lines, which may be compressed, or of one JSON list of them.
-
-    Raises
-    ------
-    ReaderError
-        With the line, if there is one that is no record.
-    """
-    try:
-        yield from load_rows("json", path)
-    except LoaderError as error:
-        if path.suffix not in PACKED:
-            _blame_line(path)
-        raise ReaderError(f"{path} is no file of JSON lines ({error})") from error
-
-
-def _blame_line(path: Path) -> None:
-    """Raise for the first line that is no record; a file without any line is left alone."""
-    # not splitlines: text may contain the other line separators of Unicode
-    lines = [(number, line) for number, line in enumerate(_utf8(path).split("\n"), start=1) if line.strip()]
-    if not lines:
-        raise ReaderError(f"{path} holds no record")
-    for number, line in lines:
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ReaderError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise ReaderError(f"{path}, line {number}: expected a record, {{...}}")
-
-
 def _columns(path: str | Path, column: str, optional: Iterable[str] = ()) -> Iterator[dict]:
     """The rows of a parquet file, with `column` and those of the optional columns that it has."""
     import pyarrow.parquet
@@ -182,7 +144,7 @@ def _rows(loader: str, path: Path, **options) -> Iterator[dict]:
         yield from load_rows(loader, path, **options)
     except LoaderError as error:
         if loader == "text" and path.suffix not in PACKED:
-            _utf8(path)  # says at which byte it is not
+            whole_text(path)  # says at which byte it is not
         raise ReaderError(f"{path} cannot be read as {loader} ({error})") from error
 
 
@@ -218,7 +180,7 @@ def _bible(path: Path) -> tuple[str, dict[int, int], list[str]]:
 
 def _bible_call(path: Path) -> ast.Call:
     try:
-        body = ast.parse(_utf8(path)).body
+        body = ast.parse(whole_text(path)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ReaderError(f"{path} is not a Python module ({error})") from error
     for statement in body:
@@ -238,10 +200,3 @@ def _grouped(paragraphs: list[str], characters: int) -> Iterator[str]:
             group, size = [], 0
     if group:
         yield "\n\n".join(group)
-
-
-def _utf8(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ReaderError(f"{path} is not UTF-8 (byte {error.start}); convert it, for example with iconv") from error

@@ -4,6 +4,8 @@ Done: 0. Something the user can mend, a lack of memory too: one line that says w
 one line, 130. Anything else is a bug: its traceback, and a line that says so, 1.
 """
 
+import codecs
+import io
 import os
 import sys
 import traceback
@@ -22,11 +24,18 @@ def run_program(main: Callable[[], int | None], name: str = "error") -> int:
     What the user can mend comes as an OSError, or as a ValueError that our own code has raised: one from inside another
     library was not meant for the user.
     """
+    _print_anything()
     try:
         _refuse_another_checkout()
-        return main() or 0
+        try:
+            status = main() or 0
+        except SystemExit:  # of --help
+            _flush()
+            raise
+        _flush()
+        return status
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except KeyboardInterrupt:
         return _end(f"{name}: interrupted", 130)
@@ -40,9 +49,32 @@ def run_program(main: Callable[[], int | None], name: str = "error") -> int:
 
 
 def _end(line: str, status: int) -> int:
-    sys.stdout.flush()
+    try:
+        _flush()
+    except OSError:  # it may be what the line tells of
+        _drop_output()
     print(line, file=sys.stderr, flush=True)
     return status
+
+
+def _print_anything() -> None:
+    """Let no text fail for want of a character in the terminal's encoding; bytes of paths stay as they are."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+            stream.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+
+
+def _flush() -> None:
+    """Write now what Python would write at its end, where an error has no line of its own."""
+    if sys.stdout is not None:  # closed
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Let what is still to be written go nowhere."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_lack_of_memory(error: Exception) -> bool:

@@ -347,6 +347,13 @@ def test_jsonl_reads_records_and_numbers_the_nameless(tmp_path):
     [
         ('{"text": "a"}\n{"text": ', "line 2: not JSON"),
         ("3", "line 1: expected a record"),
+        ('{"text": "a"}\n\nnull\n', "line 3: expected a record"),
+        ("[null]", "element 1 of the list: expected a record"),
+        ("[]", "holds no record"),
+        ('{"text": "a", "text": "b"}', "line 1: the key 'text' is given twice"),
+        ('{"text": "\\ud800"}', "line 1: it holds half a character"),
+        ('{"text": "a", "id": ' + 5000 * "1" + "}", "line 1: Exceeds the limit"),
+        ("[" * 100_000, "line 1: not JSON"),
         ('{"body": "a"}', "record 1: expected"),
         ('{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}', "two documents have the id 'x'"),
         ("", "holds no"),
@@ -357,6 +364,14 @@ def test_jsonl_refuses_what_it_cannot_use(tmp_path, content, complaint):
     (tmp_path / "texts.jsonl").write_text(content)
     with pytest.raises(ReaderError, match=complaint):
         read("jsonl", tmp_path / "texts.jsonl")
+
+
+def test_records_keep_their_types_and_may_differ_in_them(tmp_path):
+    records = [{"id": 1, "text": "2020-01-31"}, {"id": "b", "text": "2021-02-01", "title": 3}]
+    for path in (tmp_path / "list.json", tmp_path / "list [a] ü.json.bz2"):
+        data = json.dumps(records, indent=1).encode()
+        path.write_bytes(bz2.compress(data) if path.suffix == ".bz2" else data)
+        assert list(json_records(path)) == records
 
 
 def write_parquet(path: Path, **columns) -> Path:

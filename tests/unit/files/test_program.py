@@ -66,13 +66,43 @@ def test_ctrl_c_ends_with_one_line(capsys):
     assert ended(capsys, lambda: _raise(KeyboardInterrupt())) == (130, "name: interrupted\n")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
-    script = "import sys; from specpress.files.program import run_program\n"
-    script += "sys.exit(run_program(lambda: [print('x' * 99, flush=True) for _ in range(9999)] and 0))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = f"'{sys.executable}' -c \"{script}\" | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+def run_in_bash(body, redirection, **environment):
+    """A program of that body, its output led where `redirection` says."""
+    script = f"import sys; from specpress.files.program import run_program\nsys.exit(run_program(lambda: {body}, 'name'))"
+    own = {"PYTHONPATH": str(ROOT / "src"), "SCRIPT": script, "PYTHONUNBUFFERED": ""}
+    command = f"'{sys.executable}' -c \"$SCRIPT\" {redirection}; exit ${{PIPESTATUS[0]}}"
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={**os.environ, **own, **environment})
+
+
+HELP = "__import__('argparse').ArgumentParser().parse_args(['--help'])"
+
+
+@pytest.mark.parametrize(
+    "body", ["[print('x' * 99, flush=True) for _ in range(9999)] and 0", "print('x' * 99)", "print('x' * 99999)", HELP]
+)
+def test_a_reader_that_has_seen_enough_is_no_error(body):
+    done = run_in_bash(body, "| (exec <&-; sleep 0.3)" if "range" not in body else "| head -1")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("body", ["print('x')", "print('x', flush=True)", HELP])
+def test_output_that_cannot_be_written_is_one_line(body):
+    done = run_in_bash(body, "> /dev/full")
+    assert (done.returncode, done.stderr) == (2, "name: [Errno 28] No space left on device\n")
+
+
+def test_closed_output_hides_no_error():
+    failing = "print('x') or open('/nowhere/x')"
+    done = run_in_bash(failing, ">&-")
+    assert (done.returncode, done.stderr) == (2, "name: [Errno 2] No such file or directory: '/nowhere/x'\n")
+    assert run_in_bash("print('x')", ">&-").returncode == 0
+
+
+def test_text_that_a_terminal_has_no_characters_for_is_printed_all_the_same():
+    done = run_in_bash("print('a' + chr(0x6BF))", "", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stdout) == (0, "a\\u06bf\n")
+    done = run_in_bash("print('a' + chr(0xDCFF))", "| od -An -tx1", PYTHONIOENCODING="utf-8")
+    assert done.stdout.split() == ["61", "ff", "0a"]
 
 
 def test_every_script_ends_so():
