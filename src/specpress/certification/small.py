@@ -45,7 +45,11 @@ def maker(kind: Callable[..., Drafter], family: str, vocabulary: int = VOCABULAR
     ValueError
         If the class has a parameter without a default that is none of a registered drafter's.
     """
-    needed = [p.name for p in inspect.signature(kind).parameters.values() if p.default is p.empty and p.kind < 2]
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError) as error:  # of what is written in C
+        raise ValueError(f"{getattr(kind, '__name__', kind)} makes no drafter: {error}") from error
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind < 2]
     if unknown := [name for name in needed if name not in _ARGUMENTS]:
         raise ValueError(
             f"{getattr(kind, '__name__', kind)} needs {', '.join(unknown)}, which certify cannot make up; it knows "

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from specpress.cli import method, prompt_input
 from specpress.cli.method import Loaded
+from specpress.cli.whole import at_least_one
 
 EXAMPLE = (
     "Example, after `make paper`: specpress generate --model resources/embedded/models/target "
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--top-p", type=float, default=0.9, metavar="P", help="default: %(default)s")
     group.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     group.add_argument(
-        "--threads", type=_at_least_one, metavar="N", help="threads torch may use (default: torch's own choice)"
+        "--threads", type=at_least_one, metavar="N", help="threads torch may use (default: torch's own choice)"
     )
     group.add_argument(
         "--compare",
@@ -79,7 +80,7 @@ def _ready(arm: dict, models: Loaded, args: argparse.Namespace) -> None:
         raise ValueError(f"--verification: unknown rule {arm['verification']!r}; known: {', '.join(METHODS)}")
     if args.threads:
         use_threads(args.threads)
-    if args.draft and feature_layers(models.model(args.draft)):
+    if args.draft is not None and feature_layers(models.model(args.draft)):
         arm["drafter"] = {"name": "feature_head", "head": args.draft}
     try:
         drafter = parts_of(arm, models).get("drafter")
@@ -153,9 +154,3 @@ def _comparison(found, prompts: int) -> str:
     if found.low is None:
         return f"speed-up over plain decoding {where}: {found.value:.2f} (no interval: {found.note})"
     return f"speed-up over plain decoding {where}: {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r}")
-    return int(text)

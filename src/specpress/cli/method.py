@@ -1,6 +1,7 @@
 """How `specpress generate` is to decode: drafter, schedule, verification and press, as a study names them."""
 
 import argparse
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -58,19 +59,19 @@ def arm_from(args: argparse.Namespace) -> dict:
     drafter = _drafter(args)
     if drafter is not None:
         arm |= {"drafter": drafter, "schedule": _schedule(args, drafter)}
-    elif args.schedule or args.gamma is not None or args.verification:
+    elif any(given is not None for given in (args.schedule, args.gamma, args.verification)):
         raise ValueError("--schedule, --gamma and --verification need a drafter: --draft, --prompt-lookup or --drafter")
-    if args.verification:
+    if args.verification is not None:
         arm["verification"] = args.verification
     elif drafter is not None and branches(drafter):
         arm["verification"] = "traversal"
-    if args.press:
+    if args.press is not None:
         arm["press"] = _part(args.press, "--press")
         if args.ratio is not None:
             arm["press"] |= {"compression_ratio": args.ratio}
     given = {"cache_budget": args.cache_budget, "compression_interval": args.compression_interval}
     for name, value in {"ratio": args.ratio, **given}.items():
-        if value is not None and not args.press:
+        if value is not None and args.press is None:
             raise ValueError(f"--{name.replace('_', '-')} is for a press: give --press too")
     arm |= {name: value for name, value in given.items() if value is not None}
     if found := arm_problems(arm):
@@ -79,20 +80,20 @@ def arm_from(args: argparse.Namespace) -> dict:
 
 
 def _drafter(args: argparse.Namespace) -> dict | None:
-    given = [flag for flag in ("draft", "prompt_lookup", "drafter") if getattr(args, flag)]
+    given = [flag for flag in ("draft", "prompt_lookup", "drafter") if getattr(args, flag) not in (None, False)]
     if len(given) > 1:
         flags = " and ".join(f"--{flag.replace('_', '-')}" for flag in given)
         raise ValueError(f"{flags} exclude each other: give one of them")
-    if args.draft:
+    if args.draft is not None:
         return {"name": "draft_model", "model": args.draft}
     if args.prompt_lookup:
         return {"name": "prompt_lookup"}
-    return _part(args.drafter, "--drafter") if args.drafter else None
+    return None if args.drafter is None else _part(args.drafter, "--drafter")
 
 
 def _schedule(args: argparse.Namespace, drafter: dict) -> dict:
     unsaid = "confidence" if drafter["name"] == "draft_model" and args.gamma is None else "constant"
-    part = _part(args.schedule or unsaid, "--schedule")
+    part = _part(unsaid if args.schedule is None else args.schedule, "--schedule")
     if part["name"] == "constant":
         return {"gamma": 12 if branches(drafter) else 4} | part | ({} if args.gamma is None else {"gamma": args.gamma})
     if args.gamma is not None:
@@ -119,8 +120,12 @@ class Loaded:
         """Model and tokenizer."""
         from specpress import load_model
 
+        if not path:
+            raise ValueError("the path of a model is empty: give its directory, the one that holds config.json")
         if path not in self._pairs:
-            self._pairs[path] = load_model(path)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".* load_model returns None for it")  # an error, or no matter
+                self._pairs[path] = load_model(path)
         return self._pairs[path]
 
     def model(self, path: str):

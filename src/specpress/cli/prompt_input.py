@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specpress.cli.whole import at_least_one
+
 if TYPE_CHECKING:  # imported where it is used: it takes a quarter of a second
     from specpress.data.questions import Question
 
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "`turns`, played one after the other (MT-Bench, Spec-Bench, HumanEval)",
     )
     group.add_argument("--chat", action="store_true", help="apply the model's chat template")
-    group.add_argument("--prompts", type=int, metavar="N", help="of a file of questions, only the first N")
+    group.add_argument("--prompts", type=at_least_one, metavar="N", help="of a file of questions, only the first N")
 
 
 @dataclass
@@ -54,15 +56,15 @@ def talks(args: argparse.Namespace) -> list[Talk]:
 
     if (args.prompt is None) == (args.prompt_file is None):
         raise ValueError("give the text to continue with --prompt, or a file with --prompt-file (one of them)")
-    path = Path(args.prompt_file or "")
-    if args.prompt_file and path.name.endswith((".jsonl", ".jsonl.gz")):
+    path = None if args.prompt_file is None else Path(args.prompt_file)
+    if path and path.name.endswith((".jsonl", ".jsonl.gz")):
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
         questions = read_questions(path, chat=args.chat, category="prompt")[: args.prompts]
         return [Talk(question, f"{question.category} {question.id}") for question in questions]
     if args.prompts is not None:
         raise ValueError("--prompts is for a file of questions (.jsonl): leave it out")
-    text = _read(path) if args.prompt_file else _given(args.prompt)
+    text = _read(path) if path else _given(args.prompt)
     return [Talk(Question("", "", args.chat, [text]))]
 
 

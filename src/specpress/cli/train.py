@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from specpress.cli.whole import at_least_one
 from specpress.study.draft_config import DraftConfig, DraftError
 from specpress.study.reading import parse_yaml
 
@@ -31,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of a draft, its value as in YAML"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="where the draft, its figures and manifest go")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads torch may use (default: torch's own choice)")
+    parser.add_argument(
+        "--threads", type=at_least_one, metavar="N", help="threads torch may use (default: torch's own choice)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... or mps (default: %(default)s)")
 
 
@@ -45,10 +48,11 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from specpress.training.train import train_draft
+    from specpress.training.train import checked, train_draft
 
-    folders = {name: _prepared(path, Path(args.output) / "text" / name) for name, path in data.items()}
     threads = torch.get_num_threads() if args.threads is None else args.threads
+    checked(config, args.target, data, threads=threads, device=args.device)  # before a text is read
+    folders = {name: _prepared(path, Path(args.output) / "text" / name) for name, path in data.items()}
     metrics = train_draft(config, args.target, folders, args.output, threads=threads, device=args.device)
     for name, found in metrics["held_out"].items():
         along = ", ".join(f"{value:.3f}" for value in found["acceptance_by_position"])

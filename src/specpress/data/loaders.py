@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")  # of which what unpacks them alone knows what they hold
 
 

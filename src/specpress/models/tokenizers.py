@@ -17,6 +17,11 @@ _BESIDE = ("merges.txt", "added_tokens.json", "special_tokens_map.json", "chat_t
 _NO_MATTER = ("is_local", "name_or_path")  # of tokenizer_config.json: where a tokenizer was read from
 
 
+def holds_tokenizer(directory: Path) -> bool:
+    """Whether a model's directory has a file of a tokenizer."""
+    return any((directory / name).is_file() for name in _FILES)
+
+
 class Tokenizers:
     """Those that have been read, each with its vocabulary, by what their files say; who changes one changes all."""
 
@@ -33,7 +38,7 @@ class Tokenizers:
         ValueError
             If its files cannot be read.
         """
-        if not any((directory / name).is_file() for name in _FILES):
+        if not holds_tokenizer(directory):
             warnings.warn(f"{directory} holds no tokenizer; load_model returns None for it", stacklevel=4)
             return None, None
         key = _content(directory, model_type)

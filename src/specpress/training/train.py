@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig
+from transformers import PretrainedConfig
 
 from specpress.files.metrics import SCHEMA
 from specpress.files.publish import sha256
@@ -24,8 +24,10 @@ from specpress.hardware.devices import claim, resolve_device
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, now, peak_memory_bytes
 from specpress.hardware.threads import use_threads
+from specpress.models.config import read_config
 from specpress.models.load import load_model
 from specpress.models.save import save_model
+from specpress.models.tokenizers import holds_tokenizer
 from specpress.study.draft_config import DraftConfig, DraftError
 from specpress.training.checkpoint import Checkpoint
 from specpress.training.draft import check_size, cut_draft, cut_head, head_tokens, round_weights, tokens_by_mass
@@ -87,10 +89,9 @@ def train_draft(
         Before any training, if the target or the text cannot give such a draft; later, if its loss is no number.
     """
     began, started = now(), time.perf_counter()
-    use_threads(threads)
-    shape, output = AutoConfig.from_pretrained(target), Path(output)
-    check_request(config, shape, data)
-    model, tokenizer = load_model(target, device=claim(resolve_device(device)))
+    shape, device = checked(config, target, data, threads=threads, device=device)
+    output = Path(output)
+    model, tokenizer = load_model(target, device=claim(device))
     text, digest = read_text(config, data, tokenizer), target_digest(Path(target))
     with watch() as watched:
         teacher = Teacher(config, model, digest, Path(lessons) if lessons else output / "lessons", progress)
@@ -124,6 +125,24 @@ def train_draft(
     _write(draft, tokenizer, metrics, digest, output)
     checkpoint.remove()
     return metrics
+
+
+def checked(
+    config: DraftConfig, target, data: dict, *, threads: int, device: str
+) -> tuple[PretrainedConfig, torch.device]:
+    """The target's configuration and the device, once all is refused that needs neither text nor weights to be.
+
+    Raises
+    ------
+    ValueError
+        See `train_draft`, which has these parameters too.
+    """
+    use_threads(threads)
+    shape = read_config(Path(target))
+    check_request(config, shape, data)
+    if not holds_tokenizer(Path(target)):
+        raise DraftError(f"{target} holds no tokenizer: the text cannot be read")
+    return shape, resolve_device(device)
 
 
 def check_request(config: DraftConfig, target_config, data: dict) -> None:

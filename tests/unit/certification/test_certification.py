@@ -178,6 +178,7 @@ def test_the_command_says_so_by_its_status(capsys, tmp_path, monkeypatch):
         (["--drafter", ":Drafter"], "':Drafter' names nothing: give MODULE:NAME"),
         (["--drafter", "os:path"], "os:path is neither a class nor a function, but module"),
         (["--drafter", "own:Class"], "own:Class cannot be imported: SyntaxError"),
+        (["--drafter", "builtins:int"], "int makes no drafter: no signature found"),
         (["--drafter", "fractions:Fraction"], "Fraction is no drafter"),
         (["--drafter", "prompt_lookup", "--verification", "json:dumps"], "json:dumps: it fails with TypeError"),
     ],

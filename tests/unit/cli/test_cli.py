@@ -67,6 +67,16 @@ def test_greedy_text_is_the_same_with_a_draft_without_and_for_every_schedule(fol
         (["--prompt", "a", "--max-new-tokens", "100000"], "ask for at most 2047 new ones"),
         (["--prompt", "a" * 3000], "shorten the prompt to 2036 tokens"),
         (["--prompt", "a\udcff"], "the prompt is not UTF-8 (at character 1)"),
+        (["--prompt-file", ""], ". cannot be read: Is a directory"),
+        (
+            ["--prompt-file", "q.jsonl", "--prompts", "0"],
+            "argument --prompts: must be a whole number from 1 on, got '0'",
+        ),
+        (["--prompt", "a", "--model", ""], "the path of a model is empty"),
+        (["--prompt", "a", "--draft", ""], "the path of a model is empty"),
+        (["--prompt", "a", "--schedule", ""], "--schedule: '' is no NAME or"),
+        (["--prompt", "a", "--press", ""], "--press: '' is no NAME or"),
+        (["--prompt", "a", "--verification", ""], "verification: unknown value ''"),
         (["--prompt", "a", "--wrong"], "unrecognized arguments: --wrong; see specpress"),
     ],
 )
@@ -77,6 +87,13 @@ def test_mistakes_are_one_line_and_no_traceback(folders, capsys, arguments, said
     assert error.startswith("specpress: ")
     assert error.count("\n") == 1
     assert said in error
+
+
+def test_a_model_without_a_tokenizer_is_one_line(folders, capsys, tmp_path):
+    shutil.copytree(folders / "target", tmp_path / "bare", ignore=shutil.ignore_patterns("token*", "special*"))
+    status, out, error = run(folders, capsys, "--prompt", "a", "--model", str(tmp_path / "bare"))
+    assert (status, out) == (2, "")
+    assert error == f"specpress: {tmp_path / 'bare'} has no tokenizer: the prompt cannot be read\n"
 
 
 @pytest.mark.parametrize(("given", "said"), [(None, "standard input is closed"), (b"ab\xff", "not UTF-8")])

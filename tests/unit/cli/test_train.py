@@ -1,6 +1,7 @@
 """`specpress train` as a user sees it: a text file, a model, a head that drafts for it."""
 
 import json
+import shutil
 
 import pytest
 from stories import make_documents, make_target
@@ -41,11 +42,34 @@ def test_a_head_is_trained_from_a_text_file_and_drafts(place, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "{place}"], "config.json"),
+        (["--target", "{place}/bare"], "{place}/bare holds no tokenizer"),
+        (["--threads", "0"], "argument --threads: must be a whole number from 1 on, got '0'"),
+        (["--threads", "99999999"], "threads must be from 1 to"),
+        (["--device", "nowhere"], "unknown device 'nowhere'"),
+    ],
+)
+def test_what_needs_no_text_to_be_refused_is_refused_before_one_is_read(place, capsys, arguments, message):
+    shutil.copytree(place / "target", place / "bare", ignore=shutil.ignore_patterns("token*"), dirs_exist_ok=True)
+    paths = ["--target", str(place / "target"), "--data", str(place / "stories.txt"), "--output", str(place / "no")]
+    settings = [x for setting in (*SMALL, "layers=1") for x in ("--set", setting)]
+    given = [argument.format(place=place) for argument in arguments]
+    assert main(["train", *paths, *settings, *given]) == 2
+    error = capsys.readouterr().err
+    assert message.format(place=place) in error
+    assert error.startswith("specpress: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("settings", "data", "message"),
     [
         (["kind"], "stories.txt", "expected KEY=VALUE, got 'kind'"),
         (["kind=[1"], "stories.txt", "is not YAML"),
         (["layer=1"], "stories.txt", "unknown key layer; a draft has"),
+        (["layers=9"], "stories.txt", "layers: 9 asked for, the target has"),
         ([], "nothing.txt", "nothing.txt is not there"),
         ([], "target", "holds no dataset_dict.json"),
     ],

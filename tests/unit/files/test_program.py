@@ -68,10 +68,14 @@ def test_ctrl_c_ends_with_one_line(capsys):
 
 def run_in_bash(body, redirection, **environment):
     """A program of that body, its output led where `redirection` says."""
-    script = f"import sys; from specpress.files.program import run_program\nsys.exit(run_program(lambda: {body}, 'name'))"
+    script = (
+        f"import sys; from specpress.files.program import run_program\nsys.exit(run_program(lambda: {body}, 'name'))"
+    )
     own = {"PYTHONPATH": str(ROOT / "src"), "SCRIPT": script, "PYTHONUNBUFFERED": ""}
     command = f"'{sys.executable}' -c \"$SCRIPT\" {redirection}; exit ${{PIPESTATUS[0]}}"
-    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={**os.environ, **own, **environment})
+    return subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env={**os.environ, **own, **environment}
+    )
 
 
 HELP = "__import__('argparse').ArgumentParser().parse_args(['--help'])"
