@@ -61,6 +61,7 @@ rule plot_figure:
         table=lambda w: f"{RESULTS}/analysis/{figures[w.figure]['reads']}.csv",
         style="paper/style.mplstyle",
         sources=lambda w: sources(figures[w.figure]["script"]),
+        starter="scripts/run_script.py",
     output:
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
         svg=report(
@@ -78,7 +79,7 @@ rule plot_figure:
         script=lambda w: figures[w.figure]["script"],
         reads=lambda w: figures[w.figure]["reads"],
     shell:
-        "python {params.script} --{params.reads} {input.table} --style {input.style} "
+        "python {input.starter} {params.script} --{params.reads} {input.table} --style {input.style} "
         "--output-pdf {output.pdf} --output-svg {output.svg} > {log} 2>&1"
 
 
@@ -91,6 +92,7 @@ rule render_template:
         references="paper/sources.yaml",
         captions="paper/captions.yaml",
         sources=sources("scripts/render_template.py"),
+        starter="scripts/run_script.py",
     output:
         f"{RESULTS}/{{fragment}}.tex",
     log:
@@ -101,6 +103,6 @@ rule render_template:
     params:
         table=lambda w: options(table=table_of.get(w.fragment)),
     shell:
-        "python scripts/render_template.py --template {input.template} {params.table} --summary {input.summary} "
+        "python {input.starter} scripts/render_template.py --template {input.template} {params.table} --summary {input.summary} "
         "--environment {input.environment} --original {input.original} --sources {input.references} "
         "--captions {input.captions} --output {output} > {log} 2>&1"

@@ -29,8 +29,16 @@ from specpress.files.program import PACKAGE, run_program
 
 PLACE = Path(".snakemake/specpress")  # of the addresses, which may not be long: a relative path is not
 LONGEST = 1 << 20  # bytes of a message
-# What jobs with models import of other projects, and of this one all that starts no thread, as pyarrow does.
-MODELS = ("transformers.models.llama.modeling_llama", "specpress.decoding.generate")
+# What jobs with models import, whatever they do with them; and what figures and texts import.
+KINDS = ("speed", "perplexity", "tasks", "regime", "chain")
+MODELS = (
+    *("transformers.models.llama.modeling_llama", "kvpress", "specpress.experiments.run"),
+    *(f"specpress.experiments.{kind}" for kind in KINDS),
+    *("specpress.training.train", "specpress.models.prepare"),
+)
+PAPER = ("specpress.paper.plotting", "specpress.paper.results", "specpress.paper.tables")
+# pyarrow's allocator would tidy up in a thread of its own, which a fork lacks; so it does when it is called.
+THREADLESS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
@@ -125,8 +133,9 @@ def serve(listener: str, address: str, *modules: str) -> None:
     """
     global _is_fork
     warm = Warm(socket.socket(fileno=int(listener)), Path(address))
-    for module in modules:
-        importlib.import_module(module)
+    with _set(THREADLESS):
+        for module in modules:
+            importlib.import_module(module)
     if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         return  # a GPU that a process has looked for does not work in its forks
     gc.collect()
@@ -142,6 +151,16 @@ def serve(listener: str, address: str, *modules: str) -> None:
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
         sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
         runpy.run_path(arguments[0], run_name="__main__")
+
+
+@contextmanager
+def _set(variables: dict[str, str]) -> Iterator[None]:
+    """Inside the block those of the variables are in the environment that it lacks."""
+    added = variables.keys() - os.environ.keys()
+    os.environ.update({name: variables[name] for name in added})
+    yield
+    for name in added:
+        del os.environ[name]
 
 
 class Warm:

@@ -112,7 +112,8 @@ def test_text_that_a_terminal_has_no_characters_for_is_printed_all_the_same():
 def test_every_script_ends_so():
     for script in SCRIPTS:
         text = script.read_text()
-        ends = ("sys.exit(run_program(main))", "sys.exit(run_warm(main, *MODELS))", "figure_command(")
+        warm = ("sys.exit(run_warm(main, *MODELS))", "sys.exit(run_warm(main, *PAPER))")
+        ends = ("sys.exit(run_program(main))", *warm, "figure_command(")
         assert any(end in text for end in ends), script.name
         assert "sys.exit(f" not in text, script.name
 
