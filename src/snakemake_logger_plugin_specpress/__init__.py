@@ -15,6 +15,9 @@ from logging import LogRecord
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+# The study that is meant where none is given, as in the Snakefile.
+EMBEDDED = "config/config.yaml"
+
 # What a method has and the baseline itself has not.
 _METHOD = {"drafter", "press"}
 
@@ -113,13 +116,14 @@ def write(line: str) -> None:
 
 
 def check_studies(arguments: list[str]) -> None:
-    """Refuse a study given with --configfile that is none, before snakemake reads it: which names no line, if any file.
+    """Refuse a study that is none before snakemake reads it, which names no line, if any file, or adds its own lines.
 
-    arguments : of snakemake's command line, which it has read already
+    arguments : of snakemake's command line, which it has read already; without --configfile the embedded study is meant
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=[])
-    if not (paths := parser.parse_known_args(arguments)[0].configfile):
+    given = parser.parse_known_args(arguments)[0].configfile
+    if not (paths := given or [path for path in [EMBEDDED] if os.path.isfile(path)]):
         return
     sys.path.insert(0, os.path.abspath("src"))  # the library of this checkout: see workflow/rules/start.smk
     from snakemake.exceptions import CliException

@@ -16,6 +16,10 @@ MERGE_ADAPTER = (
 
 
 _NUMBERS = {int: (int,), float: (int, float)}
+_SIZES = {  # the most that is tried: of more layers, each would be made before a weight is missed
+    "hidden_size": 10**6, "intermediate_size": 10**7, "num_attention_heads": 10**5, "num_hidden_layers": 10**4,
+    "vocab_size": 10**8, "max_position_embeddings": 10**10,
+}  # fmt: skip
 _KINDS = {int: "a whole number", float: "a number"}
 
 
@@ -29,13 +33,16 @@ def read_config(directory: Path):
     """
     file = directory / "config.json"
     stated = _json_object(file)
-    family_of(stated.get("model_type"))
+    try:
+        family_of(stated.get("model_type"))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
     check_quantization(stated.get("quantization_config"), str(directory))
     _check_names(stated, file)
     try:
         config = AutoConfig.from_pretrained(directory)
     except Exception as error:  # of whatever kind: transformers and huggingface_hub each have their own
-        raise ValueError(f"{file} does not describe a model ({_first_line(error)}): get it again") from error
+        raise ValueError(f"{file} does not describe a model ({first_line(error)}): get it again") from error
     _check_numbers(stated, config, file)
     _restore_partial_rotary(config, stated)
     try:
@@ -114,10 +121,16 @@ def _check_numbers(stated: dict, config, file: Path) -> None:
     """Numbers that are none: what the family's own configuration has as a number."""
     for key, usual in type(config)().to_dict().items():
         value, wanted = stated.get(key, usual), _NUMBERS.get(type(usual))
-        if wanted is None or key.endswith("_token_id") or (value is None and not key.endswith("_eps")):
+        if (
+            wanted is None
+            or key.endswith("_token_id")
+            or (value is None and not (key.endswith("_eps") or key in _SIZES))
+        ):
             continue  # none of many others means: as the rest of the file says
         if type(value) not in wanted or not math.isfinite(value):
             raise ValueError(f"{file}: {key} must be {_KINDS[type(usual)]}, found {value!r}")
+        if key in _SIZES and not 1 <= value <= _SIZES[key]:
+            raise ValueError(f"{file}: {key} must be from 1 to {_SIZES[key]}, found {value}")
     padding = stated.get("pad_token_id")
     if padding is not None and not (type(padding) is int and -1 <= padding < config.vocab_size):
         raise ValueError(f"{file}: pad_token_id must be a token of the {config.vocab_size}, found {padding!r}")
@@ -136,6 +149,7 @@ def _json_object(file: Path) -> dict:
     return stated
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of another library says first: of torch, its own calls follow."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2]) or type(error).__name__

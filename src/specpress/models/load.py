@@ -16,7 +16,7 @@ from transformers.initialization import no_init_weights
 
 from specpress.hardware.devices import resolve_device
 from specpress.models.build import build_model, mark_head, resolve_dtype
-from specpress.models.config import MERGE_ADAPTER, read_config
+from specpress.models.config import MERGE_ADAPTER, first_line, read_config
 from specpress.models.families import family_of
 from specpress.models.quantized import quantize_model, require_kernels, with_empty_codes
 from specpress.models.quiet import transformers_quiet
@@ -159,9 +159,8 @@ def _readable(directory: Path) -> Iterator[None]:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"the weights of {directory} cannot be read ({error}): get them again") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{directory}: no model can be made of its config.json and weights ({type(error).__name__}: {error})"
-        ) from error
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(f"{directory}: no model can be made of its config.json and weights ({said})") from error
 
 
 def _check_weights(directory: Path, missing: Iterable[str], unknown: Iterable[str], mismatched: Iterable[str]) -> None:

@@ -30,8 +30,8 @@ class StudyError(ValueError):
 
     def __init__(self, problems: list[str]):
         self.problems = problems
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"the study has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
+        many = f"the study has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"the study has a problem: {problems[0]}" if len(problems) == 1 else many)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def test_a_file_that_is_not_a_study_is_refused_with_its_line(tmp_path, text, sai
         read_yaml(path)
     assert str(refused.value).startswith(str(path))
     assert str(refused.value).count("\n") == 0
-    with pytest.raises(StudyError, match="the study has a problem"):
+    with pytest.raises(StudyError, match="the study has a problem: "):
         read_study(path)
 
 

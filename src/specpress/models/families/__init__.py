@@ -23,10 +23,10 @@ REFUSED = {
 }
 
 
-def family_of(model_type: str) -> Family:
+def family_of(model_type) -> Family:
     """The family of a `model_type`; ValueError, with the reason or those known, for another."""
-    if model_type not in FAMILIES:
-        reason = f": {REFUSED[model_type]}" if model_type in REFUSED else ""
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        reason = f": {REFUSED[model_type]}" if isinstance(model_type, str) and model_type in REFUSED else ""
         raise ValueError(
             f"model family {model_type!r} is not supported{reason}; supported: {', '.join(sorted(FAMILIES))} "
             "(Llama, SmolLM2, Mistral, Qwen 2 and 3, Phi-3, Pythia, GPT-NeoX, ...)"
