@@ -25,6 +25,8 @@ $(if $(filter all,$(CORES)),,$(if $(shell test 0"$(CORES)" -ge 1 2> /dev/null &&
 $(if $(and $(MODEL),$(STUDY)),$(error MODEL and STUDY are both given: STUDY is a study that is there, MODEL a model that one is written for))
 $(if $(MODEL),,$(if $(or $(DRAFT),$(TEXT)),$(error DRAFT and TEXT go with MODEL, the model that a study is written for)))
 
+$(if $(filter 1,$(words $(VENV))),,$(error VENV is the folder of the virtual environment, one without a space; not "$(VENV)"))
+
 BIN := $(VENV)/bin
 CONFIGFILE := $(if $(STUDY),--configfile "$(STUDY)")
 STUDYFILE := "$(or $(STUDY),config/config.yaml)"
@@ -81,7 +83,7 @@ paper: check  ## Run the study and build paper/main.pdf; MODEL=FOLDER-OR-REPOSIT
 plan: setup  ## Say what a study takes: jobs, download, disk, memory, hours on a GPU (GPU=NAME)
 	@$(BIN)/python scripts/plan_study.py --study $(STUDYFILE) $(if $(GPU),--gpu $(GPU))
 else
-# A study that was written before is kept as it is, with what you changed in it: remove it for a new one.
+# A study of these that was written before is kept as it is, with what you changed in it: remove it for a new one.
 paper plan: setup
 	@study=$$($(BIN)/python -m specpress.cli.main new "$(MODEL)" --keep $(if $(DRAFT),--draft "$(DRAFT)") $(if $(TEXT),--text "$(TEXT)")) && \
 	echo "the study is $$study" && $(MAKE) --no-print-directory $@ MODEL= DRAFT= TEXT= STUDY="$$study"

@@ -112,6 +112,12 @@ def test_cores_are_a_number_or_all(tree, cores):
     assert f'CORES is a number of cores from 1 on, or all; not "{cores}"' in done.stderr
 
 
+@pytest.mark.parametrize("folder", ["", "my venv"])
+def test_a_virtual_environment_is_in_one_folder(tree, folder):
+    done = make(tree, "-n", "-o", "setup", "paper", f"VENV={folder}")
+    assert f'one without a space; not "{folder}"' in done.stderr
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -7,8 +7,10 @@ and passages come from the texts of the embedded study, or from a text of yours.
 import argparse
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from specpress.study.reading import read_yaml
 from specpress.study.source_code import ROOT
 from specpress.study.template import write_study
 
@@ -34,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if output.exists():
         if not args.keep or not output.is_file():
             raise ValueError(f"{output} is there already: name another file with --output, or remove it")
+        _check_kept(output, args)
     else:
         text = _written(args, name)
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +58,33 @@ def study_name(model: str) -> str:
     if not name:
         raise ValueError(f"no name for a study can be made of {model!r}: give one with --name")
     return name
+
+
+def _check_kept(study: Path, args: argparse.Namespace) -> None:
+    """Refuse to leave a study as it is that is one of other models, or another text: they would be measured unasked.
+
+    Raises
+    ------
+    ValueError
+        With what the study does not speak of.
+    """
+    content = read_yaml(study)
+    spoken = [place for part in ("models", "data") for place in _places(content, part)]
+    for given in filter(None, (args.model, args.draft, args.text)):
+        if (_from_root(Path(given)) if Path(given).exists() else given) not in spoken:
+            raise ValueError(
+                f"{study} is there already and says nothing of {given}: to run it as it is, make paper STUDY={study}; "
+                "for a new one remove it, or name another file with --output"
+            )
+
+
+def _places(study, part: str) -> Iterator[str]:
+    """Where the sources of a study's models or data are: paths and repositories."""
+    entries = study.get(part) if isinstance(study, dict) else None
+    for entry in entries.values() if isinstance(entries, dict) else ():
+        source = entry.get("source") if isinstance(entry, dict) else None
+        if isinstance(source, dict):
+            yield from (source[key] for key in ("path", "repo") if isinstance(source.get(key), str))
 
 
 def _written(args: argparse.Namespace, name: str) -> str:

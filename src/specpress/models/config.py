@@ -106,6 +106,9 @@ def _check_names(stated: dict, file: Path) -> None:
     activation = stated.get("hidden_act")
     if activation is not None and (not isinstance(activation, str) or activation not in ACT2FN):
         raise ValueError(f"{file}: unknown activation hidden_act {activation!r}; known: {', '.join(sorted(ACT2FN))}")
+    types = stated.get("layer_types")
+    if types is not None and not (isinstance(types, list) and all(isinstance(kind, str) for kind in types)):
+        raise ValueError(f"{file}: layer_types must be a list of names, one a layer, found {types!r}")
     known = ["default", *sorted(ROPE_INIT_FUNCTIONS)]
     known += ["su"] if stated.get("model_type") == "phi3" else []  # what Phi-3 called longrope at first
     for key in ("rope_parameters", "rope_scaling"):

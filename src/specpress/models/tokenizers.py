@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
+from specpress.models.config import first_line
 from specpress.models.vocabulary import Vocabulary
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -74,4 +75,5 @@ def _load(directory: Path):
         tokenizer.encode("a text")  # some files that lack something are read without a word
         return tokenizer
     except Exception as error:  # tokenizers raises plain ones
-        raise ValueError(f"the tokenizer of {directory} cannot be read ({error}): get its files again") from error
+        said = f"the tokenizer of {directory} cannot be read ({first_line(error)}): get its files again"
+        raise ValueError(said) from error

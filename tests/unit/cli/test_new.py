@@ -97,12 +97,29 @@ def test_a_short_text_is_made_documents_that_can_be_split(folders, tmp_path, cap
 
 def test_a_study_that_is_there_is_not_written_over(folders, tmp_path, capsys):
     file = tmp_path / "mine.yaml"
-    file.write_text("mine")
+    assert new(folders / "llama", "--output", file, capsys=capsys)[0] == 0
+    file.write_text(mine := file.read_text() + "# mine\n")
     status, _, error = new(folders / "llama", "--output", file, capsys=capsys)
     assert (status, "is there already" in error) == (2, True)
     assert new(folders / "llama", "--output", file, "--keep", capsys=capsys)[:2] == (0, str(file))
-    assert file.read_text() == "mine"
+    assert file.read_text() == mine
     assert new(folders / "llama", "--output", tmp_path, "--keep", capsys=capsys)[0] == 2
+
+
+@pytest.mark.parametrize("content", [None, "a: 1\n", "[]\n", "models: {a: [], b: {source: 3}}\n"])
+def test_a_study_of_other_models_is_not_taken_for_one_of_these(folders, tmp_path, capsys, content):
+    file = tmp_path / "llama.yaml"
+    assert new(folders / "llama", "--output", file, capsys=capsys)[0] == 0
+    if content is not None:
+        file.write_text(content)
+    (tmp_path / "mine.txt").write_text("a")
+    other = shutil.copytree(folders / "llama", tmp_path / "elsewhere/llama")
+    given = [[other], [folders / "llama", "--draft", other], [folders / "llama", "--text", tmp_path / "mine.txt"]]
+    for arguments in given if content is None else [[folders / "llama"]]:
+        status, _, error = new(*arguments, "--output", file, "--keep", capsys=capsys)
+        assert status == 2
+        assert f"{file} is there already and says nothing of {arguments[-1]}: to run it as it is, make" in error
+        assert error.count("\n") == 1
 
 
 def test_what_cannot_be_studied_is_refused_with_the_reason(folders, tmp_path, capsys):

@@ -171,6 +171,8 @@ def test_an_adapter_is_to_be_merged_first(tmp_path, whole):
         ({"hidden_size": "wide"}, r"config\.json"),
         ({"hidden_size": 0}, r"config\.json: hidden_size must be from 1 to 1000000, found 0"),
         ({"vocab_size": -1}, r"config\.json: vocab_size must be from 1 to 100000000, found -1"),
+        ({"layer_types": 3}, "layer_types must be a list of names, one a layer, found 3"),
+        ({"layer_types": [1, 2]}, r"layer_types must be a list of names, one a layer, found \[1, 2\]"),
         ({"num_hidden_layers": 10**30}, r"config\.json: num_hidden_layers must be from 1 to 10000"),
         ({"num_attention_heads": None}, r"config\.json: num_attention_heads must be a whole number, found None"),
         ({"model_type": ["llama"]}, r"model family \['llama'\] is not supported"),
