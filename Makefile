@@ -64,11 +64,13 @@ misplaced:
 	@echo "$(VENV) $(MISPLACED): it is made anew"
 	rm -rf $(VENV)
 
-# The lock is everything but torch, whatever depends on it: --no-deps, so that nothing comes in without a hash.
+# The lock is everything but torch, whatever depends on it: --no-deps, so that nothing comes in without a hash. pip would
+# compile 15,000 files on one core; here it is all cores, and a file for a later Python, as torch has one, does not matter.
 $(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml $(if $(MISPLACED),misplaced) | programs
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --requirement requirements-torch.lock
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-torch.lock
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -131,5 +131,5 @@ def test_the_locks_hold_what_is_required():
 def test_setup_takes_no_file_without_its_hash():
     makefile = (ROOT / "Makefile").read_text()
     assert re.findall(r"pip install.*requirements\.lock", makefile) == [
-        "pip install --quiet --no-deps --require-hashes --requirement requirements.lock"
+        "pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements.lock"
     ]

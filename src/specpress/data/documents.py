@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from specpress.data.tokens import AT_ONCE, in_tokens
+
 
 @dataclass(frozen=True)
 class Document:
@@ -79,7 +81,7 @@ def sample_passages(documents: Sequence[Document], tokenizer, *, count: int, len
     if count < 1 or length < 1:
         raise ValueError(f"count ({count}) and length ({length}) must be at least 1")
     passages = []
-    for document, tokens, piece in _pieces_in_turn(documents, tokenizer, length, seed):
+    for document, tokens, piece in _pieces_in_turn(documents, tokenizer, length, seed, min(count, AT_ONCE)):
         offset = piece * length
         passages.append(Passage(document.title or document.id, offset, tokens[offset : offset + length]))
         if len(passages) == count:
@@ -90,13 +92,19 @@ def sample_passages(documents: Sequence[Document], tokenizer, *, count: int, len
     )
 
 
-def _pieces_in_turn(documents, tokenizer, length: int, seed: int) -> Iterator[tuple[Document, list[int], int]]:
-    """(document, its tokens, number of the piece): one piece of every document, then a second of every one, ..."""
+def _pieces_in_turn(
+    documents: Sequence[Document], tokenizer, length: int, seed: int, at_once: int
+) -> Iterator[tuple[Document, list[int], int]]:
+    """(document, its tokens, number of the piece): one piece of every document, then a second of every one, ...
+
+    at_once : documents that are read at a time
+    """
     remaining = []
     ids = documents.ids if hasattr(documents, "ids") else [document.id for document in documents]
-    for index in sorted(range(len(ids)), key=lambda index: uniform(seed, ids[index])):
+    order = sorted(range(len(ids)), key=lambda index: uniform(seed, ids[index]))
+    texts = (documents[index].text for index in order)
+    for index, tokens in zip(order, in_tokens(texts, tokenizer, at_once), strict=True):
         document = documents[index]
-        tokens = tokenizer.encode(document.text, add_special_tokens=False, verbose=False)
         pieces = sorted(range(len(tokens) // length), key=lambda piece: uniform(seed, document.id, piece))
         if pieces:
             yield document, tokens, pieces[0]

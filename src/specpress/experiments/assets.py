@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from specpress.data.documents import Passage, sample_passages
 from specpress.data.questions import Question, is_prompts, load_questions
 from specpress.data.store import TEST, TRAIN, load_documents
+from specpress.data.tokens import in_tokens
 from specpress.engine.graphs import use_eager, use_graphs
 from specpress.models.load import load_model
 from specpress.models.tokenizers import Tokenizers
@@ -77,10 +78,10 @@ class Assets:
     def _text(self, data: str, model: str, tokens: int) -> list[list[int]]:
         """Its documents in a model's tokens, up to so many of them."""
         texts, missing = [], tokens
-        for document in load_documents(self._data[data], TRAIN):
-            text = self.tokenizer(model).encode(document.text, add_special_tokens=False, verbose=False)[:missing]
-            texts.append(text)
-            missing -= len(text)
+        documents = load_documents(self._data[data], TRAIN)
+        for text in in_tokens((document.text for document in documents), self.tokenizer(model)):
+            texts.append(text[:missing])
+            missing -= len(texts[-1])
             if not missing:
                 break
         return texts

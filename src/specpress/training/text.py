@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from specpress.data.store import TEST, TRAIN, load_documents
+from specpress.data.tokens import in_tokens
 from specpress.study.draft_config import DraftConfig, DraftError
 
 MAX_PASSES = 4  # beyond four passes repeated text teaches little (Muennighoff et al., 2023, section 5)
@@ -17,8 +18,7 @@ VALIDATION_SHARE = 16  # one training document in 16 is kept for validation
 def encode(documents, tokenizer) -> list[list[int]]:
     """Token ids of each document, closed by the end-of-text token if the tokenizer has one."""
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    encoded = tokenizer([document.text for document in documents], add_special_tokens=False, verbose=False)
-    return [[*ids, *end] for ids in encoded.input_ids]
+    return [[*ids, *end] for ids in in_tokens((document.text for document in documents), tokenizer)]
 
 
 def split_validation(documents: list, seed: int, name: str) -> tuple[list, list]:
