@@ -87,7 +87,13 @@ def from_gguf(path, *, dtype=torch.bfloat16, weights=None):
     ValueError
         If the model or tokenizer is of a kind not supported here.
     """
-    path = Path(path)
+    from specpress.models.gguf_file import read_once  # gguf is for those who read such a file
+
+    with read_once():
+        return _from_gguf(Path(path), dtype, weights)
+
+
+def _from_gguf(path: Path, dtype, weights: str | None):
     tokenizer = gguf_tokenizer(path)
     with transformers_quiet():
         model = AutoModelForCausalLM.from_pretrained(
