@@ -1,4 +1,4 @@
-"""Instruments that see what a computation asks of the host, and which devices it mixes, without a GPU."""
+"""What a GPU would do or refuse, without one: reads on the host, kernels on two devices, recordings replayed."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -46,3 +46,50 @@ class Kernels(TorchDispatchMode):
     def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
         self.names.append(str(kernel).rpartition(".")[0])
         return kernel(*args, **(kwargs or {}))
+
+
+class Again:
+    """A capture that runs the function anew at every replay; `captured` counts."""
+
+    def __init__(self):
+        self.captured = 0
+
+    def __call__(self, run):
+        self.captured += 1
+        return run
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.kernels = []
+
+    def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
+        result = kernel(*args, **(kwargs or {}))
+        self.kernels.append((kernel, args, kwargs or {}, result))
+        return result
+
+
+class Tape(Again):
+    """A capture that replays recorded kernels at recorded addresses, as a CUDA graph does.
+
+    Whatever the function does not read from inputs that stay where they are is frozen in it.
+    """
+
+    def __call__(self, run):
+        self.captured += 1
+        with _Recorder() as recorder:
+            outputs = run()
+
+        def replay():
+            for kernel, args, kwargs, result in recorder.kernels:
+                again = kernel(*args, **kwargs)
+                if isinstance(result, torch.Tensor) and again.data_ptr() != result.data_ptr():
+                    result.copy_(again)
+                elif isinstance(result, tuple | list):
+                    for old, new in zip(result, again, strict=True):
+                        if isinstance(old, torch.Tensor) and new.data_ptr() != old.data_ptr():
+                            old.copy_(new)
+            return outputs
+
+        return replay

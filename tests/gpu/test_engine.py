@@ -11,9 +11,10 @@ from specpress import SamplingParams, generate
 from specpress.drafters import DraftModel
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
+from specpress.engine.fused import FusedForward
 from specpress.engine.graphs import SIZES, buckets, captures, has_graphs, use_eager, use_graphs
 from specpress.engine.kernels import masked_products
-from specpress.hardware.devices import exact_kernels
+from specpress.hardware.devices import UNFUSED, exact_kernels
 from specpress.study.memory import estimate
 from specpress.theory.shapes import shape_of
 
@@ -70,6 +71,24 @@ def test_masked_products_round_no_more_than_a_fused_kernel(rows, slots, dtype, g
         fused = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     assert ours.dtype == dtype
     assert (ours - exact).norm() <= 2 * (fused - exact).norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "phi3"])
+def test_fused_kernels_round_no_more_than_torchs(family, dtype, gpu, monkeypatch):
+    model, tokens = tiny.EVERY[family](**LONG), tiny.prompt(300, batch=2)
+    exact = fed(copy.deepcopy(model).double(), tokens)
+    model, found = model.to(gpu, dtype), {}
+    for fused in ("0", "1"):
+        monkeypatch.setenv(UNFUSED, fused)
+        assert use_graphs(model)
+        found[fused] = fed(model, tokens)
+        steps = model.static_steps.arenas[0].steps.values()
+        assert all(isinstance(step._forward, FusedForward) == (fused == "1") for step in steps)
+    off = {
+        fused: sum(float((a - b).norm()) for a, b in zip(logits, exact, strict=True)) for fused, logits in found.items()
+    }
+    assert off["1"] <= 1.5 * off["0"] + 1e-3
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

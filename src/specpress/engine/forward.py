@@ -6,8 +6,6 @@ tests is transformers' own) in fewer, larger operations; autoregressive decoding
 """
 
 import weakref
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -131,7 +129,7 @@ class Forward:
     def __init__(self, model: nn.Module, family: Family):
         self._embeddings = model.get_input_embeddings().weight
         self._layers = [Layer(family.layer(layer)) for layer in family.layers(model)]
-        self._final_norm, self._head = _norm(family.final_norm(model)), LinearMap([model.get_output_embeddings()])
+        self._final_norm, self._head = Norm(family.final_norm(model)), LinearMap([model.get_output_embeddings()])
         self._rotary = Rotary(model.base_model.rotary_emb, self._embeddings)
         self.window = max((layer.window for layer in self._layers if layer.window), default=None)  # all have the same
 
@@ -186,14 +184,14 @@ class Layer:
 
     def __init__(self, parts: LayerParts):
         attention, mlp = parts.attention, parts.mlp
-        self._attention_norm, self._mlp_norm = _norm(parts.attention_norm), _norm(parts.mlp_norm)
+        self._attention_norm, self._mlp_norm = Norm(parts.attention_norm), Norm(parts.mlp_norm)
         self._qkv, self._out = LinearMap(attention.qkv), LinearMap([attention.out])
         self._up, self._down = LinearMap(mlp.up), LinearMap([mlp.down])
         self._activation, self._gated, self._parallel = mlp.activation, mlp.gated, parts.parallel
         self._head_size, self._by_head, self.window = attention.head_size, attention.by_head, attention.window
         heads, kv_heads = attention.heads, attention.kv_heads
         self._qk_v, self._q_k = (heads + kv_heads, kv_heads), (heads, kv_heads)
-        self._q_norm, self._k_norm = (norm and _norm(norm) for norm in (attention.q_norm, attention.k_norm))
+        self._q_norm, self._k_norm = (norm and Norm(norm) for norm in (attention.q_norm, attention.k_norm))
 
     def __call__(self, hidden: Tensor, rotation, mask: Tensor | None, cache, seen) -> Tensor:
         """(batch, n, hidden size) -> the same; see `Forward`."""
@@ -203,9 +201,9 @@ class Layer:
         q, k, v = (self._heads_in_turn if self._by_head else self._heads)(self._qkv(x), rotation)
         attended = self._out(_attend(q, k, v, mask, cache))
         if self._parallel:
-            return self._mlp(hidden).add_(attended).add_(hidden)
+            return self._mlp(self._mlp_norm(hidden)).add_(attended).add_(hidden)
         hidden = attended.add_(hidden)
-        return self._mlp(hidden).add_(hidden)
+        return self._mlp(self._mlp_norm(hidden)).add_(hidden)
 
     def _heads(self, qkv: Tensor, rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys, values, (batch, n, heads, head size) each, of an output that has all of each together."""
@@ -222,8 +220,8 @@ class Layer:
         q, k = rotated(qkv[:, :, :2], *(part.unsqueeze(2) for part in rotation)).unbind(2)
         return q, k, qkv[:, :, 2]
 
-    def _mlp(self, hidden: Tensor) -> Tensor:
-        up = self._up(self._mlp_norm(hidden))
+    def _mlp(self, x: Tensor) -> Tensor:
+        up = self._up(x)
         if not self._gated:
             return self._down(self._activation(up))
         gate, up = up.chunk(2, -1)
@@ -236,19 +234,28 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cache) -> Tens
     return grouped_attention(None, q.transpose(1, 2), keys, values, mask)[0].flatten(2)
 
 
-def _norm(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A layer norm, or a root-mean-square norm as Llama's, each in one kernel: in float32, rounded once."""
-    if isinstance(module, nn.LayerNorm):
-        names = ("normalized_shape", "weight", "bias", "eps")
-        return partial(F.layer_norm, **{name: getattr(module, name) for name in names})
-    if module.weight.device.type == "cpu":
-        return partial(_mirrored_norm, torch.cat([module.weight.detach()] * 2), module.variance_epsilon)
-    return partial(F.rms_norm, normalized_shape=module.weight.shape, weight=module.weight, eps=module.variance_epsilon)
+class Norm:
+    """A layer norm, or a root-mean-square norm as Llama's, each in one kernel: in float32, rounded once.
 
-
-def _mirrored_norm(twice: Tensor, epsilon: float, x: Tensor) -> Tensor:
-    """The root-mean-square norm as a layer norm of [x, -x], whose mean is 0 and whose variance is the mean square.
-
-    torch's CPU has one kernel for a layer norm, and seven for the other. `twice` is the weight, repeated once.
+    `centred` : whether the mean is taken off, as in a layer norm
     """
-    return F.layer_norm(torch.cat([x, -x], -1), twice.shape, twice, None, epsilon)[..., : x.shape[-1]].contiguous()
+
+    def __init__(self, module: nn.Module):
+        self.centred, self.weight = isinstance(module, nn.LayerNorm), module.weight
+        self.bias = module.bias if self.centred else None
+        self.epsilon = module.eps if self.centred else module.variance_epsilon
+        mirrored = not self.centred and self.weight.device.type == "cpu"
+        self._twice = torch.cat([self.weight.detach()] * 2) if mirrored else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., channels) -> the same.
+
+        torch's CPU has one kernel for a layer norm, and seven for the other: that of x is the layer norm of [x, -x],
+        whose mean is 0 and whose variance is the mean square.
+        """
+        if self.centred:
+            return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+        if self._twice is None:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+        both = F.layer_norm(torch.cat([x, -x], -1), self._twice.shape, self._twice, None, self.epsilon)
+        return both[..., : x.shape[-1]].contiguous()

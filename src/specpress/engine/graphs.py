@@ -15,7 +15,7 @@ eager way. The tests put other recordings in the place of a CUDA graph.
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache as once
 from typing import NamedTuple
 
@@ -26,15 +26,12 @@ from transformers.cache_utils import Cache, DynamicLayer
 from specpress.engine.attention import ATTENTION, slot_mask
 from specpress.engine.cache import PreallocatedCache, whole_blocks
 from specpress.engine.forward import Forward, follows_length, passes_window
+from specpress.engine.fused import fused
 from specpress.engine.tree import Tree
+from specpress.hardware.recording import Capture, CudaGraphs
 
 SIZES = (1, 2, 5, 9, 17)  # tokens of a step, after padding: a verification of gamma drafted ones feeds gamma + 1
 MAX_QUERIES = SIZES[-1]
-_WARM_UP = 3  # steps before a capture, in which libraries choose kernels and allocate
-
-# Turns a step into its replay. Both compute the logits from inputs that stay where they are; the logits of a replay are
-# overwritten by the next.
-Capture = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 
 
 def use_graphs(model: nn.Module, *, ahead: bool = False) -> bool:
@@ -99,31 +96,6 @@ def _say(why: str) -> None:
     warnings.warn(why, stacklevel=3)
 
 
-class CudaGraphs:
-    """Captures steps on a CUDA device, in one memory pool: no two run at once, and logits are copied in between."""
-
-    def __init__(self, device: torch.device):
-        self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
-
-    def __call__(self, step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """Warm up on a side stream, as capturing needs it, then capture there."""
-        with torch.cuda.device(self._stream.device):
-            self._stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._stream):
-                for _ in range(_WARM_UP):
-                    step()
-            torch.cuda.current_stream().wait_stream(self._stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-                logits = step()
-
-        def replay() -> Tensor:
-            graph.replay()
-            return logits
-
-        return replay
-
-
 class Key(NamedTuple):
     """The shape of a step, beside that of the buffers: its tokens, padding included, and the slots it attends to."""
 
@@ -154,19 +126,19 @@ class StaticLayer(DynamicLayer):
     def __init__(self, buffers: list[Tensor], slots: Tensor, bucket: int):
         super().__init__()
         self.dtype, self.device, self.is_initialized = buffers[0].dtype, buffers[0].device, True
-        self._buffers, self._slots, self._bucket = buffers, slots, bucket
+        self.buffers, self.slots, self.bucket = buffers, slots, bucket
 
     def update(self, key_states: Tensor, value_states: Tensor, cache_kwargs=None) -> tuple[Tensor, Tensor]:
         """Put (batch, KV heads, queries, head size) into their slots; returns keys and values of the bucket."""
-        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer.index_copy_(2, self._slots, states)
-        keys, values = (buffer[:, :, : self._bucket] for buffer in self._buffers)
+        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer.index_copy_(2, self.slots, states)
+        keys, values = (buffer[:, :, : self.bucket] for buffer in self.buffers)
         keys.captured = True  # tells `specpress.engine.attention`
         return keys, values
 
     def get_seq_length(self) -> int:
         """The bucket: what the model makes of it is not used, positions and mask being given."""
-        return self._bucket
+        return self.bucket
 
 
 class Step:
@@ -179,7 +151,7 @@ class Step:
         self.slots = torch.arange(key.queries, **whole)
         self._path = torch.ones(key.queries, key.queries, dtype=torch.bool, device=self.slots.device).tril()
         self.seen = self._path.clone()
-        self._forward, self._config, self._key, self._branched = forward, config, key, False
+        self._forward, self._config, self._key, self._branched = fused(forward, self.slots.device), config, key, False
         self._dtype = buffers[0][0].dtype
         self._cache = Cache(layers=[StaticLayer(layer, self.slots, key.bucket) for layer in buffers])
         self._replay = capture(self._run)

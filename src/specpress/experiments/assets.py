@@ -12,6 +12,7 @@ from specpress.data.questions import Question, is_prompts, load_questions
 from specpress.data.store import TEST, TRAIN, load_documents
 from specpress.data.tokens import in_tokens
 from specpress.engine.graphs import use_eager, use_graphs
+from specpress.hardware.recording import recording
 from specpress.models.load import load_model
 from specpress.models.tokenizers import Tokenizers
 
@@ -100,6 +101,7 @@ class _Loaded:
             use_graphs(model, ahead=True)
         else:
             use_eager(model)
+        recording.on = recording.ahead = self._graphs
         return model, tokenizer
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import gettempdir
 from typing import IO
@@ -13,6 +14,7 @@ from typing import IO
 import torch
 
 KINDS = ("cuda", "mps", "cpu")
+UNFUSED = "SPECPRESS_FUSED"  # set it to 0 to have captured steps run in torch's kernels alone
 
 _LOOK_AGAIN = 1.0  # seconds between two looks for a free GPU
 _held: dict[str, IO] = {}  # locks of the GPUs this process has claimed, by their UUID
@@ -125,6 +127,11 @@ def exact_kernels():
         torch.backends.cuda.enable_cudnn_sdp(cudnn)
 
 
+def fuses(device: torch.device) -> bool:
+    """Whether steps captured there run in kernels of ours, which need Triton; torch for CUDA brings it along."""
+    return device.type == "cuda" and find_spec("triton") is not None and os.environ.get(UNFUSED) != "0"
+
+
 def settings(cuda_graphs: bool = False) -> dict:
     """What decides whether two runs on one device give the same numbers, as a metrics file records it: while decoding.
 
@@ -134,6 +141,7 @@ def settings(cuda_graphs: bool = False) -> dict:
     with exact_kernels():
         return {
             "cuda_graphs": cuda_graphs,
+            "cuda_fused_kernels": cuda_graphs and fuses(torch.device("cuda")),
             "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "cudnn_deterministic": torch.backends.cudnn.deterministic,

@@ -7,12 +7,14 @@ refused where something is read anyway.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from specpress.hardware.recording import Recorded
 from specpress.laws.law import NO_NUMBERS, Drawn, Head, Law
 from specpress.laws.sampling import Randomness, SamplingParams
 
@@ -24,8 +26,9 @@ class DeviceLaws(Sequence):
     """
 
     def __init__(self, logits: Tensor, sampling: SamplingParams, head: Head | None = None):
-        mass, self.sound = _laws(logits, sampling)
-        self.mass = mass if head is None else _spread(mass, head)
+        covered = None if head is None else head.device
+        width = logits.shape[1] if head is None else int(head.host[-1]) + 1
+        self.mass, self.sound = dense_laws(logits, constants=(replace(sampling, seed=0), covered, width))
 
     @classmethod
     def of(cls, mass: Tensor, sound: Tensor | None = None) -> "DeviceLaws":
@@ -60,8 +63,7 @@ class DeviceLaws(Sequence):
 
     def draw(self, randomness: Randomness) -> Drawn:
         """A token from each."""
-        tokens = drawn(self.mass, randomness.on(self.mass.device, len(self)))
-        return Drawn(tokens, self.mass.gather(1, tokens[:, None])[:, 0])
+        return Drawn(*draws(self.mass, randomness.on(self.mass.device, len(self))))
 
     def take(self, randomness: Randomness) -> Tensor:
         """A token from each, LongTensor (n,) on the CPU."""
@@ -87,9 +89,21 @@ def widened(mass: Tensor, width: int) -> Tensor:
     return F.pad(mass, (0, width - mass.shape[1])) if mass.shape[1] < width else mass
 
 
-def _spread(mass: Tensor, head: Head) -> Tensor:
-    """Laws over the tokens of a head as laws over the vocabulary, as far as its last token."""
-    return mass.new_zeros(len(mass), int(head.host[-1]) + 1).index_copy_(1, head.device, mass)
+@Recorded
+def draws(mass: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens that `drawn` says, and their mass."""
+    tokens = drawn(mass, uniforms)
+    return tokens, mass.gather(1, tokens[:, None])[:, 0]
+
+
+@Recorded
+def dense_laws(logits: Tensor, sampling: SamplingParams, covered: Tensor | None, width: int) -> tuple[Tensor, Tensor]:
+    """Laws of rows of logits, (n, head size), over `width` tokens, of which the head covers some; and which are sound.
+
+    covered : LongTensor (head size,), or None for all
+    """
+    mass, sound = _laws(logits, sampling)
+    return mass if covered is None else mass.new_zeros(len(mass), width).index_copy_(1, covered, mass), sound
 
 
 def _laws(logits: Tensor, sampling: SamplingParams) -> tuple[Tensor, Tensor]:

@@ -6,17 +6,18 @@ within some 1e-12 of a threshold (sums of float64 in another order).
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from specpress.engine.tree import CONTEXT, Tree
+from specpress.hardware.recording import ROWS, Recorded
 from specpress.laws.device import DeviceLaws, drawn, widened
 from specpress.laws.law import NO_NUMBERS, Law
 from specpress.laws.sampling import Randomness
-from specpress.speculation.verification import RULES, check_shape, recursive, traversal
+from specpress.speculation.verification import RULES, Rule, check_shape, recursive, traversal
 
 
 def verify_on_device(
@@ -42,18 +43,53 @@ def verify_on_device(
     tree, drafted = tree or Tree.path(nodes), drafted.to(device)
     width = max(target.mass.shape[1], *(_width(law) for law in _some(draft)))
     p, q = widened(target.mass, width), DeviceLaws.gathered(draft, width, device)
-    sinking = RULES[method] is traversal
-    uniforms, shape = randomness.on(device, nodes + 1), _Shape.of(tree.parents, device, sinking)
-    rests = _Rests(p, q.mass, drafted, shape, sinking)
-    kept = ON_DEVICE[RULES[method]](rests, uniforms[:nodes], shape)
-    last = (kept * torch.arange(1, nodes + 1, device=device)).amax(0, keepdim=True)
-    token = drawn(rests.laws.index_select(0, last), uniforms[nodes:])
-    sound = (target.sound.all() & q.sound.all())[None]
-    sound, token, *rest = torch.cat([sound, token, kept, drafted]).tolist()
+    uniforms, rule = randomness.on(device, nodes + 1), RULES[method]
+    given = (drafted, uniforms, p, q.mass, target.sound, q.sound)
+    if tree.is_path and nodes < ROWS:
+        (outcome,) = of_paths(*given, constants=(rule,))
+    else:  # of trees there are too many to record
+        outcome = _outcome(*given, rule, _Shape.of(tree.parents, device, rule is traversal))
+    sound, token, *rest = outcome.tolist()
     if not sound:
         raise ValueError(NO_NUMBERS)
     path = [node for node in range(nodes) if rest[node]]
     return path, [*(rest[nodes + node] for node in path), token]
+
+
+@Recorded
+def of_paths(drafted: Tensor, uniforms: Tensor, p: Tensor, q: Tensor, p_sound: Tensor, q_sound: Tensor, rule: Rule):
+    """See `_outcome`."""
+    return (_outcome(drafted, uniforms, p, q, p_sound, q_sound, rule, _path(len(drafted), p.device, rule)),)
+
+
+def _outcome(
+    drafted: Tensor,
+    uniforms: Tensor,
+    p: Tensor,
+    q: Tensor,
+    p_sound: Tensor,
+    q_sound: Tensor,
+    rule: Rule,
+    shape: "_Shape",
+) -> Tensor:
+    """What is read of a verification, LongTensor (2 n + 2,): whether all laws are sound, the last token, which of the
+    drafted tokens, (n,), are kept, and these tokens.
+
+    uniforms : float64 (n + 1,); p, q : laws of the target, (n + 1, width), and of the draft, (n, width)
+    """
+    nodes = len(drafted)
+    rests = _Rests(p, q, drafted, shape, rule is traversal)
+    kept = ON_DEVICE[rule](rests, uniforms[:nodes], shape)
+    last = (kept * torch.arange(1, nodes + 1, device=p.device)).amax(0, keepdim=True)
+    token = drawn(rests.laws.index_select(0, last), uniforms[nodes:])
+    sound = (p_sound.all() & q_sound.all())[None]
+    return torch.cat([sound, token, kept, drafted])
+
+
+@cache
+def _path(nodes: int, device: torch.device, rule: Rule) -> "_Shape":
+    """The shape of a path. Recordings read its tensors, so it is never given up."""
+    return _Shape.of.__wrapped__(Tree.path(nodes).parents, device, rule is traversal)
 
 
 def _some(draft: Sequence[Law]) -> list:

@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 import torch
-from instruments import NoHostReads
-from torch.utils._python_dispatch import TorchDispatchMode
+from instruments import Again, NoHostReads, Tape
 
 from specpress import SamplingParams, generate
 from specpress.drafters import CompressedTarget, DraftModel
@@ -38,50 +37,6 @@ from specpress.speculation.prefill import read_rows
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 LONG = {"max_position_embeddings": 1024}
-
-
-class Again:
-    """A capture that keeps the step itself; `captured` counts."""
-
-    def __init__(self):
-        self.captured = 0
-
-    def __call__(self, step):
-        self.captured += 1
-        return step
-
-
-class _Recorder(TorchDispatchMode):
-    def __init__(self):
-        super().__init__()
-        self.kernels = []
-
-    def __torch_dispatch__(self, kernel, types, args=(), kwargs=None):
-        result = kernel(*args, **(kwargs or {}))
-        self.kernels.append((kernel, args, kwargs or {}, result))
-        return result
-
-
-class Tape(Again):
-    """A capture that replays recorded kernels at recorded addresses."""
-
-    def __call__(self, step):
-        self.captured += 1
-        with _Recorder() as recorder:
-            logits = step()
-
-        def replay():
-            for kernel, args, kwargs, result in recorder.kernels:
-                again = kernel(*args, **kwargs)
-                if isinstance(result, torch.Tensor) and again.data_ptr() != result.data_ptr():
-                    result.copy_(again)
-                elif isinstance(result, tuple | list):
-                    for old, new in zip(result, again, strict=True):
-                        if isinstance(old, torch.Tensor) and new.data_ptr() != old.data_ptr():
-                            old.copy_(new)
-            return logits
-
-        return replay
 
 
 def static(model, capture=None, **how):

@@ -24,6 +24,7 @@ from specpress.experiments.duels.duel import Baseline, Read, Record, count, coun
 from specpress.experiments.duels.prompts import Prompt, Turns
 from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.disturbance import disturbed_steps
+from specpress.hardware.recording import recording
 from specpress.laws.sampling import SamplingParams
 from specpress.theory.duels import Stretches, forgotten, is_precise, looks
 
@@ -87,10 +88,10 @@ class Contest:
             If twice what was measured part by part is not what whole rounds take.
         """
         models = self._warm_up()
-        started, captured = time.perf_counter(), captures(models)
+        started, captured = time.perf_counter(), _captured(models)
         ended = self._measure(started)
         checks = [self._check(contender) for contender in self.contenders]
-        taken = {"seconds": time.perf_counter() - started, "captures": captures(models) - captured}
+        taken = {"seconds": time.perf_counter() - started, "captures": _captured(models) - captured}
         joints = [contender.speedup() for contender in self.contenders]
         speedups = [math.exp(joint.value) if joint else None for joint in joints]
         return {**ended, **taken, "speedups": speedups, "checks": checks}
@@ -256,6 +257,11 @@ class Contest:
         return forgotten(
             contender.brackets(), stretches, tolerance=max(self.spec["precision"], _NO_MATTER), once_in=_ONCE_IN
         )
+
+
+def _captured(models: list) -> int:
+    """Graphs captured so far: steps of these models, and what stands between steps."""
+    return captures(models) + recording.captured
 
 
 def _percent(check: dict) -> str:
