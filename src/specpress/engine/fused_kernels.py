@@ -12,6 +12,7 @@ from torch import Tensor
 
 _SLOTS = 32  # that a program of `attended` takes at a time
 _ROWS = 64  # of a KV head that one takes at most
+_PRODUCT = 16  # the least size of a matrix product in Triton
 _PROGRAMS = 512  # wanted of it, for the multiprocessors to share: some four each
 
 
@@ -152,14 +153,14 @@ def attended(q: Tensor, buffers: list[Tensor], slots: int, mask: Tensor, scaling
     batch, heads, n, size = q.shape
     kv_heads = keys.shape[1]
     pairs, rows = batch * kv_heads, heads // kv_heads * n
-    block = min(_ROWS, max(16, triton.next_power_of_2(rows)))
+    block = min(_ROWS, max(_PRODUCT, triton.next_power_of_2(rows)))
     blocks = triton.cdiv(rows, block)
     wanted = min(triton.cdiv(_PROGRAMS, pairs * blocks), triton.cdiv(slots, _SLOTS))
     length = triton.cdiv(triton.cdiv(slots, wanted), _SLOTS) * _SLOTS
     parts = triton.cdiv(slots, length)
     sums = q.new_empty(2, pairs * rows, parts, dtype=torch.float32)
     outputs = q.new_empty(pairs * rows, parts, size, dtype=torch.float32)
-    wide = triton.next_power_of_2(size)
+    wide = max(_PRODUCT, triton.next_power_of_2(size))
     _attend_to_part[(pairs, parts, blocks)](
         *(q, keys, values, mask, outputs, sums[0], sums[1]),
         *(slots, rows, scaling, kv_heads, parts),

@@ -27,11 +27,16 @@ def verify_on_device(
     drafted: Tensor,
     randomness: Randomness,
     tree: Tree | None = None,
+    *,
+    recorded: bool = True,
 ) -> tuple[list[int], list[int]]:
     """Which of the drafted tokens, LongTensor (n,), are kept, and those kept with the token that follows them.
 
     One copy of 2 n + 2 integers comes back. For the others see `specpress.speculation.verification.verify`; the laws of
     the draft may be on the host.
+
+    recorded : as one launch, if it is a path. Not what comes of a drafter of trees: its first path may come late, and
+        recording it would fall between timed rounds. Of trees there are too many to record
 
     Raises
     ------
@@ -45,9 +50,9 @@ def verify_on_device(
     p, q = widened(target.mass, width), DeviceLaws.gathered(draft, width, device)
     uniforms, rule = randomness.on(device, nodes + 1), RULES[method]
     given = (drafted, uniforms, p, q.mass, target.sound, q.sound)
-    if tree.is_path and nodes < ROWS:
+    if recorded and tree.is_path and nodes < ROWS:
         (outcome,) = of_paths(*given, constants=(rule,))
-    else:  # of trees there are too many to record
+    else:
         outcome = _outcome(*given, rule, _Shape.of(tree.parents, device, rule is traversal))
     sound, token, *rest = outcome.tolist()
     if not sound:

@@ -104,3 +104,13 @@ def test_seeds_share_a_recording(recording):
     for seed in range(3):
         DeviceLaws(rows(1, 0), SamplingParams(top_p=0.9, seed=seed))
     assert recording.captured == 1
+
+
+def test_verdicts_on_what_a_drafter_of_trees_proposes_are_not_recorded(recording):
+    target, draft, drafted = rows(4, 0), rows(3, 1), torch.tensor([1, 2, 3])
+    laws = DeviceLaws(target, SAMPLINGS["nucleus"]), DeviceLaws(draft, SAMPLINGS["nucleus"])
+    before = recording.captured
+    path = verify_on_device("traversal", *laws, drafted, Randomness(0), recorded=False)
+    assert recording.captured == before
+    assert verify_on_device("traversal", *laws, drafted, Randomness(0)) == path
+    assert recording.captured == before + 1
