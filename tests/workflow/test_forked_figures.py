@@ -13,7 +13,7 @@ from specpress.analysis.tables import summary
 PROBE = """
 import os, sys
 from specpress.files import warm
-print(warm._is_fork, len(os.listdir("/proc/self/task")), sorted(os.environ.keys() & warm.THREADLESS), sys.argv[1:])
+print(warm._is_fork, len(os.listdir("/proc/self/task")), sorted(os.environ.keys() & warm.FORKABLE), sys.argv[1:])
 """
 STARTER = str(ROOT / "scripts/run_script.py")
 FIGURE = ["scripts/plot_speedup_gamma.py", "--style", str(ROOT / "paper/style.mplstyle")]

@@ -37,8 +37,9 @@ MODELS = (
     *("specpress.training.train", "specpress.models.prepare"),
 )
 PAPER = ("specpress.paper.plotting", "specpress.paper.results", "specpress.paper.tables")
-# pyarrow's allocator would tidy up in a thread of its own, which a fork lacks; so it does when it is called.
-THREADLESS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+# pyarrow's allocator would tidy up in a thread of its own, which a fork lacks; so it does when it is called. A GPU that
+# CUDA was asked for does not work in forks; so the driver is.
+FORKABLE = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
@@ -133,23 +134,20 @@ def serve(listener: str, address: str, *modules: str) -> None:
     """
     global _is_fork
     warm = Warm(socket.socket(fileno=int(listener)), Path(address))
-    with _set(THREADLESS):
+    with _set(FORKABLE):
         for module in modules:
             importlib.import_module(module)
-    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
-        return  # a GPU that a process has looked for does not work in its forks
     gc.collect()
     gc.freeze()
     if os.fork() == 0:  # numpy's BLAS ends its threads at a fork; a fork starts them anew when it uses them
-        os._exit(0)
-    os.wait()
-    if len(os.listdir("/proc/self/task")) > 1:
-        return  # a fork would lack these threads
+        os._exit(not _gpu_works())
+    if os.wait()[1] or len(os.listdir("/proc/self/task")) > 1:
+        return  # a fork would lack a GPU, or these threads
     if arguments := warm.wait():
         _is_fork = True
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
-        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+        _begin_streams()
         runpy.run_path(arguments[0], run_name="__main__")
 
 
@@ -161,6 +159,24 @@ def _set(variables: dict[str, str]) -> Iterator[None]:
     yield
     for name in added:
         del os.environ[name]
+
+
+def _begin_streams() -> None:
+    """Streams of what the descriptors are now; the old ones take them for what they were."""
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        old = getattr(sys, name)
+        lines = 1 if number == 2 or os.isatty(number) else -1
+        how = {"encoding": old.encoding, "errors": old.errors, "closefd": False}
+        setattr(sys, name, open(number, mode, lines, **how))  # noqa: SIM115 (open as long as the process)
+
+
+def _gpu_works() -> bool:
+    """Whether this fork can use the GPU, if there is one: it cannot where a library has looked for it before."""
+    with suppress(Exception):
+        if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+            torch.cuda.init()
+        return True
+    return False
 
 
 class Warm:

@@ -213,11 +213,23 @@ def test_it_ends_with_snakemake_and_a_fork_goes_on(run):
     wait_for(lambda: gone(server))
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["raise ImportError", "import threading, time\nthreading.Thread(target=time.sleep, args=[9], daemon=True).start()"],
-)
-def test_what_cannot_be_imported_beforehand_or_starts_a_thread_is_not(run, text):
+UNFIT = {
+    "cannot be imported": "raise ImportError",
+    "a thread": "import threading, time\nthreading.Thread(target=time.sleep, args=[9], daemon=True).start()",
+    "a GPU in use": """
+import os, sys, types
+begun = os.getpid()
+def init():
+    if os.getpid() != begun:
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
+cuda = types.SimpleNamespace(is_available=lambda: True, init=init)
+sys.modules["torch"] = types.SimpleNamespace(cuda=cuda)
+""",
+}
+
+
+@pytest.mark.parametrize("text", UNFIT.values(), ids=UNFIT)
+def test_what_forks_would_lack_is_not_imported_beforehand(run, text):
     (run.folder / "src/unfit.py").write_text(text)
     assert run.who(modules="unfit") == (False, 0)
     (address,) = (run.folder / ".snakemake/specpress").iterdir()
