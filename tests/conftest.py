@@ -19,8 +19,9 @@ def pytest_configure(config):
 # The files that take longest, which begin first: with `--dist loadfile` a file is one process's, and one that is long
 # and last would keep the others waiting.
 LONGEST = (
-    *("test_hub_study", "test_tiny_study", "test_accidents", "test_lossless", "test_reruns", "test_faults"),
-    *("test_lossless_fusion", "test_decoding", "test_experiments", "test_paper", "test_checkout", "test_batches"),
+    *("test_hub_study", "test_tiny_study", "test_accidents", "test_model_study", "test_lossless", "test_reruns"),
+    *("test_faults", "test_report", "test_real_model", "test_lossless_fusion", "test_decoding", "test_experiments"),
+    *("test_paper", "test_checkout", "test_batches"),
 )
 
 

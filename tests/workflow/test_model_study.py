@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from tree import Tree
+from warm import warm_python
 
 from specpress.models.build import random_model
 from specpress.models.families import FAMILIES
@@ -20,6 +21,13 @@ pytestmark = pytest.mark.end_to_end
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return Tree(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def warm(root):
+    """The same, with jobs that are forks: a study has a hundred, most of which take longer to import than to run."""
+    with warm_python(root):
+        yield root
 
 
 def written(tree, family):
@@ -49,9 +57,9 @@ def thinned(study, whole):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_paper_is_made_of_a_model_of_every_family(root, family):
+def test_a_paper_is_made_of_a_model_of_every_family(warm, family):
     """Of the first with every experiment, of the others with one of each kind."""
-    file = written(root, family)
+    root, file = warm, written(warm, family)
     assert file == os.path.join("config", f"{family.replace('_', '-')}.yaml")
     study = thinned(yaml.safe_load((root.path / file).read_text()), whole=family == next(iter(FAMILIES)))
     root.write_study(study, file)

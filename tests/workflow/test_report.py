@@ -11,7 +11,7 @@ import yaml
 from test_tiny_study import CONFIG, built  # noqa: F401
 from tree import ROOT, Tree
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]  # one study for all of them
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
