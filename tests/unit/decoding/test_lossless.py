@@ -6,7 +6,8 @@ numbers of the gamma + 1 tokens from the start of a round on are independent and
 joint law in 4^(gamma + 1) cells. Windows do not overlap, and begin where rounds begin, so no asymptotics of dependent
 data are needed, and tests of different models pool exactly. The transform goes through the vocabulary in two orders: by
 token, which shows tokens that are too rare, and by Q / P, the draft's law over the target's, which shows drafts let
-through too often.
+through too often. What needs no statistics is compared outright: in every round, the laws that the engine judges by are
+those of the plain forward.
 
 `make test` draws at least 14,400 rounds, spread over every drafter x schedule x verification x architecture, and tests
 all of them together, and each drafter, schedule, verification and architecture: 1,600 rounds of a drafter. `make
@@ -19,6 +20,7 @@ The false-alarm rate is 1e-9 a test. What is caught: each negative control must 
 
 from itertools import cycle, product
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 import tiny
@@ -28,6 +30,7 @@ from tree_drafters import BINARY, Branching
 
 import specpress.speculation.verification as verification_module
 from specpress import SamplingParams, generate
+from specpress.decoding import loop
 from specpress.drafters import (
     Cascade,
     CompressedTarget,
@@ -45,6 +48,7 @@ from specpress.drafters.prompt_lookup import lookup
 from specpress.laws.sampling import probabilities
 from specpress.presses import get_press
 from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, PlusMinusOne
+from specpress.speculation.rounds import speculate
 from specpress.speculation.verification import OF_PATHS as METHODS
 from specpress.speculation.verification import OF_TREES
 
@@ -164,7 +168,7 @@ def draw_sample(family, kind, schedule, verification, rounds, first_seed=0, wrap
     while done < rounds:
         length = min(max(rounds - done, NEW_TOKENS[0]), NEW_TOKENS[1])
         prompt = torch.randint(VOCABULARY, (1, 12), generator=torch.Generator().manual_seed(seed))
-        result = generate(
+        result, rounds_laws = observed(
             target,
             prompt,
             max_new_tokens=length,
@@ -173,18 +177,42 @@ def draw_sample(family, kind, schedule, verification, rounds, first_seed=0, wrap
             schedule=(SCHEDULES | SCHEDULES_OF_TREES)[schedule](),
             verification=verification,
         )
-        uniforms = integral_transform(law_of(target), draft_law, prompt, result.tokens, seed)
+        text = torch.cat([prompt, result.tokens], 1)[:, :-1]
+        law = law_of(target)(text)[prompt.shape[1] - 1 :]
+        if kind != "none":
+            check_laws(rounds_laws, law[1:])
+        draft = draft_law(text)[prompt.shape[1] - 1 :] if draft_law else torch.ones_like(law)
+        uniforms = integral_transform(law, draft, result.tokens, seed)
         windows += [uniforms[:, start : start + GAMMA + 1] for start in window_starts(result.trace, length)]
         done += len(result.trace.iterations)
         seed += 1
     return Sample(torch.stack(windows), done)
 
 
-def integral_transform(target_law, draft_law, prompt, tokens, seed):
-    """A number in [0, 1) for each token, in both orders, (2, n): independent uniforms if the target drew the tokens."""
-    text = torch.cat([prompt, tokens], 1)[:, :-1]
-    law = target_law(text)[prompt.shape[1] - 1 :]
-    draft = draft_law(text)[prompt.shape[1] - 1 :] if draft_law else torch.ones_like(law)
+def observed(*arguments, **settings):
+    """What `generate` gives, and the target's laws of the tokens its rounds kept, float64 (vocabulary,) each."""
+    laws = []
+
+    def recorded(*of_round):
+        found = speculate(*of_round)
+        laws.extend(torch.from_numpy(law.dense(VOCABULARY)) for law in found.laws)
+        return found
+
+    with mock.patch.object(loop, "speculate", recorded):
+        return generate(*arguments, **settings), laws
+
+
+def check_laws(laws, expected):
+    """The rounds' own are those of the plain forward; one may differ, by a token at the edge of the nucleus."""
+    assert len(laws) == len(expected)
+    assert ((torch.stack(laws) - expected).abs().sum(1) > 1e-3).sum() <= 1
+
+
+def integral_transform(law, draft, tokens, seed):
+    """A number in [0, 1) for each token, in both orders, (2, n): independent uniforms if the target drew the tokens.
+
+    Of the laws of each token, target's and draft's, float64 (n, vocabulary).
+    """
     chosen = tokens[0][:, None]
     mass = law.gather(1, chosen)
     assert (mass > 0).all()  # nothing outside the nucleus
