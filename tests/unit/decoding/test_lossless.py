@@ -15,9 +15,12 @@ test-slow` looks at every single combination on its own: at 400 rounds, and wher
 (p < 1/4) at twice as many, up to 20,000. It then tests the first rounds of all combinations of a drafter and a
 verification together, at least 14,400, and those of each architecture and each schedule, 2,400 or more.
 
-The false-alarm rate is 1e-9 a test. What is caught: each negative control must be, on its own, by the same looks.
+The false-alarm rate is 1e-9 a test. What is caught: each negative control must be, on its own, by the same looks, and
+is within 1,700 rounds (18 of 18, three controls with six seeds each). One that is wrong in a third of the rounds only,
+so that it takes nine times as many to tell, is by one combination in two or three, and must be by the product.
 """
 
+import random
 from itertools import cycle, product
 from typing import NamedTuple
 from unittest import mock
@@ -343,6 +346,20 @@ def test_a_biased_residual_is_caught(verification, kind, monkeypatch):
     """The target's own law after a rejection, as TriForce's middle model samples."""
     monkeypatch.setattr(verification_module.Rest, "refuse", lambda rest, draft: None)
     assert shows("llama", kind, "constant", verification)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verification", METHODS)
+def test_a_residual_that_is_biased_in_a_third_of_the_rounds_is_caught_in_the_product(verification, monkeypatch):
+    refuse, coin = verification_module.Rest.refuse, random.Random(0)
+
+    def sometimes(rest, draft):
+        if coin.random() > 1 / 3:
+            refuse(rest, draft)
+
+    monkeypatch.setattr(verification_module.Rest, "refuse", sometimes)
+    with pytest.raises(AssertionError):
+        check_each("prompt lookup", tiny.EVERY, SCHEDULES, verification, first_seed=0)
 
 
 class Dropping(Drafter):
