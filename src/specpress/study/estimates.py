@@ -20,7 +20,7 @@ from specpress.theory.shapes import Shape, shape_of, stated_shape
 ACCEPTANCE = 0.6  # of a drafted token: what a draft gets on another model's text, before it is measured
 BANDWIDTH_SHARE, COMPUTE_SHARE = 0.7, 0.5  # of the published peaks that plain PyTorch reaches
 # Measured on an H200 (docs/performance.md).
-LAYER_MS = 0.075  # of a step as a CUDA graph beside what it reads and computes: kernels too small to fill a GPU
+LAYER_MS = 0.045  # of a step as a CUDA graph beside what it reads and computes: kernels too small to fill a GPU
 EAGER_LAYER_MS = 0.28  # launching the kernels of a layer one by one
 GRAPHED_QUERIES = 17  # tokens a row at most of a step as a graph: `specpress.engine.graphs.MAX_QUERIES`
 START_SECONDS = 30  # of a job: Python, torch, the first kernels
