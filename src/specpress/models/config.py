@@ -1,26 +1,16 @@
 """config.json of a model directory: read as it was meant, and refused where it cannot be."""
 
 import json
-import math
 from pathlib import Path
 
 from transformers import AutoConfig
-from transformers.activations import ACT2FN
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from specpress.models.families import family_of
+from specpress.models.stated import check_numbers, check_stated
 
 MERGE_ADAPTER = (
     "merge it into its model once, with peft's merge_and_unload() and save_pretrained(FOLDER), and give that folder"
 )
-
-
-_NUMBERS = {int: (int,), float: (int, float)}
-_SIZES = {  # the most that is tried: of more layers, each would be made before a weight is missed
-    "hidden_size": 10**6, "intermediate_size": 10**7, "num_attention_heads": 10**5, "num_hidden_layers": 10**4,
-    "vocab_size": 10**8, "max_position_embeddings": 10**10,
-}  # fmt: skip
-_KINDS = {int: "a whole number", float: "a number"}
 
 
 def read_config(directory: Path):
@@ -38,12 +28,12 @@ def read_config(directory: Path):
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     check_quantization(stated.get("quantization_config"), str(directory))
-    _check_names(stated, file)
+    check_stated(stated, file)
     try:
         config = AutoConfig.from_pretrained(directory)
     except Exception as error:  # of whatever kind: transformers and huggingface_hub each have their own
         raise ValueError(f"{file} does not describe a model ({first_line(error)}): get it again") from error
-    _check_numbers(stated, config, file)
+    check_numbers(stated, config, file)
     _restore_partial_rotary(config, stated)
     try:
         check_heads(config)
@@ -99,44 +89,6 @@ def check_heads(config) -> None:
             f"the model's hidden size of {config.hidden_size} is not a multiple of its {heads} attention heads, and no "
             "head_dim is given"
         )
-
-
-def _check_names(stated: dict, file: Path) -> None:
-    """Names that transformers looks up in its tables."""
-    activation = stated.get("hidden_act")
-    if activation is not None and (not isinstance(activation, str) or activation not in ACT2FN):
-        raise ValueError(f"{file}: unknown activation hidden_act {activation!r}; known: {', '.join(sorted(ACT2FN))}")
-    types = stated.get("layer_types")
-    if types is not None and not (isinstance(types, list) and all(isinstance(kind, str) for kind in types)):
-        raise ValueError(f"{file}: layer_types must be a list of names, one a layer, found {types!r}")
-    known = ["default", *sorted(ROPE_INIT_FUNCTIONS)]
-    known += ["su"] if stated.get("model_type") == "phi3" else []  # what Phi-3 called longrope at first
-    for key in ("rope_parameters", "rope_scaling"):
-        rope = stated.get(key) or {}
-        if not isinstance(rope, dict):
-            raise ValueError(f"{file}: {key} must be a mapping, found {rope!r}")
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        if kind not in known:
-            raise ValueError(f"{file}: unknown rope type {kind!r} in {key}; known: {', '.join(known)}")
-
-
-def _check_numbers(stated: dict, config, file: Path) -> None:
-    """Numbers that are none: what the family's own configuration has as a number."""
-    for key, usual in type(config)().to_dict().items():
-        value, wanted = stated.get(key, usual), _NUMBERS.get(type(usual))
-        if (
-            wanted is None
-            or key.endswith("_token_id")
-            or (value is None and not (key.endswith("_eps") or key in _SIZES))
-        ):
-            continue  # none of many others means: as the rest of the file says
-        if type(value) not in wanted or not math.isfinite(value):
-            raise ValueError(f"{file}: {key} must be {_KINDS[type(usual)]}, found {value!r}")
-        if key in _SIZES and not 1 <= value <= _SIZES[key]:
-            raise ValueError(f"{file}: {key} must be from 1 to {_SIZES[key]}, found {value}")
-    padding = stated.get("pad_token_id")
-    if padding is not None and not (type(padding) is int and -1 <= padding < config.vocab_size):
-        raise ValueError(f"{file}: pad_token_id must be a token of the {config.vocab_size}, found {padding!r}")
 
 
 def _json_object(file: Path) -> dict:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers.initialization import no_init_weights
 
@@ -24,6 +24,7 @@ from specpress.models.tokenizers import Tokenizers
 from specpress.models.vocabulary import know_tokens
 
 _KEYS_OF_OUR_OWN = ("head_token_ids", "feature_layers")  # of config.json, that transformers knows nothing of
+_FLOATING = {"F64", "F32", "F16", "BF16"}  # as safetensors calls them
 _HUB_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -72,6 +73,7 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None, token
             "read, so they never are; convert them where you trust them: "
             "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         )
+    _check_dtypes(directory, held)
     of_our_own = held is not None or any(getattr(config, key, None) is not None for key in _KEYS_OF_OUR_OWN)
     model = mark_head((_written_here if of_our_own else _pretrained)(directory, config, dtype))
     if weights != held and weights is not None:
@@ -87,6 +89,18 @@ def _check_format(directory: Path, held: str | None, wanted: str | None, device)
         )
     if held or wanted:
         require_kernels(wanted or held, device)
+
+
+def _check_dtypes(directory: Path, held: str | None) -> None:
+    """Refuse weights that are no floating-point numbers: read as such they would be those of another model."""
+    for path in sorted(directory.glob("*.safetensors")) if held is None else ():
+        with _readable(directory), safe_open(path, "pt") as file:
+            kinds = {file.get_slice(name).get_dtype(): name for name in file.keys() if name.endswith(".weight")}  # noqa: SIM118
+        if others := sorted(kinds.keys() - _FLOATING):
+            raise ValueError(
+                f"{path}: {kinds[others[0]]} is stored as {others[0]}, which is not decoded here; give the model in "
+                "bfloat16, float16 or float32, from which it was made"
+            )
 
 
 def _model_directory(path_or_repo) -> Path:

@@ -171,6 +171,17 @@ def test_an_adapter_is_to_be_merged_first(tmp_path, whole):
         ({"hidden_size": "wide"}, r"config\.json"),
         ({"hidden_size": 0}, r"config\.json: hidden_size must be from 1 to 1000000, found 0"),
         ({"vocab_size": -1}, r"config\.json: vocab_size must be from 1 to 100000000, found -1"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings must be true or false, found 'false'"),
+        ({"sliding_window": -1}, "sliding_window must be a whole number from 1 on, or null, found -1"),
+        ({"rope_theta": 0}, r"config\.json: rope_theta must be a positive number, found 0"),
+        ({"rope_parameters": {"rope_theta": float("nan")}}, r"rope_parameters\.rope_theta must be a positive number"),
+        (
+            {"rope_parameters": {"partial_rotary_factor": 1.5}},
+            "partial_rotary_factor must be a number above 0, at most",
+        ),
+        ({"rope_scaling": {"type": "linear", "factor": "2"}}, r"rope_scaling\.factor must be a positive number"),
+        ({"rope_parameters": {"rope_type": "yarn", "attention_factor": []}}, "attention_factor must be a number"),
+        ({"rope_parameters": {"rope_type": "longrope", "long_factor": [0]}}, "long_factor must be a list of positive"),
         ({"layer_types": 3}, "layer_types must be a list of names, one a layer, found 3"),
         ({"layer_types": [1, 2]}, r"layer_types must be a list of names, one a layer, found \[1, 2\]"),
         ({"num_hidden_layers": 10**30}, r"config\.json: num_hidden_layers must be from 1 to 10000"),
@@ -195,6 +206,16 @@ def test_a_tokenizer_that_lacks_a_file_is_refused_before_a_prompt_is(tmp_path):
     byte_tokenizer().save_pretrained(directory)
     (directory / "tokenizer_config.json").unlink()
     with pytest.raises(ValueError, match=r"the tokenizer of .* cannot be read"):
+        load_model(directory, device="cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8, torch.bool, torch.complex64])
+def test_weights_that_are_no_numbers_of_a_model_are_refused(tmp_path, dtype):
+    directory = folder(tmp_path)
+    weights = load_file(directory / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"].to(dtype)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"model\.safetensors: model\.norm\.weight is stored as .*not decoded here"):
         load_model(directory, device="cpu")
 
 
