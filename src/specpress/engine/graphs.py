@@ -5,8 +5,8 @@ the tokens, their positions, the slots that their keys and values go to, and whi
 a bucket of slots of buffers that stay in place too; a mask made from the slots hides those not in use. Tokens are
 padded to one of a few sizes: what padding leaves in the slots behind them is written over before anything sees it.
 
-An arena is a set of such buffers. For measuring, every step that it will ever be asked for is captured when the first
-one is, so that after a warm-up none is captured while a clock runs; `captures` counts them.
+For measuring, every step that an arena, a set of such buffers, will ever be asked for is captured when the first one
+is, so that after a warm-up none is captured while a clock runs; `captures` counts them.
 
 Prefills, left padding, observed forwards, texts longer than a window of attention, layers whose slots are hidden or
 differ in number, models that only their own modules can run, and more than `MAX_QUERIES` tokens take the ordinary,
@@ -14,7 +14,6 @@ eager way. The tests put other recordings in the place of a CUDA graph.
 """
 
 import warnings
-import weakref
 from collections.abc import Iterable, Iterator
 from functools import cache as once
 from typing import NamedTuple
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
 
+from specpress.engine.arena import Arena
 from specpress.engine.attention import ATTENTION, slot_mask
 from specpress.engine.cache import PreallocatedCache, whole_blocks
 from specpress.engine.forward import Forward, follows_length, passes_window
@@ -183,54 +183,6 @@ class Step:
 def longest(config) -> int:
     """One past the last position that a step of a model can have, padding included."""
     return config.max_position_embeddings + MAX_QUERIES
-
-
-class _Lent(list):
-    """A layer's buffers while they are an arena's: a list that can be referred to weakly."""
-
-
-class Arena:
-    """Keys and values of all layers in buffers that stay, and the steps captured on them; lent to one cache at a time.
-
-    It takes over the buffers of the cache it is made from, which goes on using them.
-    """
-
-    def __init__(self, cache: PreallocatedCache):
-        self.buffers = [list(layer._buffers) for layer in cache.layers]
-        self.batch, _, self.capacity, _ = self.buffers[0][0].shape
-        self.steps: dict[Key, Step] = {}
-        self._lent = []
-        for layer in cache.layers:
-            for buffer in layer._buffers:
-                buffer[:, :, layer.slots :] = 0  # hidden by the mask, but must be finite
-        self.lend(cache)
-
-    @property
-    def free(self) -> bool:
-        """No cache uses these buffers any more: it is gone, or has grown or been compressed into others."""
-        return all(lent() is None for lent in self._lent)
-
-    def holds(self, cache: PreallocatedCache) -> bool:
-        """The cache's keys and values are in these buffers."""
-        return all(lent() is layer._buffers for lent, layer in zip(self._lent, cache.layers, strict=True))
-
-    def room_for(self, cache: PreallocatedCache) -> bool:
-        """Whether the cache could move here."""
-        first = cache.layers[0]
-        return self.free and self.batch == first._buffers[0].shape[0] and self.capacity >= first.capacity
-
-    def take_in(self, cache: PreallocatedCache) -> None:
-        """Copy the cache's keys and values here; from now on it uses these buffers."""
-        for buffers, layer in zip(self.buffers, cache.layers, strict=True):
-            for mine, theirs in zip(buffers, layer._buffers, strict=True):
-                mine[:, :, : layer.slots] = theirs[:, :, : layer.slots]
-        self.lend(cache)
-
-    def lend(self, cache: PreallocatedCache) -> None:
-        """The cache uses these buffers from now on, its slots in them."""
-        for buffers, layer in zip(self.buffers, cache.layers, strict=True):
-            layer._buffers, layer.capacity = _Lent(buffers), self.capacity
-        self._lent = [weakref.ref(layer._buffers) for layer in cache.layers]
 
 
 class StaticSteps:
