@@ -17,6 +17,7 @@ from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.compression_settings import Compression, needs_attention_weights
 from specpress.engine.observation import Observations
+from specpress.engine.scores import Scores
 from specpress.laws.engines import laws_of
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.prefill import read
@@ -92,7 +93,7 @@ def answers(
         for setting in settings:
             cached = prefills.copy(setting)
             if setting.compression.press is not None:
-                cached.compress(setting.compression.press)
+                cached.compress(setting.compression.press, scores=prefills.scores(setting))
             cached.observations = None
             sizes = {"kv_bytes": cached.cache.nbytes, "slots": cached.cache.slots}
             fed = leads if setting.aware else torch.cat([questions, leads], 1)
@@ -106,14 +107,18 @@ class _Prefills:
         self.model, self.contexts, self.questions = model, contexts, questions
         self.capacity, self.observed = capacity, observed
         self._read: dict[tuple[bool, bool], CachedModel] = {}
+        self._scores: dict[tuple[bool, bool], Scores] = {}
 
     def copy(self, setting: Setting) -> CachedModel:
         """A copy of the cache that `setting` compresses."""
-        press = setting.compression.press
-        key = (needs_attention_weights(press), setting.aware)
+        key = _key(setting)
         if key not in self._read:
-            self._read[key] = self._prefilled(press, *key)
+            self._read[key] = self._prefilled(setting.compression.press, *key)
         return self._read[key].copied()
+
+    def scores(self, setting: Setting) -> Scores:
+        """What presses have said to that cache."""
+        return self._scores.setdefault(_key(setting), Scores())
 
     def _prefilled(self, press, eager: bool, aware: bool) -> CachedModel:
         if aware and not eager:  # the question goes on from the context; attention weights would be those of a part
@@ -124,6 +129,11 @@ class _Prefills:
         cached.observations = Observations(self.model) if self.observed else None
         read(cached, torch.cat([self.contexts, self.questions], 1) if aware else self.contexts, press)
         return cached
+
+
+def _key(setting: Setting) -> tuple[bool, bool]:
+    """What the cache that a setting compresses depends on."""
+    return needs_attention_weights(setting.compression.press), setting.aware
 
 
 def _greedy(cached: CachedModel, fed: Tensor, most: int, stop: frozenset[int]) -> list[Tensor]:

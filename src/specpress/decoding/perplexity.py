@@ -12,9 +12,9 @@ from specpress.decoding.inputs import check_tokens
 from specpress.decoding.models import check_lengths, check_model
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
-from specpress.engine.compression import compress
 from specpress.engine.compression_settings import Compression, needs_attention_weights
 from specpress.engine.observation import Observations
+from specpress.engine.scores import Scores
 from specpress.hardware.clock import clock
 from specpress.laws.law import NO_NUMBERS
 from specpress.speculation.prefill import keep_observing, read
@@ -130,11 +130,11 @@ def perplexities(
 class _Reader:
     """A cache under one way of compressing, and what it has come to: summed `nll` in nats and `overlap` of laws."""
 
-    def __init__(self, cached: CachedModel, compression: Compression):
+    def __init__(self, cached: CachedModel, compression: Compression, scores: Scores):
         self.cached, self.compression = cached, compression
         self.context = cached.length
         self.nll = self.overlap = 0.0
-        self._compress(decoding=False)
+        self._compress(decoding=False, scores=scores)
         keep_observing(cached, compression.press if compression.cache_budget is not None else None)
 
     @property
@@ -152,10 +152,9 @@ class _Reader:
             tokens = tokens[:, fed.shape[1] :]
         return torch.cat(logits, 1).float()
 
-    def _compress(self, decoding: bool) -> None:
+    def _compress(self, decoding: bool, scores: Scores | None = None) -> None:
         if self.compresses:
-            budget = self.compression.cache_budget
-            compress(self.cached.cache, self.compression.press, self.cached.observations, budget, decoding)
+            self.cached.compress(self.compression.press, self.compression.cache_budget, decoding, scores)
 
 
 def _prefilled(
@@ -163,6 +162,7 @@ def _prefilled(
 ) -> tuple[CachedModel, list[_Reader]]:
     """The uncompressed cache after the prompt, and a compressed copy for each setting."""
     prefills: dict[bool, CachedModel] = {}
+    scores = {eager: Scores() for eager in (False, True)}
     readers = []
     for setting in settings:
         eager = needs_attention_weights(setting.press)
@@ -170,7 +170,7 @@ def _prefilled(
             prefills[eager] = CachedModel(model, capacity)
             prefills[eager].observations = Observations(model)
             read(prefills[eager], prompt, setting.press)
-        readers.append(_Reader(prefills[eager].copied(), setting))
+        readers.append(_Reader(prefills[eager].copied(), setting, scores[eager]))
     full = prefills.get(False) or prefills[True]
     full.observations = None
     return full, readers

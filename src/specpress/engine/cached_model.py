@@ -14,6 +14,7 @@ from specpress.engine.compression import compress
 from specpress.engine.forward import Forward, forward_of, passes_window
 from specpress.engine.graphs import spare_slots, steps_of
 from specpress.engine.observation import Observations, observed_attention
+from specpress.engine.scores import Scores
 from specpress.engine.states import HiddenStates
 from specpress.engine.tree import Tree
 from specpress.laws.law import head_tokens
@@ -109,9 +110,9 @@ class CachedModel:
         copied.observations = self.observations.copied() if self.observations else None
         return copied
 
-    def compress(self, press, budget: int | None = None, decoding: bool = False) -> None:
+    def compress(self, press, budget: int | None = None, decoding: bool = False, scores: Scores | None = None) -> None:
         """Compress the cache by what was observed; see `specpress.engine.compression.compress`."""
-        compress(self.cache, press, self.observations, budget, decoding)
+        compress(self.cache, press, self.observations, budget, decoding, scores)
 
     def rollback_to(self, length: int) -> None:
         """Take back tokens until at most `length` remain."""

@@ -21,6 +21,7 @@ from specpress.engine.cache import PreallocatedCache, PreallocatedLayer
 from specpress.engine.compression_settings import always_kept, needs_attention_weights
 from specpress.engine.layer_view import LayerView, layer_view
 from specpress.engine.observation import LayerObservation, Observations, observed_attention
+from specpress.engine.scores import Scores
 from specpress.files.program import is_lack_of_memory
 
 __all__ = ["compress", "observed_attention"]
@@ -28,7 +29,12 @@ __all__ = ["compress", "observed_attention"]
 
 @torch.inference_mode()
 def compress(
-    cache: PreallocatedCache, press, observations: Observations, budget: int | None = None, decoding: bool = False
+    cache: PreallocatedCache,
+    press,
+    observations: Observations,
+    budget: int | None = None,
+    decoding: bool = False,
+    scores: Scores | None = None,
 ) -> None:
     """Let `press` evict slots in every layer. One with no more slots than it always keeps stays as it is.
 
@@ -39,6 +45,7 @@ def compress(
     budget : the most slots to keep in a layer, for presses that score slots
     decoding : bool, whether tokens have come after the prompt; the press's ratio is meant for the prompt alone, where
         the smaller of both numbers of slots is kept
+    scores : those of copies of this very cache, if there are any
 
     Raises
     ------
@@ -53,7 +60,7 @@ def compress(
             if seen.end != cache.seen:
                 raise ValueError(f"the cache has seen {cache.seen} tokens, of which {seen.end} were observed")
             view = layer_view(observations.model, seen.layer, offset=position - seen.hidden_states.shape[1])
-            _compress_layer(layer, press, view, seen, budget, decoding)
+            _compress_layer(layer, press, view, seen, budget, decoding, scores)
     if rotates_back(press):
         cache.moved_back += before - cache.slots
 
@@ -73,7 +80,9 @@ def rotates_back(press) -> bool:
     return isinstance(press, KeyRerotationPress)
 
 
-def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, budget, decoding) -> None:
+def _compress_layer(
+    layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, budget, decoding, known: Scores | None
+) -> None:
     hidden_states, tokens = seen.hidden_states, seen.hidden_states.shape[1]
     counted = torch.arange(tokens, device=hidden_states.device)
     arguments = {
@@ -91,10 +100,12 @@ def _compress_layer(layer: PreallocatedLayer, press, view: LayerView, seen: Laye
         else:
             kept = _slots_to_keep(layer.slots, 0 if decoding else scorer.compression_ratio, budget)
             if kept < layer.slots:
+                given = (view, hidden_states, view.shown(layer.keys), layer.values, attentions, arguments)
                 with _keeping(scorer, kept, layer.slots):
-                    scores = scorer.score(
-                        view, hidden_states, view.shown(layer.keys), layer.values, attentions, arguments
-                    )
+                    if known is None:
+                        scores = scorer.score(*given)
+                    else:
+                        scores = known.of(scorer, view.layer_idx, lambda scoring: scoring.score(*given))
                 _keep_best(layer, view, _rounded(scores) if decoding else scores, kept, rotates_back(press))
     except Exception as error:
         if not isinstance(error, AssertionError) and not _is_of_kvpress(error):
