@@ -4,6 +4,7 @@ Steps of two contestants are taken in turn, the order alternating, and compared 
 for longer than a step disturbs both.
 """
 
+import atexit
 import copy
 import math
 import statistics
@@ -65,6 +66,7 @@ def llama_cpp(gguf: Path, prompt: Tensor, threads: int) -> Step | None:
 
     tokens = prompt[0].tolist()
     llama = Llama(str(gguf), n_ctx=len(tokens) + 8, n_threads=threads, n_threads_batch=threads, verbose=False)
+    atexit.register(llama.close)  # later, when modules are gone, it fails with a traceback
     llama.eval(tokens)
 
     def step() -> None:
