@@ -215,6 +215,8 @@ REFUSED = [
     ("baseline", "tarlget", "baseline: unknown model or draft 'tarlget'; known: draft, target; did you mean 'target'?"),
     ("modles", {}, "modles: unknown key; known: .*; did you mean 'models'"),
     ("study", "Upper", "study: 'Upper' must match"),
+    ("study", "x" * 101, "study: 'x+' must match .*at most 100"),
+    ("experiments.0.id", "x" * 201, r"experiments\[0\].id: 'x+' must match .*at most 200"),
     (
         "models.target.source.kind",
         "wheal",
