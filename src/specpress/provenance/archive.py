@@ -59,12 +59,35 @@ class Stored:
         Raises
         ------
         ArchiveError
-            If it is not.
+            If it is not, or is no text.
         """
         found = self.read(name)
         if found is None:
             raise ArchiveError(f"{self.label} has no {name}: expected the results of a finished study (make paper)")
-        return found.decode("utf-8")
+        try:
+            return found.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self.damaged(name, f"not UTF-8 (byte {error.start})") from error
+
+    def mapping(self, name: str, *parts: str) -> dict:
+        """What a JSON file says that has to be there, with mappings under the keys `parts`.
+
+        Raises
+        ------
+        ArchiveError
+            If it is not, or says something else.
+        """
+        try:
+            found = json.loads(self.text(name))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise self.damaged(name, f"not JSON ({error})") from error
+        if not isinstance(found, dict) or not all(isinstance(found.get(part), dict) for part in parts):
+            raise self.damaged(name, "no mapping" + (f" with {', '.join(parts)}" if parts else ""))
+        return found
+
+    def damaged(self, name: str, why: str) -> ArchiveError:
+        """What to raise for a file that is not what was written."""
+        return ArchiveError(f"{self.label}/{name} is {why}: remove it, then run make paper, or get the archive again")
 
 
 def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[str]:

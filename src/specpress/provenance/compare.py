@@ -1,7 +1,6 @@
 """`specpress compare`: which figures of two studies moved beyond their intervals."""
 
 import argparse
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -112,7 +111,7 @@ def _only(label: str, numbers: Iterable[Number]) -> Iterator[str]:
 
 def described(stored: Stored) -> str:
     """One line about a study: where it is, and the machine, versions and commit its numbers come from."""
-    common = json.loads(stored.text("analysis/environment.json")).get("common", {})
+    common = stored.mapping("analysis/environment.json", "common")["common"]
     keys = ("cpu", "accelerator", "threads", "python", "packages.torch", "packages.transformers", "commit")
     parts = [f"{key.removeprefix('packages.')} {common[key]}" for key in keys if common.get(key)]
     return f"{stored.label} (study {stored.study}; {', '.join(parts)})"

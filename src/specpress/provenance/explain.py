@@ -3,13 +3,12 @@
 import argparse
 import difflib
 import fnmatch
-import json
 from collections.abc import Iterator
 
 import yaml
 
 from specpress.analysis import formatting
-from specpress.provenance.archive import ArchiveError, Stored, open_results
+from specpress.provenance.archive import Stored, open_results
 from specpress.provenance.numbers import Number, read_numbers
 
 
@@ -70,7 +69,7 @@ def explanation(number: Number, stored: Stored) -> Iterator[str]:
     for name in number.files:
         yield from _source(name, stored)
     if str(row.get("metric", "")).startswith("lossless"):
-        yield from _differences(_metrics(number.files[0], stored).get("lossless") or {})
+        yield from _differences(stored.mapping(number.files[0]).get("lossless") or {})
 
 
 def value_line(number: Number) -> str:
@@ -81,13 +80,6 @@ def value_line(number: Number) -> str:
         formatting.number(number.row["metric"], each) for each in (number.row["estimate"], *(number.interval or ()))
     )
     return f"{value} [{', '.join(ends)}]" if ends else value
-
-
-def _metrics(name: str, stored: Stored) -> dict:
-    try:
-        return json.loads(stored.text(name))
-    except json.JSONDecodeError as error:
-        raise ArchiveError(f"{stored.label}/{name} is not JSON ({error}): run its experiment again") from None
 
 
 def _differences(lossless: dict) -> Iterator[str]:
@@ -106,7 +98,7 @@ def _differences(lossless: dict) -> Iterator[str]:
 
 def _source(name: str, stored: Stored) -> Iterator[str]:
     """The lines about one metrics file."""
-    metrics = _metrics(name, stored)
+    metrics = stored.mapping(name, "environment", "spec")
     environment = metrics["environment"]
     packages = environment.get("packages") or {}
     yield f"  metrics      {name} of {stored.label}"

@@ -52,7 +52,7 @@ def read_numbers(stored: Stored) -> dict[str, Number]:
     ArchiveError
         If numbers.tex or the summary is missing, or they do not belong together.
     """
-    summary = pd.read_csv(io.StringIO(stored.text("analysis/summary.csv")), low_memory=False)
+    summary = _summary(stored)
     rows = {_place(row): row for row in (_present(row) for row in summary.to_dict("records"))}
     unmeasured = [row for row in rows.values() if "estimate" not in row]
     found: dict[str, Number] = {}
@@ -74,9 +74,20 @@ def read_numbers(stored: Stored) -> dict[str, Number]:
     return found
 
 
+def _summary(stored: Stored) -> pd.DataFrame:
+    name = "analysis/summary.csv"
+    try:
+        summary = pd.read_csv(io.StringIO(stored.text(name)), low_memory=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise stored.damaged(name, f"no table ({str(error).strip()})") from error
+    if missing := sorted({"metric", "file", "field", "kind", "estimate"} - set(summary)):
+        raise stored.damaged(name, f"without the columns {', '.join(missing)}")
+    return summary
+
+
 def _present(row: Mapping) -> dict:
     return {key: value for key, value in row.items() if not pd.isna(value)}
 
 
 def _place(row: Mapping) -> tuple:
-    return row["metric"], str(row["file"]), str(row["field"])
+    return tuple(row.get(key) for key in ("metric", "file", "field"))  # a cut row lacks some

@@ -93,3 +93,22 @@ def test_unfinished_study_says_what_is_missing(results, capsys):
     status, _, err = explained(capsys, results, "plain/speedup")
     assert status == 2
     assert "has no numbers.tex" in err
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"null", b"{}", b"\xff", b'"\n', b"a,b\n1,2\n"])
+@pytest.mark.parametrize("name", ["analysis/summary.csv", "analysis/environment.json", "metrics/plain.json"])
+def test_a_damaged_file_of_the_results_is_named(results, capsys, name, damage):
+    (results / name).write_bytes(damage)
+    command = ["compare", str(results), str(results)] if "environment" in name else ["explain", "plain/speedup"]
+    status = main(command + ([] if command[0] == "compare" else ["--results", str(results)]))
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.startswith(f"specpress: {results}/{name} is ")
+    assert error.endswith("remove it, then run make paper, or get the archive again\n")
+    assert error.count("\n") == 1
+
+
+def test_a_summary_that_is_cut_is_of_another_run(results, capsys):
+    table = results / "analysis/summary.csv"
+    table.write_text(table.read_text()[:-40])
+    assert explained(capsys, results)[0] == 2
