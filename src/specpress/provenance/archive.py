@@ -108,6 +108,8 @@ def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[s
         If the study has results that are missing, or a metrics file is none of this version.
     """
     root, output = Path(root), Path(output)
+    if not (root / "Snakefile").is_file():
+        raise ArchiveError(f"{root.resolve()} holds no Snakefile: go to the folder of the project, whose study it is")
     study, text = read_study(root / study_file), (root / study_file).read_bytes()
     paths = sorted(_members(root, study))
     if missing := sorted(_required(study) - {path.relative_to(root).as_posix() for path in paths}):

@@ -157,3 +157,8 @@ def test_results_of_one_study_are_found_and_of_several_named(root):
         open_results(root / "results")
     with pytest.raises(ArchiveError, match="expected results/<study> or an archive"):
         open_results(root / "paper")
+
+
+def test_elsewhere_than_in_the_project_no_study_is_packed(root, tmp_path):
+    with pytest.raises(ArchiveError, match="holds no Snakefile: go to the folder of the project"):
+        pack(root / "results", root / "study.yaml", tmp_path / "small.tar")
