@@ -11,13 +11,13 @@ those of the plain forward.
 
 `make test` draws at least 14,400 rounds, spread over every drafter x schedule x verification x architecture, and tests
 all of them together, and each drafter, schedule, verification and architecture: 1,600 rounds of a drafter. `make
-test-slow` looks at every single combination on its own: at 400 rounds, and where these are not usual for the law
+test-slow` looks at every single combination on its own: at 800 rounds, and where these are not usual for the law
 (p < 1/4) at twice as many, up to 20,000. It then tests the first rounds of all combinations of a drafter and a
-verification together, at least 14,400, and those of each architecture and each schedule, 2,400 or more.
+verification together, at least 28,800, and those of each architecture and each schedule, 4,800 or more.
 
 The false-alarm rate is 1e-9 a test. What is caught: each negative control must be, on its own, by the same looks, and
-is within 1,700 rounds (18 of 18, three controls with six seeds each). One that is wrong in a third of the rounds only,
-so that it takes nine times as many to tell, is by one combination in two or three, and must be by the product.
+is within 1,700 rounds (nine of nine: three controls with three seeds each). One that is wrong in a third of the rounds
+only, which takes nine times as many to tell, is so in six of nine, and by the product it must be.
 """
 
 import random
@@ -60,7 +60,7 @@ GAMMA = 3  # the most any schedule below drafts
 BINS = 4
 NEW_TOKENS = (24, 220)  # of a generation, at least and at most
 SPREAD = 14_400  # rounds of all combinations together in `make test`
-LOOKS = (400, 400, 800, 1_600, 3_200, 6_400, 7_200)  # rounds of one, as long as what was drawn before is unusual
+LOOKS = (800, 800, 1_600, 3_200, 6_400, 7_200)  # rounds of one, as long as what was drawn before is unusual
 USUAL, FALSE_ALARM = 1 / 4, 1e-9
 SAMPLING = {"temperature": 1.3, "top_p": 0.97}
 

@@ -24,7 +24,6 @@ NEW_TOKENS = 48
 missing = [str(path.relative_to(ROOT)) for path in (TARGET, DRAFT, DATA) if not (path / "manifest.json").is_file()]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("real model"),  # loaded once
     pytest.mark.skipif(bool(missing), reason=f"`make paper` makes what is missing: {', '.join(missing)}"),
 ]
 
