@@ -31,6 +31,7 @@ QUERIES = (1, 2, 5, 9)  # query tokens a sequence: 1 decodes, gamma + 1 verify
 
 _COLD_BYTES = 256 * 2**20  # more than any cache holds, so that each pass reads memory
 _GPU_COPY_BYTES = 2**31  # beside which waiting for a GPU is nothing
+_GPU_SQUARE = 8192  # rows and columns of what is multiplied on a GPU
 _BATCH, _SLOTS = 4, 2048
 _SECONDS = 0.6  # for each benchmark
 _LEAST_RUNS = 5
@@ -115,7 +116,7 @@ def _copy_gb_s(device: torch.device, progress: tqdm) -> float:
 
 
 def _gflops(dtype: torch.dtype, device: torch.device, progress: tqdm) -> float:
-    size = 2048 if device.type == "cpu" else 8192
+    size = 2048 if device.type == "cpu" else _GPU_SQUARE
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     seconds = _median_seconds(lambda: a @ b, device)
     progress.update()

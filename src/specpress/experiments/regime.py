@@ -54,7 +54,7 @@ def _cell(batch: int, context: int) -> dict:
 def _measure_context(spec: dict, model, prompt: torch.Tensor, cells: dict, *, seed: int) -> None:
     """One repeat of every batch size at one context; appends to the cells."""
     full, pressed, first = _prefilled(model, prompt, spec["press"])
-    yielded = _tokens_per_iteration(spec, full, torch.cat([prompt[0], first]), seed)
+    yielded = _tokens_per_iteration(spec, full, torch.cat([prompt[0], first]).cpu(), seed)
     full.observations = None
     for batch in sorted(spec["batches"], reverse=True):
         cell = cells[batch, prompt.shape[1]]
@@ -87,7 +87,7 @@ def _prefilled(model, prompt: torch.Tensor, press: dict) -> tuple[CachedModel, C
 
 
 def _tokens_per_iteration(spec: dict, full: CachedModel, context: torch.Tensor, seed: int) -> float:
-    """Tokens an iteration of self-speculation yields after the context; the cache is left as it was."""
+    """Tokens an iteration of self-speculation yields after the context, on the host; the cache is left as it was."""
     settings = {key: value for key, value in spec["sampling"].items() if key != "name"}
     sampling, randomness = SamplingParams(**settings, seed=seed), Randomness(seed)
     start, limit = len(context), len(context) + spec["max_new_tokens"]

@@ -1,0 +1,172 @@
+"""Every kind of job of the tiny study on a pretended GPU: nothing mixes what lies there with what lies on the host."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import yaml
+from pretended_gpu import GPU, OnGpu, TwoDevices, pretended_gpu
+
+from specpress.data.prompt_files import read_questions
+from specpress.data.questions import joined, save_questions
+from specpress.data.readers import read
+from specpress.data.store import save_split
+from specpress.decoding.generate import generate
+from specpress.drafters import (
+    Cascade,
+    CompressedTarget,
+    DraftModel,
+    FeatureHead,
+    Mixture,
+    PromptLookup,
+    SuffixLookup,
+    TokenRecycling,
+)
+from specpress.engine import kernels
+from specpress.experiments import machine
+from specpress.experiments.duels import contest
+from specpress.experiments.rounding import calibrate
+from specpress.experiments.run import run
+from specpress.laws.sampling import SamplingParams
+from specpress.models.config import read_config
+from specpress.models.prepare import prepare
+from specpress.presses import get_press
+from specpress.schedules.base import Constant
+from specpress.speculation.drafter import Drafter
+from specpress.study.draft_config import DraftConfig
+from specpress.study.expansion import data_of, models_of
+from specpress.study.load import load_study
+from specpress.training.train import train_draft
+
+TESTS = Path(__file__).parents[1]
+FEWER = {  # what the study asks for, as little of it as every kind takes
+    "speed": {"least_prompts": 1, "most_prompts": 1},
+    "chain": {"least_prompts": 1, "most_prompts": 1, "max_new_tokens": 6},
+    "perplexity": {"passages": 1},
+    "tasks": {"samples": 2, "batch": 2, "modes": ["aware"]},
+    "regime": {"repeats": 1, "contexts": [48]},
+}
+ALIKE = ("speculative-gamma1-sampled", "speculative-gamma1-greedy", "speculative-gamma3-greedy", "tree-greedy")
+SHORTER = {"tokens": 256, "sequence": 32, "batch": 4, "evaluation": 64}  # trainings
+STUDY = load_study(yaml.safe_load((TESTS / "study.yaml").read_text()))
+
+
+@pytest.fixture(scope="module")
+def gpu(tmp_path_factory):
+    with pretended_gpu(tmp_path_factory.mktemp("locks")) as device, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "_NO_MATTER", 1e9)  # the time of a step is the wrappers'
+        patch.setattr(kernels, "_chosen", {})
+        yield device
+
+
+@pytest.fixture(scope="module")
+def places(gpu, tmp_path_factory):
+    """The study's models, data sets, drafts and rounding errors, all made on the GPU."""
+    folder = tmp_path_factory.mktemp("study")
+    models, data = {}, {}
+    for name, entry in STUDY.models.items():
+        prepare(entry["source"], folder / name, dtype=entry["dtype"])
+        models[name] = folder / name
+    documents = read("text", TESTS / "data" / "logbook.txt", document_characters=2000)
+    save_split(folder / "logbook", documents, 0.4, {"source": {"kind": "path"}})
+    questions = joined({"tasks": read_questions(TESTS / "data" / "questions.jsonl")})
+    save_questions(folder / "questions", questions, {"source": {"kind": "path"}})
+    data = {name: folder / name for name in ("logbook", "questions")}
+    for name, draft in STUDY.drafts.items():
+        config = DraftConfig.from_spec({**draft, "name": name, **SHORTER})
+        target, texts = models[config.target], {each: data[each] for each in config.data}
+        metrics = train_draft(config, target, texts, folder / name, threads=1, progress=False)
+        assert metrics["environment"]["device"] == "cuda"
+        models[name] = folder / name
+    return {"models": models, "data": data}
+
+
+@pytest.fixture(scope="module")
+def rounding(places, tmp_path_factory):
+    file = tmp_path_factory.mktemp("rounding") / "llama.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("specpress.experiments.rounding.TEXTS", 1)
+        record = calibrate({"id": "rounding", "model": "llama"}, places["models"]["llama"], threads=1)
+    assert record["environment"]["settings"]["cuda_graphs"] is True
+    assert record["allowed"] < 1e-3  # float32
+    file.write_text(json.dumps(record))
+    return file
+
+
+@pytest.mark.parametrize("name", [name for name in STUDY.experiments if name not in ALIKE])
+def test_an_experiment(name, places, rounding):
+    spec = STUDY.experiments[name]
+    spec = spec | {key: value for key, value in FEWER.get(spec["kind"], {}).items() if key in spec}
+    if spec["kind"] == "chain":  # weights in four bits have kernels on a CPU only
+        spec["steps"] = [s for s in spec["steps"] if s.get("drafter", {}).get("name") != "quantized_target"]
+    models = {each: places["models"][each] for each in models_of(spec)}
+    data = {each: places["data"][each] for each in data_of(spec)}
+    metrics = run(spec, models=models, data=data, threads=1, rounding=rounding)
+    assert metrics["environment"]["device"] == "cuda"
+    if metrics.get("lossless", {}).get("compared"):
+        assert metrics["lossless"]["unexplained"] == 0
+
+
+def test_the_machine(places, monkeypatch):
+    for name, value in {"_SECONDS": 0, "_COLD_BYTES": 2**16, "_GPU_COPY_BYTES": 2**16, "_GPU_SQUARE": 64}.items():
+        monkeypatch.setattr(machine, name, value)
+    monkeypatch.setattr(machine, "_SLOTS", 32)
+    config = read_config(places["models"]["llama"])
+    record = machine.measure({"id": "machine"}, config, dtype=torch.float32, device=GPU, threads=1)
+    assert record["environment"]["device"] == "cuda"
+    assert record["gflops"] > 0
+
+
+def test_the_instrument(gpu):
+    """What CUDA takes, and what it refuses."""
+    there, here = torch.arange(3, device=gpu), torch.arange(3)
+    assert isinstance(there + 1, OnGpu)
+    assert (there + torch.tensor(1)).tolist() == there[here + 0][[0, 1, 2]].add(1).tolist() == [1, 2, 3]
+    there[here[:1]] = 5
+    assert here.copy_(there).tolist() == there.cpu().tolist() == [5, 1, 2]
+    assert there.to("cuda") is there
+    for mix in (
+        lambda: there + here,
+        lambda: torch.cat([there, here]),
+        lambda: here[there],
+        lambda: there.index_select(0, torch.tensor(0)),
+        lambda: torch.rand(2, device=gpu, generator=torch.Generator()),
+        lambda: torch.nn.Linear(3, 3).to(gpu)(here.float()),
+    ):
+        with pytest.raises(TwoDevices):
+            mix()
+    with pytest.raises(TypeError, match="numpy"):
+        there.numpy()
+
+
+def _drafters(where: torch.device) -> dict[str, Callable[[torch.nn.Module], Drafter]]:
+    """By name, what makes a drafter with models that lie there, for a target."""
+    small = lambda: tiny.llama(1, seed=1).to(where)  # noqa: E731
+    press = get_press("knorm", compression_ratio=0.5)
+    return {
+        "draft model": lambda target: DraftModel(small()),
+        "draft model, branches": lambda target: DraftModel(small(), children=2),
+        "draft model over part of the vocabulary": lambda target: DraftModel(tiny.with_subset_head(small(), 30)),
+        "feature head": lambda target: FeatureHead(tiny.feature_head(target, [1, 2]).to(where)),
+        "compressed target": lambda target: CompressedTarget(press, interval=4),
+        "cascade": lambda target: Cascade(small(), PromptLookup()),
+        "mixture": lambda target: Mixture([SuffixLookup(), TokenRecycling(), DraftModel(small())]),
+    }
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("name", _drafters(GPU))
+def test_texts_are_those_of_the_host(name, batch, gpu):
+    """Greedy texts of rows that differ in length, which no law and no drafter may change."""
+    host, there = tiny.llama(2), tiny.llama(2).to(gpu)
+    prompt, mask = tiny.prompt(12, batch=batch), torch.ones(batch, 12, dtype=torch.long)
+    mask[1:, :3] = 0
+    how = {"max_new_tokens": 10, "sampling": SamplingParams(temperature=0), "attention_mask": mask}
+    drafter = _drafters(gpu)[name](there)
+    rule = {"verification": "traversal"} if drafter.branches else {}
+    found = generate(there, prompt, drafter=drafter, schedule=Constant(3), **rule, **how)
+    assert found.tokens.device.type == "cpu"
+    assert found.tokens.tolist() == generate(host, prompt, **how).tokens.tolist()
