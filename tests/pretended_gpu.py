@@ -16,12 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from specpress.engine import graphs
 from specpress.hardware import devices
+from specpress.hardware.recording import recording
 
 GPU = torch.device("cuda", 0)
-_MEMORY = 2**33
+_META, _MEMORY = torch.device("meta"), 2**33
 _COPIES = ("aten.copy_", "aten._to_copy", "aten.to.")
 _INDEXING = ("aten.index.Tensor", "aten.index_put", "aten._unsafe_index", "aten._index_put_impl_")
-_EVEN_NUMBERS = ("aten.stack", "aten.index_select", "aten.index_copy", "aten.index_fill")  # refuse a number of the host's
+_EVEN_NUMBERS = ("aten.stack", "aten.index_select", "aten.index_copy", "aten.index_fill")  # take no number either
 
 
 class TwoDevices(RuntimeError):
@@ -173,7 +174,7 @@ def _leaves(given, found: list | None = None) -> list:
 
 def _is_ours(device: torch.device) -> bool:
     """Meta stands for the device too, where torch names it on its own; but models are loaded there."""
-    return device.type == GPU.type or (device.type == "meta" and _device.CURRENT_DEVICE != torch.device("meta"))
+    return device.type == GPU.type or (device.type == "meta" and _device.CURRENT_DEVICE != _META)
 
 
 def _on_host(x):
@@ -219,7 +220,7 @@ def _check(name: str, args: tuple, given: list, ours: bool) -> None:
 def pretended_gpu(folder):
     """Inside the block this machine has a CUDA device, `GPU`, whose lock is in `folder`.
 
-    Steps are recorded as graphs are, and run anew at every replay.
+    What is recorded as a graph runs anew at every replay, in torch's kernels alone.
     """
     state = torch.zeros(16, dtype=torch.uint8)
     properties = SimpleNamespace(name="pretended", uuid="pretended", total_memory=_MEMORY)
@@ -233,6 +234,10 @@ def pretended_gpu(folder):
         for name, answer in answers.items():
             patch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)
         patch.setattr(graphs, "CudaGraphs", lambda device: lambda run: run)
+        patch.setattr(recording, "_capture_on", lambda device: lambda run: run)
+        for name, value in {"made": {}, "on": True, "ahead": False, "captured": 0}.items():
+            patch.setattr(recording, name, value)
+        patch.setenv(devices.UNFUSED, "0")
         patch.setattr(devices, "_held", {})
         patch.setattr(devices, "gettempdir", lambda: folder)
         patch.setattr(devices, "_driver", lambda: None)

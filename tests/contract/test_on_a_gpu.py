@@ -149,12 +149,16 @@ def _part(where: torch.device) -> torch.nn.Module:
     return made
 
 
+def _press():
+    return get_press("knorm", compression_ratio=0.5)
+
+
 # What the tiny study has not: batches, whose rows draft each on its own, and trees of one model.
 DRAFTERS = {
     "a tree": (1, lambda small, part: DraftModel(small, children=2)),
     "trees": (2, lambda small, part: DraftModel(small, children=2)),
     "part of the vocabulary": (2, lambda small, part: DraftModel(part)),
-    "compressed again": (1, lambda small, part: CompressedTarget(get_press("knorm", compression_ratio=0.5), interval=2)),
+    "compressed again": (1, lambda small, part: CompressedTarget(_press(), interval=2)),
     "a cascade": (2, lambda small, part: Cascade(small, PromptLookup())),
     "a mixture": (2, lambda small, part: Mixture([SuffixLookup(), TokenRecycling(), DraftModel(small)])),
 }
