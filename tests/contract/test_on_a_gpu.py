@@ -110,6 +110,12 @@ def test_an_experiment(name, places, rounding):
         assert metrics["lossless"]["unexplained"] == 0
 
 
+def test_what_has_kernels_for_a_cpu_only_is_refused_before_a_model_is_loaded(places):
+    models, data = places["models"], {"logbook": places["data"]["logbook"]}
+    with pytest.raises(ValueError, match="quantized_target runs on a CPU only, not on cuda"):
+        run(STUDY.experiments["from-uncached-to-cached"], models=models, data=data, threads=1)
+
+
 def test_the_machine(places, monkeypatch):
     for name, value in {"_SECONDS": 0, "_COLD_BYTES": 2**16, "_GPU_COPY_BYTES": 2**16, "_GPU_SQUARE": 64}.items():
         monkeypatch.setattr(machine, name, value)

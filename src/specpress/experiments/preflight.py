@@ -11,6 +11,7 @@ from specpress.hardware.devices import free_memory
 from specpress.models.vocabulary import Vocabulary, may_be_padded
 from specpress.study.expansion import models_of, parts
 from specpress.study.memory import largest, require
+from specpress.study.registry import ON_CPU
 from specpress.theory.shapes import attention_window
 
 SHORTEN = {"perplexity": "context or score", "regime": "contexts", "tasks": "context"}  # the keys that say how long
@@ -25,9 +26,16 @@ def check(
     ------
     ValueError
         A drafting model has another vocabulary than the model it drafts for, prompts ask for a chat template that the
-        baseline lacks, the texts are longer than the model's context, or the memory cannot hold it all.
+        baseline lacks, a drafter has no kernels for the device, the texts are longer than the model's context, or the
+        memory cannot hold it all.
     """
     models = {name: Path(folder) for name, folder in models.items()}
+    for _, what, part in parts(spec):
+        if what == "drafter" and part["name"] in ON_CPU and device.type != "cpu":
+            raise ValueError(
+                f"{spec['id']}: {part['name']} runs on a CPU only, not on {device.type}: leave it out, or set the "
+                "study's device to cpu"
+            )
     if not all((folder / "manifest.json").is_file() for folder in models.values()):
         return  # not prepared by the workflow: loading them says what is missing
     baseline = spec.get("baseline", spec["model"])

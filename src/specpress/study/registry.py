@@ -18,6 +18,7 @@ DRAFTERS = {
     "mixture": "specpress.drafters.mixture:Mixture",
 }
 
+ON_CPU = ("quantized_target",)  # those whose kernels are a CPU's
 SEEING_CACHE = ("compressed_target", "feature_head", "quantized_target")  # those that look at the target's cache
 BRANCHING = ("mixture", "suffix_lookup", "token_recycling")  # those that propose trees, whatever their options
 

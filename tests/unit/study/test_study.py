@@ -420,6 +420,19 @@ def test_weights_in_fewer_bits_run_on_a_cpu_only(study, device):
     ]
 
 
+def test_a_drafter_in_fewer_bits_runs_on_a_cpu_only(study):
+    step = {"drafter": {"name": "quantized_target"}, "schedule": {"name": "constant", "gamma": 2}}
+    chain = {"id": "c", "kind": "chain", **study["defaults"]["speed"]}
+    steps = [{"name": "one", "title": "one", "anchor": True}, {"name": "two", "title": "two", **step}]
+    study["experiments"][0] = {**chain, "steps": steps}
+    refused = [line for line in problems_of(study | {"device": "cuda"}) if "CPU" in line]
+    assert refused == [
+        "experiments[0].steps[1].drafter: quantized_target runs on a CPU only, and `device` is cuda; remove one of the "
+        "two"
+    ]
+    assert not any("CPU" in line for line in problems_of(study))
+
+
 def test_steps_of_a_chain_can_be_told_apart(study):
     step = {"name": "one", "title": "one", "anchor": True}
     study["experiments"][0] = {"id": "c", "kind": "chain", "steps": [step, step], **study["defaults"]["speed"]}

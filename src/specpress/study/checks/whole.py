@@ -119,6 +119,17 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     yield from _chain_problems(steps, f"{path}.steps")
     yield from _layer_problems(config, complete, path)
     yield from head_problems(_items(config, "drafts", dict), complete, path)
+    yield from _device_problems(str(config.get("device", "auto")), complete, path)
+
+
+def _device_problems(device: str, body: dict, path: str) -> Iterator[str]:
+    """Drafters that the device of the study cannot run."""
+    if device.partition(":")[0] not in ("cuda", "mps"):
+        return
+    for place, what, part in parts(body):
+        if what == "drafter" and part.get("name") in registry.ON_CPU:
+            runs = f"{part['name']} runs on a CPU only, and `device` is {device}"
+            yield f"{path_of(path, place)}: {runs}; remove one of the two"
 
 
 def _layer_problems(config: dict, body: dict, path: str, model: str | None = None) -> Iterator[str]:
