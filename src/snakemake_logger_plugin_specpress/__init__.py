@@ -47,6 +47,7 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         """Judge the studies: snakemake makes its loggers before it reads them. Nothing is planned yet."""
+        check_caches()
         check_studies(sys.argv[1:])
         self.planned: dict[str, int] = {}
         self.begun = dict.fromkeys(UNITS, 0)
@@ -113,6 +114,19 @@ def write(line: str) -> None:
     """A line on the terminal in one piece: Snakemake's own thread writes there too, between a text and its end."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def check_caches() -> None:
+    """Refuse a home that cannot be written to, of which snakemake says nothing but where in its code it failed."""
+    from snakemake.common import get_appdirs
+    from snakemake.exceptions import CliException
+
+    folder = get_appdirs().user_cache_dir
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as problem:
+        why = f"caches cannot be kept in {folder} ({problem.strerror})"
+        raise CliException(f"{why}: set XDG_CACHE_HOME, or run make, which finds a place") from None
 
 
 def check_studies(arguments: list[str]) -> None:

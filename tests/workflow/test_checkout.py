@@ -164,6 +164,13 @@ def test_caches_find_a_place_without_a_home(tree):
     assert make(tree, *show, HOME=str(tree.path)).stdout.strip() == os.environ.get("XDG_CACHE_HOME", "")
 
 
+def test_snakemake_alone_names_the_home_that_it_cannot_write_to(tree):
+    done = snakemake(tree, "-n", HOME="/proc/nowhere", XDG_CACHE_HOME="")
+    assert done.returncode != 0
+    assert done.stdout.splitlines()[-1].startswith("Error: caches cannot be kept in /proc/nowhere/.cache/snakemake (No")
+    assert "Traceback" not in done.stdout
+
+
 def test_a_folder_in_place_of_a_text_is_refused(tree, study):
     (tree.path / "texts").mkdir()
     study["data"]["prose"]["source"]["path"] = "texts"
