@@ -29,13 +29,15 @@ from specpress.drafters import (
 from specpress.engine import kernels
 from specpress.experiments import machine
 from specpress.experiments.duels import contest
+from specpress.experiments.press_survey import example
 from specpress.experiments.rounding import calibrate
 from specpress.experiments.run import run
 from specpress.laws.sampling import SamplingParams
 from specpress.models.config import read_config
 from specpress.models.prepare import prepare
-from specpress.presses import get_press
+from specpress.presses import get_press, list_presses
 from specpress.schedules.base import Constant
+from specpress.study.abilities import EVICTS, REFUSED
 from specpress.study.draft_config import DraftConfig
 from specpress.study.expansion import data_of, models_of
 from specpress.study.load import load_study
@@ -181,3 +183,15 @@ def test_texts_are_those_of_the_host(name, gpu):
     rule = {"verification": "traversal"} if drafter.branches else {}
     found = generate(tiny.llama().to(gpu), prompt, drafter=drafter, schedule=Constant(3), **rule, **how)
     assert found.tokens.tolist() == generate(tiny.llama(), prompt, **how).tokens.tolist()
+
+
+@pytest.mark.parametrize("name", [name for name, press in list_presses().items() if press["status"] != REFUSED])
+def test_a_press(name, gpu):
+    """A prompt is compressed to the same slots as on the host, again while decoding where it can be."""
+    found = []
+    for where in (gpu, "cpu"):
+        again = {"cache_budget": 20, "compression_interval": 1} if list_presses()[name]["status"] == EVICTS else {}
+        how = {"max_new_tokens": 3, "sampling": SamplingParams(temperature=0), "press": example(name)}
+        found.append(generate(tiny.llama().to(where), tiny.prompt(40), **how, **again))
+    assert found[0].trace.layer_slots == found[1].trace.layer_slots
+    assert found[0].tokens.tolist() == found[1].tokens.tolist()
