@@ -9,6 +9,7 @@ from tiny import EVERY, FAMILIES, prompt
 from transformers import GPTNeoXConfig, LlamaConfig
 
 from specpress.decoding import perplexity
+from specpress.engine import cached_model
 from specpress.engine.cache import PreallocatedCache
 from specpress.engine.compression import compress
 from specpress.experiments.preflight import check
@@ -129,7 +130,7 @@ def test_memory_of_perplexity(monkeypatch):
         most.append(len(alive))
         return compress(cache, *arguments)
 
-    monkeypatch.setattr(perplexity, "compress", counting)
+    monkeypatch.setattr(cached_model, "compress", counting)
     press, weights = get_press("knorm", compression_ratio=0.5), get_press("observed_attention", compression_ratio=0.5)
     settings = [Compression(), Compression(press), Compression(weights), Compression(press, 20, 4)]
     list(perplexity.perplexities(FAMILIES["llama"](), prompt(48), context=40, settings=settings))
