@@ -37,10 +37,11 @@ from specpress.models.config import read_config
 from specpress.models.prepare import prepare
 from specpress.presses import get_press
 from specpress.schedules.base import Constant
-from specpress.study.abilities import ABILITIES, EVICTS, REFUSED
+from specpress.study.abilities import ABILITIES, EVICTS, REFUSED, Ability
 from specpress.study.draft_config import DraftConfig
 from specpress.study.expansion import data_of, models_of
 from specpress.study.load import load_study
+from specpress.study.registry import PRESSES
 from specpress.training.train import train_draft
 
 TESTS = Path(__file__).parents[1]
@@ -53,6 +54,7 @@ FEWER = {  # what the study asks for, as little of it as every kind takes
 }
 ALIKE = ("speculative-gamma1-sampled", "speculative-gamma1-greedy", "speculative-gamma3-greedy", "tree-greedy")
 SHORTER = {"tokens": 256, "sequence": 32, "batch": 4, "evaluation": 64}  # trainings
+ABLE = {name: ABILITIES.get(name, Ability()).status for name in PRESSES}  # what each press can do
 STUDY = load_study(yaml.safe_load((TESTS / "study.yaml").read_text()))
 
 
@@ -186,12 +188,12 @@ def test_texts_are_those_of_the_host(name, gpu):
     assert found.tokens.tolist() == generate(tiny.llama(), prompt, **how).tokens.tolist()
 
 
-@pytest.mark.parametrize("name", [name for name, press in ABILITIES.items() if press.status != REFUSED])
+@pytest.mark.parametrize("name", [name for name, status in ABLE.items() if status != REFUSED])
 def test_a_press(name, gpu):
     """A prompt is compressed to the same slots as on the host, again while decoding where it can be."""
     found = []
     for where in (gpu, "cpu"):
-        again = {"cache_budget": 20, "compression_interval": 1} if ABILITIES[name].status == EVICTS else {}
+        again = {"cache_budget": 20, "compression_interval": 1} if ABLE[name] == EVICTS else {}
         how = {"max_new_tokens": 3, "sampling": SamplingParams(temperature=0), "press": example(name)}
         found.append(generate(tiny.llama().to(where), tiny.prompt(40), **how, **again))
     assert found[0].trace.layer_slots == found[1].trace.layer_slots
