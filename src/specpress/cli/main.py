@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from specpress.cli import certify, generate, listing, new, train
@@ -36,6 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="specpress", description=__doc__)
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         does = module.__doc__.partition(": ")[2]
@@ -44,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=module.run)
         module.add_arguments(command)
     return parser
+
+
+def _version() -> str:
+    try:
+        return f"specpress {version('specpress')}"
+    except PackageNotFoundError:  # on the path alone, as a checkout beside an environment of its own
+        return "specpress, not installed: `make setup` does that"
 
 
 if __name__ == "__main__":

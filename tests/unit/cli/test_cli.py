@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import torch
@@ -22,6 +23,17 @@ def folders(tmp_path_factory):
         source = {"architecture": "llama", "hidden_size": 32, "layers": layers, "heads": 2, "seed": layers}
         save_model(*random_model(source, dtype=torch.float32), root / name, {})
     return root
+
+
+def test_which_version_it_is(capsys, monkeypatch):
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    for version, said in ((lambda name: "1.2.3", "specpress 1.2.3"), (absent, "specpress, not installed")):
+        monkeypatch.setattr("specpress.cli.main.version", version)
+        with pytest.raises(SystemExit, match="0"):
+            main(["--version"])
+        assert capsys.readouterr().out.startswith(said)
 
 
 def run(folders, capsys, *arguments, draft=True):
