@@ -75,6 +75,8 @@ def run(job: dict, streams: list[int]) -> int:
     """Run a script as Python would; its exit status."""
     for standard, given in enumerate(streams):
         os.dup2(given, standard)
+        mode, stream = "rww"[standard], ("stdin", "stdout", "stderr")[standard]
+        setattr(sys, stream, open(standard, mode, closefd=False))  # noqa: SIM115 (open as long as the process)
     os.environ.clear()
     os.environ.update(job["environment"], SPECPRESS_WARM="0")
     os.chdir(job["folder"])

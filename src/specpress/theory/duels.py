@@ -19,7 +19,7 @@ LEAST_UNITS = 3  # prompts below which there is no interval
 _RESAMPLES = 200
 # Who stops when an interval has become narrow stops where the prompts happen to agree: it misses more often than it
 # says. Simulated (docs/measuring.md), a look at 8 prompts at the earliest and errors a bit larger make up for it.
-_FIRST_LOOK, _LOOKING = 8, 1.1
+FIRST_LOOK, _LOOKING = 8, 1.1
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def forgotten(brackets: Brackets, stretches: Stretches, *, tolerance: float, onc
 def is_precise(joint: Joint, precision: float) -> bool:
     """Whether a speed-up is known to a half-width of its log; not before eight prompts where the text matters."""
     width = joint.half_width()
-    return width is not None and width <= precision and (joint.n >= _FIRST_LOOK or not joint.text)
+    return width is not None and width <= precision and (joint.n >= FIRST_LOOK or not joint.text)
 
 
 def looks(least: int, most: int) -> list[int]:

@@ -1,6 +1,7 @@
 """What a duel says: costs from brackets, speed-ups from costs and counts, and intervals that cover, by simulation."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -102,6 +103,27 @@ def test_the_interval_of_a_speedup_covers(prompts, load):
         found = speedup(texts_of(rng, prompts), noisy(rng, [DRAFT, VERIFY] * 40, load=load))
         covered += abs(found.value - TRUE) <= found.half_width()
     assert covered / repeats >= 0.93
+
+
+@pytest.mark.parametrize("load", [0.0, 0.2])
+def test_the_interval_covers_where_costs_rest_on_the_first_prompts_and_others_are_only_counted(load):
+    """Three prompts are duelled, then those that the costs need, until the budget of four duels is spent."""
+    rng, covered, repeats, prompts = np.random.default_rng(1), 0, 200, []
+    for _ in range(repeats):
+        brackets, texts, spent = noisy(rng, [DRAFT, VERIFY] * 24, load=load), texts_of(rng, 3), 3.0
+        while spent < 4:
+            share = speedup(texts, brackets).machine_share
+            if share is None or share > 0.25:
+                more = noisy(rng, [DRAFT, VERIFY] * 8, load=load)
+                brackets = Brackets(*((*a, *b) for a, b in zip(astuple(brackets), astuple(more), strict=True)))
+                texts, spent = texts + texts_of(rng, 1), spent + 1
+            else:
+                texts, spent = texts + texts_of(rng, 5), spent + 0.7
+        found = speedup(texts, brackets)
+        covered += abs(found.value - TRUE) <= found.half_width()
+        prompts.append(len(texts))
+    assert covered / repeats >= 0.93
+    assert np.mean(prompts) > 8  # or nothing was only counted
 
 
 @pytest.mark.parametrize(("spread", "precision"), [(0.2, 0.1), (0.1, 0.05), (0.2, 0.05)])

@@ -53,8 +53,8 @@ class Run:
 class Contender:
     """A method, and everything measured of it so far.
 
-    needs_costs : whether the next prompt is better duelled than counted: the fewest prompts are, and later ones while
-        the costs leave the speed-up uncertain
+    needs_costs : whether the next prompt is better duelled than counted: the first ones are, and later ones while the
+        costs leave the speed-up uncertain
     together : how many prompts it decodes in one batch as it would each of them alone
     """
 

@@ -26,9 +26,10 @@ from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.disturbance import disturbed_steps
 from specpress.hardware.recording import recording
 from specpress.laws.sampling import SamplingParams
-from specpress.theory.duels import Stretches, forgotten, is_precise, looks
+from specpress.theory.duels import FIRST_LOOK, Stretches, forgotten, is_precise, looks
 
 _WARM_UP_PROMPT, _WARM_UP_TOKENS = 512, 8  # enough for a first forward of each kind; a long prompt takes seconds
+_LEAST_DUELLED = 3  # prompts of which the costs are measured before it is asked what the next are better used for
 _MACHINE_SHARE = 0.25  # of the variance: above it the next prompts are duelled, below it only counted
 _TOGETHER = 8  # prompts counted in one batch at most
 _TOKENS_TOGETHER = 8192  # of all of them, so that their caches stay small
@@ -104,7 +105,8 @@ class Contest:
             self._decode(group)
             done += len(group)
             progress.update(len(group))
-            if done in sizes and self._look():
+            precise = done >= _LEAST_DUELLED and self._look()
+            if done in sizes and precise:
                 by = "precision"
                 break
             if done >= spec["least_prompts"] and time.perf_counter() - started >= spec["budget_seconds"]:
@@ -116,12 +118,12 @@ class Contest:
     def _groups(self, sizes: Sequence[int]) -> Iterator[list[Prompt]]:
         """The prompts, in order: one at a time while costs are needed, then as many as fit into a batch.
 
-        sizes : numbers of prompts at which the precision is looked at: no group goes past one
+        sizes : numbers of prompts at which the precision is looked at: no group goes past one at which it may suffice
         """
         done = 0
         while done < len(self.prompts):
             most = min(1 if contender.needs_costs else contender.together for contender in self.contenders)
-            until_look = min((size - done for size in sizes if size > done), default=1)
+            until_look = min((size - done for size in sizes if size > done and size >= FIRST_LOOK), default=most)
             group = self.prompts[done : done + min(most, until_look)]
             yield group
             done += len(group)
