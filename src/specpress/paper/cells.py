@@ -11,6 +11,7 @@ from specpress.analysis.formatting import DASH, fixed, is_missing, number
 from specpress.paper.decisions import side
 from specpress.theory.intervals import Estimate, among
 
+SHARES = ("acceptance",)  # metrics that are at most one, which an interval on a logarithmic scale does not know
 COUNTED = re.compile(r"(?:(\d+ of \d+) )?(.*)", re.DOTALL)  # a note, and how many units it is about
 
 
@@ -45,7 +46,7 @@ class Cell:
         value = None if is_missing(row["estimate"]) else float(row["estimate"])
         spread = {key: row.get(key) for key in ("machine_share", "log_error", "error", "freedom", "skew")}
         spread = {key: None if is_missing(found) else float(found) for key, found in spread.items()}
-        return cls(row["experiment"], row["metric"], value, **values, **texts, **spread, suffix=_setting(row))
+        return cls(row["experiment"], row["metric"], value, **values, **texts, **spread, suffix=_setting(row)).possible
 
     def among(self, looks: int) -> "Cell":
         """The cell with its interval as one of `looks` that were compared; none where its error is unknown."""
@@ -57,7 +58,13 @@ class Cell:
             return replace(self, low=None, high=None, looks=looks)
         spread = {"se": error, "df": self.freedom, "skew": self.skew, "on_log_scale": on_log_scale}
         found = among(Estimate(self.value, self.low, self.high, self.n or 0, **spread), looks)
-        return replace(self, low=found.low, high=found.high, looks=looks)
+        return replace(self, low=found.low, high=found.high, looks=looks).possible
+
+    @property
+    def possible(self) -> "Cell":
+        """The cell with its interval cut off where no value can be, which takes nothing from its coverage."""
+        cut = self.metric in SHARES and self.high is not None and self.high > 1
+        return replace(self, high=1.0) if cut else self
 
     @property
     def defined(self) -> bool:

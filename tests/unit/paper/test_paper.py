@@ -285,7 +285,7 @@ def test_the_methods_name_what_is_run():
     for said in (
         f"A kind measured fewer than {costs.LEAST_BRACKETS} times lies on the straight line",
         f"when blocks of {costs._BLOCK} consecutive parts, or shorter ones",
-        f"grow by a third, the first of at least {duels._FIRST_LOOK},",
+        f"grow by a third, the first of at least {duels.FIRST_LOOK},",
         f"the error of the text is taken {100 * (duels._LOOKING - 1):.0f}\\% larger",
         f"as many on either side as the part is long, but at most {duel._LONGEST}",
         f"Of every {rounds} rounds of a duel {duel._WHOLE} are left whole",
