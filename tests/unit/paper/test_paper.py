@@ -289,6 +289,7 @@ def test_the_methods_name_what_is_run():
         f"the error of the text is taken {100 * (duels._LOOKING - 1):.0f}\\% larger",
         f"as many on either side as the part is long, but at most {duel._LONGEST}",
         f"Of every {rounds} rounds of a duel {duel._WHOLE} are left whole",
+        f"after the first {contest._LEAST_DUELLED} prompts one is duelled only",
         f"while the costs make up more than {100 * contest._MACHINE_SHARE:g}\\% of the variance",
         f"of a prompt the first {duel._DUELLED} rounds are duelled",
         f"Prompts that are only counted are decoded up to {contest._TOGETHER} in a batch",
