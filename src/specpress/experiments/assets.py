@@ -13,7 +13,7 @@ from specpress.data.store import TEST, TRAIN, load_documents
 from specpress.data.tokens import in_tokens
 from specpress.engine.graphs import use_eager, use_graphs
 from specpress.hardware.recording import recording
-from specpress.models.load import load_model
+from specpress.models.load import load_with
 from specpress.models.tokenizers import Tokenizers
 
 TEXT_TOKENS = 500_000  # of a data set that a drafter knows before the prompt, at most: tokenised in a second or two
@@ -96,7 +96,7 @@ class _Loaded:
 
     @cached_property
     def pair(self) -> tuple:
-        model, tokenizer = load_model(self.path, device=self._device, tokenizers=self._tokenizers)
+        model, tokenizer = load_with(self._tokenizers, self.path, device=self._device)
         if self._graphs and model.device.type == "cuda":
             use_graphs(model, ahead=True)
         else:

@@ -28,7 +28,7 @@ _FLOATING = {"F64", "F32", "F16", "BF16"}  # as safetensors calls them
 _HUB_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None, tokenizers=None):
+def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None):
     """Load a causal LM of a family in `specpress.models.families` for inference, with its tokenizer.
 
     Parameters
@@ -43,8 +43,6 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None, token
     weights : str, optional
         "q4" or "q8" holds the linear maps in four or eight bits (see `specpress.models.quantized`), rounded here unless
         the directory holds them so already. None takes the weights as the directory has them.
-    tokenizers : Tokenizers, optional
-        Those read before: a model whose tokenizer is among them shares it. By default it gets its own.
 
     Returns
     -------
@@ -63,6 +61,11 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None, token
         If the model belongs to another family, is quantised by others or an adapter, its weights are not those that
         config.json speaks of, or they cannot be held as `weights` says, here or at all.
     """
+    return load_with(Tokenizers(), path_or_repo, dtype=dtype, device=device, weights=weights)
+
+
+def load_with(tokenizers: Tokenizers, path_or_repo, *, dtype="auto", device="auto", weights=None):
+    """`load_model` of a model that shares its tokenizer with those loaded before, if it is among `tokenizers`."""
     directory, device = _model_directory(path_or_repo), resolve_device(device)
     config, dtype = read_config(directory), resolve_dtype(dtype)
     held = getattr(config, "weights_format", None)
@@ -78,7 +81,7 @@ def load_model(path_or_repo, *, dtype="auto", device="auto", weights=None, token
     model = mark_head((_written_here if of_our_own else _pretrained)(directory, config, dtype))
     if weights != held and weights is not None:
         quantize_model(model, weights)
-    tokenizer, vocabulary = (tokenizers or Tokenizers()).of(directory, config.model_type)
+    tokenizer, vocabulary = tokenizers.of(directory, config.model_type)
     return know_tokens(model.to(device).eval(), vocabulary), tokenizer
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from specpress import load_model
 from specpress.models.build import build_model, random_model
+from specpress.models.load import load_with
 from specpress.models.save import save_model
 from specpress.models.tokenizers import Tokenizers
 
@@ -30,8 +31,8 @@ def copied(folder, to, **changes):
 
 def test_a_tokenizer_is_read_once_wherever_it_lies(target, tmp_path):
     tokenizers = Tokenizers()
-    model, tokenizer = load_model(target, device="cpu", tokenizers=tokenizers)
-    draft, same = load_model(copied(target, tmp_path / "draft", is_local=True), device="cpu", tokenizers=tokenizers)
+    model, tokenizer = load_with(tokenizers, target, device="cpu")
+    draft, same = load_with(tokenizers, copied(target, tmp_path / "draft", is_local=True), device="cpu")
     assert same is tokenizer
     assert draft.vocabulary is model.vocabulary
 
@@ -39,8 +40,8 @@ def test_a_tokenizer_is_read_once_wherever_it_lies(target, tmp_path):
 @pytest.mark.parametrize("changes", [{"eos_token": "a"}, {"model_max_length": 77}], ids=["end", "length"])
 def test_a_tokenizer_that_differs_is_another(target, tmp_path, changes):
     tokenizers = Tokenizers()
-    _, tokenizer = load_model(target, device="cpu", tokenizers=tokenizers)
-    _, other = load_model(copied(target, tmp_path / "other", **changes), device="cpu", tokenizers=tokenizers)
+    _, tokenizer = load_with(tokenizers, target, device="cpu")
+    _, other = load_with(tokenizers, copied(target, tmp_path / "other", **changes), device="cpu")
     assert {key: getattr(other, key) for key in changes} == changes
     assert all(getattr(tokenizer, key) != value for key, value in changes.items())
 
@@ -53,7 +54,7 @@ def test_a_tokenizer_of_another_vocabulary_is_another(target, tmp_path):
     vocabulary[one], vocabulary[two] = vocabulary[two], vocabulary[one]
     (other / "tokenizer.json").write_text(json.dumps(spoken))
     tokenizers = Tokenizers()
-    models = [load_model(folder, device="cpu", tokenizers=tokenizers)[0] for folder in (target, other)]
+    models = [load_with(tokenizers, folder, device="cpu")[0] for folder in (target, other)]
     assert models[0].vocabulary != models[1].vocabulary
 
 
