@@ -204,6 +204,14 @@ def compare_speculative(model, draft, assistant_model, prompts, new, sampling, g
     return ratio(f"speculative over assisted generation, {how}", difference, goal)
 
 
+THEORY = {
+    **{"id": "theory", "kind": "speed", "baseline": "target", "model": "target", "data": "text", "seed": 0},
+    **{"prompt_tokens": SHORT, "max_new_tokens": 96, "sampling": {"temperature": 0.85, "top_p": 0.9}},
+    **{"precision": 0.03, "budget_seconds": 60, "least_prompts": 3, "most_prompts": 200, "verification": "token"},
+    **{"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": GAMMA}},
+}
+
+
 def compare_with_theory(spec: dict, assets: Assets, goal: float) -> list[dict]:
     """A speed experiment's speed-up, and that over the one predicted from its own acceptance and costs."""
     found = speed.measure(spec, assets)
@@ -278,12 +286,7 @@ def main() -> None:
     def batch(rows, length):
         return torch.cat(prompts(length, rows)[:rows])
 
-    spec = {
-        **{"id": "theory", "baseline": "target", "model": "target", "data": "text", "seed": 0, "verification": "token"},
-        **{"prompt_tokens": SHORT, "max_new_tokens": 96, "sampling": {"temperature": 0.85, "top_p": 0.9}},
-        **{"precision": 0.03, "budget_seconds": 60, "least_prompts": args.runs, "most_prompts": 200},
-        **{"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": GAMMA}},
-    }
+    spec = THEORY | {"least_prompts": args.runs}
     short, other = prompts(SHORT, args.runs), assistant(args.draft)
     groups = [
         lambda: [compare_autoregressive(model, short, 64, 1.0)],
