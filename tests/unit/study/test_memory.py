@@ -177,7 +177,7 @@ def prepared(tmp_path):
 
 def test_an_experiment_is_checked_before_its_models_are_loaded(prepared, monkeypatch):
     check(SPEED, prepared, torch.device("cpu"))
-    monkeypatch.setattr("specpress.experiments.assets.load_model", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("specpress.experiments.assets.load_with", lambda *_, **__: pytest.fail("loaded"))
     monkeypatch.setattr("specpress.experiments.preflight.free_memory", lambda device: 1000)
     with pytest.raises(ValueError, match=r"needs about .* of memory, cpu has 0.00 GB free"):
         run({"id": "x", **SPEED}, models=prepared, data={}, threads=1, device="cpu")
