@@ -97,7 +97,7 @@ test: setup  ## Run the tests on all cores, about seven minutes on two
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm"
 
 # Test by test to whichever process is free, but for groups, whose tests share what takes long to make.
-test-slow: setup  ## Run the tests that take minutes each or need the downloaded model, forty minutes on two cores
+test-slow: setup  ## Run the tests that take minutes each or need the downloaded model: on two cores some forty minutes, by estimate
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder -m "slow and not slurm"
 
 test-gpu: setup  ## Run the tests that need a CUDA GPU

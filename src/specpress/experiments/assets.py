@@ -39,6 +39,7 @@ class Assets:
         rounding: dict | None = None,
         graphs: bool = True,
     ):
+        recording.on = recording.ahead = graphs
         tokenizers = Tokenizers()
         self._models = {name: _Loaded(path, device, graphs, tokenizers) for name, path in models.items()}
         self._data, self.rounding = data, rounding
@@ -101,7 +102,6 @@ class _Loaded:
             use_graphs(model, ahead=True)
         else:
             use_eager(model)
-        recording.on = recording.ahead = self._graphs
         return model, tokenizer
 
 

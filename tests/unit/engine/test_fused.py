@@ -15,7 +15,6 @@ from specpress.engine.fused import FusedForward, fused
 from specpress.engine.tree import Tree
 
 pytest.importorskip("triton", reason="Triton comes with torch for CUDA")
-SIZES = {"llama": {"hidden_size": 48, "head_dim": 12}, "gpt_neox": {"hidden_size": 96, "num_attention_heads": 4}}
 
 
 @pytest.fixture(autouse=True)
