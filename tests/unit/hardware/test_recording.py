@@ -11,6 +11,8 @@ from specpress.laws.device import DeviceLaws
 from specpress.laws.law import Head
 from specpress.laws.sampling import Randomness
 from specpress.speculation.device_verification import verify_on_device
+from specpress.speculation.drafter import Proposal
+from specpress.speculation.rounds import judge
 
 SAMPLINGS = {
     "greedy": SamplingParams(temperature=0),
@@ -113,4 +115,13 @@ def test_verdicts_on_what_a_drafter_of_trees_proposes_are_not_recorded(recording
     path = verify_on_device("traversal", *laws, drafted, Randomness(0), recorded=False)
     assert recording.captured == before
     assert verify_on_device("traversal", *laws, drafted, Randomness(0)) == path
+    assert recording.captured == before + 1
+
+
+def test_a_round_records_the_verdict_on_a_drafter_of_paths_alone(recording):
+    target, draft = (DeviceLaws(rows(n, n), SAMPLINGS["nucleus"]) for n in (4, 3))
+    before = recording.captured
+    judge(target, Proposal(torch.tensor([1, 2, 3]), draft, parents=[-1, 0, 1]), Randomness(0), "traversal")
+    assert recording.captured == before
+    judge(target, Proposal(torch.tensor([1, 2, 3]), draft), Randomness(0), "traversal")
     assert recording.captured == before + 1
