@@ -66,3 +66,17 @@ def test_the_abstract_names_the_best_established_method():
     values = {speed.experiment: speed["speedup"].value for _, speed in results.speeds_of("other", "tree")}
     assert values["wild"] > values["sure"]
     assert [speed.experiment for _, speed in results.best_lossless] == ["sure"]
+
+
+def test_the_abstract_names_a_method_of_each_way_of_sampling_and_of_the_longest_prompts():
+    lookup = {"name": "prompt_lookup"}
+    results = results_of(
+        [
+            synthetic.speed("greedy", sampling="greedy", speedup=1.6, scatter=0.02, drafter=lookup),
+            synthetic.speed("sampled", sampling="sampled", speedup=1.2, scatter=0.02, drafter=lookup),
+            synthetic.speed("less", sampling="sampled", speedup=1.1, scatter=0.02, drafter={"name": "suffix_lookup"}),
+            synthetic.speed("between", sampling="greedy", speedup=1.4, scatter=0.02, drafter=lookup, prompt_tokens=512),
+            synthetic.speed("long", sampling="sampled", speedup=1.1, scatter=0.02, drafter=lookup, prompt_tokens=4000),
+        ]
+    )
+    assert [speed.experiment for _, speed in results.best_lossless] == ["greedy", "sampled", "long"]

@@ -53,14 +53,17 @@ class SpeedResults:
     def best_lossless(self) -> list[tuple[Block, Speed]]:
         """The lossless method of single sequences that is `picked` with the shortest prompts, and with the longest.
 
-        With the intervals that they have as two of all lossless methods of single sequences.
+        Of each way of sampling, with the intervals that they have as some of all lossless methods of single sequences.
         """
         single = [(b, s) for b, s in self.speeds_of(*LOSSLESS) if is_missing(s.row["batch"])]
         blocks = {speed.experiment: block for block, speed in single}
         lengths = [s.row["prompt_tokens"] for _, s in single]
-        ends = dict.fromkeys([min(lengths), max(lengths)]) if single else ()
-        groups = [[s for _, s in single if s.row["prompt_tokens"] == length] for length in ends]
-        best = [picked(group, looks=len(single)) for group in groups]
+        ends = [min(lengths), max(lengths)] if single else []
+        groups: dict[tuple, list[Speed]] = {}
+        for block, speed in sorted(single, key=lambda found: found[1].row["prompt_tokens"]):
+            if (length := speed.row["prompt_tokens"]) in ends:
+                groups.setdefault((length, block.sampling), []).append(speed)
+        best = [picked(group, looks=len(single)) for group in groups.values()]
         return [(blocks[speed.experiment], speed) for speed in best]
 
     @cached_property
