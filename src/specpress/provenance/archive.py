@@ -18,17 +18,16 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from specpress.files.metrics import SCHEMA
 from specpress.provenance import crate
-from specpress.study.expansion import is_compared
-from specpress.study.load import Study, read_study
+from specpress.provenance.members import WORKFLOW, members, required
+from specpress.study.load import read_study
 
 INDEX = "archive.json"
-WORKFLOW = ("Snakefile", "README.md", "LICENSE", "CITATION.cff")  # and the folder workflow/
 
 
 class ArchiveError(ValueError):
@@ -111,8 +110,8 @@ def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[s
     if not (root / "Snakefile").is_file():
         raise ArchiveError(f"{root.resolve()} holds no Snakefile: go to the folder of the project, whose study it is")
     study, text = read_study(root / study_file), (root / study_file).read_bytes()
-    paths = sorted(_members(root, study))
-    if missing := sorted(_required(study) - {path.relative_to(root).as_posix() for path in paths}):
+    paths = sorted(members(root, study))
+    if missing := sorted(required(study) - {path.relative_to(root).as_posix() for path in paths}):
         raise ArchiveError(
             f"the study {study.name} is not finished: {len(missing)} of its files are missing, {missing[0]} first. "
             "Run make paper, then make archive"
@@ -232,51 +231,6 @@ def open_results(path: str | Path) -> Stored:
 
 def _read(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
-
-
-def _members(root: Path, study: Study) -> Iterator[Path]:
-    """Every file to archive but the study file. Weights, data and what LaTeX leaves behind stay where they are."""
-    results = root / "results" / study.name
-    picked = {
-        "metrics": {f"{name}.json" for name in study.experiments},
-        "rounding": {f"{name}.json" for name in _calibrated(study)},
-        "paper": {"main.pdf"},
-        "drafts": {f"{name}/{file}.json" for name in study.drafts for file in ("metrics", "manifest")},
-    }
-    for path in _files(results):
-        part, _, rest = path.relative_to(results).as_posix().partition("/")
-        if (part not in picked or rest in picked[part]) and path.suffix != ".safetensors":
-            yield path
-    for kind, names in (("models", study.models), ("data", study.data)):
-        paths = (root / "resources" / study.name / kind / name / "manifest.json" for name in names)
-        yield from (path for path in paths if path.is_file())
-    yield from (path for path in _files(root / "paper") if path != root / "paper" / "main.pdf")
-    yield from (path for path in _files(root / "workflow") if "__pycache__" not in path.parts)
-    yield from (root / name for name in ("report.html", *WORKFLOW) if (root / name).is_file())
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-
-
-def _required(study: Study) -> set[str]:
-    results, resources = f"results/{study.name}", f"resources/{study.name}"
-    has_map = any(spec["kind"] == "regime" for spec in study.experiments.values())
-    return {
-        *([f"{results}/machine.json"] if has_map else []),  # the map's roofline is computed from it
-        *(f"{results}/metrics/{name}.json" for name in study.experiments),
-        *(f"{results}/rounding/{name}.json" for name in _calibrated(study)),
-        *(f"{results}/drafts/{name}/{file}.json" for name in study.drafts for file in ("metrics", "manifest")),
-        *(f"{resources}/models/{name}/manifest.json" for name in study.models),
-        *(f"{resources}/data/{name}/manifest.json" for name in study.data),
-        *(f"{results}/{name}" for name in ("analysis/summary.csv", "numbers.tex", "paper/main.pdf")),
-        *WORKFLOW,
-    }
-
-
-def _calibrated(study: Study) -> set[str]:
-    """The models that greedy texts are compared with."""
-    return {spec["baseline"] for spec in study.experiments.values() if is_compared(spec)}
 
 
 def _inner(name: str) -> str:

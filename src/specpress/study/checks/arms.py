@@ -6,8 +6,9 @@ It is judged by the rules of a study, of which it is the part that says how to d
 from collections.abc import Iterator
 from typing import Any
 
+from specpress.study.checks.names import name_problems
 from specpress.study.checks.schema import against_schema, definition
-from specpress.study.checks.whole import method_problems, name_problems
+from specpress.study.checks.whole import method_problems
 from specpress.study.expansion import DATA_KEYS, MODEL_KEYS
 from specpress.study.reading import value_problems
 

@@ -4,18 +4,19 @@ The JSON schema says what a file may look like; the rest are names that refer to
 Experiments are checked after their grids are expanded, so that a placeholder is judged by the value it takes.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from specpress.study import registry
-from specpress.study.abilities import ABILITIES, PROMPT_ONLY, QUALITY_ONLY, REFUSED, Ability
+from specpress.study.abilities import PROMPT_ONLY, QUALITY_ONLY
 from specpress.study.checks.data import data_problems, is_prompts, prompt_problems
 from specpress.study.checks.drafts import draft_problems, head_problems
-from specpress.study.checks.schema import against_annotation, against_schema, among_known, definition, path_of, schema
+from specpress.study.checks.lenient import field, items
+from specpress.study.checks.names import ability_of, name_problems, unknown
+from specpress.study.checks.schema import against_schema, among_known, definition, path_of, schema
 from specpress.study.checks.tasks import task_problems
-from specpress.study.checks.trees import mixture_problems, tree_problems
-from specpress.study.expansion import DATA_KEYS, MODEL_KEYS, PLACEHOLDER, TABLES, instances, merged, parts
-from specpress.study.source_code import class_annotations, class_parameters
+from specpress.study.checks.trees import tree_problems
+from specpress.study.expansion import PLACEHOLDER, instances, merged, parts
 
 KINDS = ("speed", "chain", "perplexity", "regime", "tasks")
 _TOKEN_SECONDS = 1e-3  # less than any machine known here takes for a token of the baseline and one of a method
@@ -26,51 +27,45 @@ def problems(config: dict) -> Iterator[str]:
     yield from against_schema(config, schema())
     yield from _reference_problems(config)
     seen: dict[str, str] = {}
-    for index, template in enumerate(_items(config, "experiments", list)):
+    for index, template in enumerate(items(config, "experiments", list)):
         if isinstance(template, dict):
             yield from _experiment_problems(config, template, f"experiments[{index}]", seen)
 
 
-def _items(config: dict, key: str, kind: type) -> Any:
-    """`config[key]` if it has the right type, else an empty one: the schema has already complained."""
-    value = config.get(key)
-    return value if isinstance(value, kind) else kind()
-
-
 def _reference_problems(config: dict) -> Iterator[str]:
     """Names in models, drafts, baseline and defaults that refer to nothing, or to two things."""
-    models, drafts, data = (_items(config, key, dict) for key in ("models", "drafts", "data"))
+    models, drafts, data = (items(config, key, dict) for key in ("models", "drafts", "data"))
     for name in drafts:
         if name in models:
             yield f"drafts.{name}: {name!r} is also a model; models and drafts share their names, rename one"
-        draft = _items(drafts, name, dict)
+        draft = items(drafts, name, dict)
         yield from draft_problems(name, draft)
-        yield from _unknown(f"drafts.{name}.target", "model", draft.get("target"), models)
+        yield from unknown(f"drafts.{name}.target", "model", draft.get("target"), models)
         target = draft.get("target")
-        if isinstance(target, str) and _field(models.get(target), "weights") is not None:
+        if isinstance(target, str) and field(models.get(target), "weights") is not None:
             yield (
                 f"drafts.{name}.target: {target!r} is held in fewer bits, and drafts start as layers of their "
                 "target in full: name the same model without `weights`"
             )
-        for index, source in enumerate(_items(draft, "data", list)):
-            yield from _unknown(f"drafts.{name}.data[{index}]", "data set", source, data)
+        for index, source in enumerate(items(draft, "data", list)):
+            yield from unknown(f"drafts.{name}.data[{index}]", "data set", source, data)
             if is_prompts(data, source):
                 yield f"drafts.{name}.data[{index}]: {source!r} holds prompts, which no draft is trained on; name texts"
     device = str(config.get("device", "auto"))
     for name, entry in models.items():
-        if _field(entry, "weights") is not None and device.partition(":")[0] in ("cuda", "mps"):
+        if field(entry, "weights") is not None and device.partition(":")[0] in ("cuda", "mps"):
             yield f"models.{name}.weights: they run on a CPU only, and `device` is {device}; remove one of the two"
     for name in data:
         yield from data_problems(data, name)
-    yield from _unknown("baseline", "model or draft", config.get("baseline"), [*models, *drafts])
-    for kind, body in _items(config, "defaults", dict).items():
+    yield from unknown("baseline", "model or draft", config.get("baseline"), [*models, *drafts])
+    for kind, body in items(config, "defaults", dict).items():
         if isinstance(body, dict):
             yield from name_problems(config, body, f"defaults.{kind}")
 
 
 def _experiment_problems(config: dict, template: dict, path: str, seen: dict[str, str]) -> Iterator[str]:
     """Problems of one entry of `experiments`; `seen` maps the IDs so far to their paths and is extended."""
-    grid = _items(template, "grid", dict)
+    grid = items(template, "grid", dict)
     if not isinstance(template.get("id"), str) or template.get("kind") not in KINDS:
         return
     placeholder_problems = list(_placeholder_problems(template, grid, path))
@@ -92,7 +87,7 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
     own = {key: value for key, value in body.items() if key != "kind"}
     yield from against_schema(own, definition(kind), path)
     yield from name_problems(config, own, path)
-    defaults = {kind: _items(_items(config, "defaults", dict), kind, dict)}
+    defaults = {kind: items(items(config, "defaults", dict), kind, dict)}
     complete = merged({"defaults": defaults}, body)
     yield from against_schema(complete, definition(f"{kind}_complete"), path, hint=f", here or in defaults.{kind}")
     if kind == "perplexity":
@@ -103,22 +98,22 @@ def _body_problems(config: dict, body: dict, path: str) -> Iterator[str]:
             yield f"{path}.press: missing; name a press, or the `baseline` whose perplexity the model's is set beside"
         elif "press" not in complete and ratios != [0]:
             yield f"{path}.ratios: must be [0] without a press, which compresses to the others; found {ratios}"
-        if "compression_ratio" in _items(complete, "press", dict):
+        if "compression_ratio" in items(complete, "press", dict):
             yield f"{path}.press.compression_ratio: `ratios` gives it in a perplexity experiment; remove it here"
     if kind == "tasks":
         yield from task_problems(complete, path)
-    if is_prompts(_items(config, "data", dict), complete.get("data")):
+    if is_prompts(items(config, "data", dict), complete.get("data")):
         yield from prompt_problems(complete, path)
-    if kind == "regime" and not _items(complete, "press", dict).get("compression_ratio"):
+    if kind == "regime" and not items(complete, "press", dict).get("compression_ratio"):
         yield f"{path}.press.compression_ratio: missing; the fraction removed, above 0 and below 1"
     yield from _effort_problems(complete, path)
     yield from method_problems(complete, path)
-    steps = _items(complete, "steps", list)
+    steps = items(complete, "steps", list)
     for index, step in enumerate(steps):
         yield from method_problems(step, f"{path}.steps[{index}]")
     yield from _chain_problems(steps, f"{path}.steps")
     yield from _layer_problems(config, complete, path)
-    yield from head_problems(_items(config, "drafts", dict), complete, path)
+    yield from head_problems(items(config, "drafts", dict), complete, path)
     yield from _device_problems(str(config.get("device", "auto")), complete, path)
 
 
@@ -154,10 +149,8 @@ def _layers(config: dict, name: Any) -> int | None:
     """The layers of a model or draft, where the study tells them."""
     if not isinstance(name, str):
         return None
-    model, draft = _items(config, "models", dict).get(name), _items(config, "drafts", dict).get(name)
-    stated = (
-        _field(draft, "layers") or _field(_field(model, "shape"), "layers") or _field(_field(model, "source"), "layers")
-    )
+    model, draft = items(config, "models", dict).get(name), items(config, "drafts", dict).get(name)
+    stated = field(draft, "layers") or field(field(model, "shape"), "layers") or field(field(model, "source"), "layers")
     return stated if isinstance(stated, int) else None
 
 
@@ -178,11 +171,11 @@ def _effort_problems(body: dict, path: str) -> Iterator[str]:
 
 def _chain_problems(steps: list, path: str) -> Iterator[str]:
     """Steps of a chain that cannot be told apart."""
-    names = [_field(step, "name") for step in steps]
+    names = [field(step, "name") for step in steps]
     for index, name in enumerate(names):
         if name is not None and name in names[:index]:
             yield f"{path}[{index}].name: duplicate name {name!r}, already given by {path}[{names.index(name)}]"
-    anchors = [index for index, step in enumerate(steps) if _field(step, "anchor") is True]
+    anchors = [index for index, step in enumerate(steps) if field(step, "anchor") is True]
     for index in anchors[1:]:
         yield f"{path}[{index}].anchor: {path}[{anchors[0]}] is the anchor already; a chain has one"
 
@@ -192,29 +185,19 @@ def method_problems(body: Any, path: str) -> Iterator[str]:
 
     The original protocol keeps no cache, so nothing that needs one goes along; some presses compress once only.
     """
-    if _field(body, "protocol") is not None:
+    if field(body, "protocol") is not None:
         for key in ("drafter", "press"):
             if key in body:
                 where = path_of(path, [key])
                 yield f"{where}: does not go with a protocol, which has a loop of its own; remove one of them"
     yield from tree_problems(body, path)
-    presses = [part for _, what, part in parts({"press": _field(body, "press")}) if what == "press"]
-    once_only = [ability for ability in map(_ability, presses) if ability.status in (PROMPT_ONLY, QUALITY_ONLY)]
+    presses = [part for _, what, part in parts({"press": field(body, "press")}) if what == "press"]
+    once_only = [ability for ability in map(ability_of, presses) if ability.status in (PROMPT_ONLY, QUALITY_ONLY)]
     for key in ("cache_budget", "decoding_interval"):
-        if _field(body, key) is not None:
+        if field(body, key) is not None:
             for ability in once_only:
                 where = path_of(path, [key])
                 yield f"{where}: {presses[0].get('name')!r} cannot compress while decoding: it {ability.reason}"
-
-
-def _ability(press: dict) -> Ability:
-    """What the press of that name can do here; anything, if nothing is known of it."""
-    return ABILITIES.get(press.get("name"), Ability()) if isinstance(press.get("name"), str) else Ability()
-
-
-def _field(value: Any, key: str) -> Any:
-    """`value[key]` where that is defined, else None."""
-    return value.get(key) if isinstance(value, dict) else None
 
 
 def _placeholder_problems(template: dict, grid: dict, path: str) -> Iterator[str]:
@@ -237,69 +220,3 @@ def _strings(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
     elif isinstance(value, (dict, list)):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _strings(item, (*path, key))
-
-
-def name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
-    """Names in an experiment, or in the defaults of a kind, that refer to nothing; options that no class takes."""
-    models = [*_items(config, "models", dict), *_items(config, "drafts", dict)]
-    for key in ("baseline", "model"):
-        yield from _unknown(path_of(path, [key]), "model or draft", body.get(key), models)
-    yield from _unknown(f"{path}.data", "data set", body.get("data"), _items(config, "data", dict))
-    for index, step in enumerate(_items(body, "steps", list)):
-        yield from _unknown(f"{path}.steps[{index}].model", "model or draft", _field(step, "model"), models)
-    yield from _unknown(f"{path}.sampling", "sampling", body.get("sampling"), _items(config, "sampling", dict))
-    for where, what, part in parts(body):
-        yield from _part_problems(part, what, path_of(path, where), models, [*_items(config, "data", dict)])
-
-
-def _part_problems(part: dict, what: str, path: str, models: list[str], data: list[str]) -> Iterator[str]:
-    name = part.get("name")
-    unknown = list(_unknown(f"{path}.name", what, name, TABLES[what]))
-    yield from unknown
-    for key in MODEL_KEYS:
-        yield from _unknown(f"{path}.{key}", "model or draft", part.get(key), models)
-    for key in DATA_KEYS:
-        yield from _unknown(f"{path}.{key}", "data set", part.get(key), data)
-    yield from mixture_problems(part, path)
-    if what == "press" and _ability(part).status == REFUSED:
-        yield f"{path}.name: press {name!r} cannot run here: it {_ability(part).reason}"
-    options = class_parameters(TABLES[what][name]) if isinstance(name, str) and not unknown else None
-    if options is not None:
-        yield from _option_problems(part, what, path, options)
-        annotations = class_annotations(TABLES[what][name])
-        for key in (
-            part.keys() & annotations.keys() - schema()["$defs"][what]["properties"].keys()
-        ):  # the schema judges those
-            yield from against_annotation(part[key], annotations[key], f"{path}.{key}")
-
-
-def _option_problems(part: dict, what: str, path: str, options: dict[str, bool]) -> Iterator[str]:
-    """Options that the class does not take, and those it cannot do without."""
-    known, needed = set(options), {key for key, required in options.items() if required}
-    if what == "press":  # get_press: a wrapper is told what it wraps, and hands the ratio to that
-        known |= {"compression_ratio"} if "press" in options else set()
-        needed = (needed | ({"press", "presses"} & set(options))) - {"compression_ratio"}
-    for key in part.keys() - {"name"} - known:
-        yield f"{path}.{key}: unknown option of the {what} {part['name']!r}" + among_known(key, known)
-    for key in needed - part.keys():
-        yield f"{path}.{key}: missing; the {what} {part['name']!r} needs it"
-    if what == "schedule" and not (part.keys() - {"name"} - known or needed - part.keys()):
-        yield from _bound_problems(part, path)
-
-
-def _bound_problems(part: dict, path: str) -> Iterator[str]:
-    """Bounds of a schedule that depend on each other: it is made, which takes nothing, and says so itself."""
-    if any(against_schema(part, definition("schedule"))):
-        return
-    try:
-        registry.resolve(registry.SCHEDULES, part["name"], "schedule")(
-            **{key: value for key, value in part.items() if key != "name"}
-        )
-    except (TypeError, ValueError) as error:
-        yield f"{path}: {error}"
-
-
-def _unknown(path: str, what: str, name: Any, known: Collection) -> Iterator[str]:
-    """A line if `name` is a string that is not among the known names (other types are the schema's business)."""
-    if isinstance(name, str) and name not in known:
-        yield f"{path}: unknown {what} {name!r}" + among_known(name, known)
