@@ -24,12 +24,15 @@ FLAGS = [
 VISIT = """
 <script>
 const pause = () => new Promise(resolve => setTimeout(resolve, 300));
+// A busy machine may take longer than a pause over a view or an image; one that is broken stays without a width.
+const until = async found => { for (let i = 0; i < 30 && !found(); i++) await pause(); return found(); };
+const width = async image => { await image.decode().catch(() => 0); return image.naturalWidth; };
 (async () => {
   const seen = {};
   await pause();
   const front = document.querySelector(".front");
   seen.front = {info: front.innerText, top: front.getBoundingClientRect().top,
-                image: front.querySelector("img").naturalWidth};
+                image: await width(front.querySelector("img"))};
   for (const category of Object.keys(categories)) {
     app.setView({navbarMode: "menu"});
     await pause();
@@ -41,8 +44,9 @@ const pause = () => new Promise(resolve => setTimeout(resolve, 300));
     const kind = {"image/svg+xml": "img", "text/html": "html", "application/pdf": "pdf"}[entry.mime_type];
     app.setView({content: kind, contentPath: entry.data_uri, resultPath: path, navbarMode: "resultinfo"});
     await pause();
-    const image = document.querySelector(".p-3 > img"), frame = document.querySelector("iframe");
-    seen[path] = {kind: kind, width: image ? image.naturalWidth : 0, frame: frame ? frame.src.length : 0,
+    const shown = () => [...document.querySelectorAll(".p-3 > img")].find(each => each.src === entry.data_uri);
+    const image = kind === "img" ? await until(shown) : null, frame = document.querySelector("iframe");
+    seen[path] = {kind: kind, width: image ? await width(image) : 0, frame: frame ? frame.src.length : 0,
                   info: document.body.innerText};
   }
   const outcome = document.createElement("pre");
@@ -108,7 +112,7 @@ def test_every_entry_of_the_report_opens(visit):
     assert console == []
     figures = {path: what for path, what in seen.items() if path.endswith(".svg")}
     assert figures
-    assert all(what["width"] > 0 for what in figures.values())
+    assert [path for path, what in figures.items() if not what["width"]] == []
     assert not [path for path, what in seen.items() if "System Message" in what["info"]]  # a caption that is no RST
     assert all(what["frame"] > 0 for path, what in seen.items() if path.endswith((".html", ".pdf")))
 

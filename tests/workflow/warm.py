@@ -2,7 +2,8 @@
 
 A job's command stays what the rules say, `python scripts/NAME.py ...`; that `python` asks the warm one to run the
 script, in the job's folder, with its environment, arguments and streams, and ends with its status. The project's own
-modules are not imported beforehand: they are those of the job's checkout.
+modules are not imported beforehand: they are those of the job's checkout. That is why this is not
+`specpress.files.warm`, whose process belongs to one checkout and has imported all of it: here one serves many trees.
 """
 
 import importlib
