@@ -7,8 +7,9 @@ rounds:
 
     tokens x t(baseline) / sum over rounds of (drafted x t(draft) + t(target on the slots it kept))
 
-The most is to hold whatever the machine did in the minute in which its rates were measured, so that weights are taken
-to be read at the best rate measured for as many rows or more: fewer rows do not take longer.
+The most is to hold whatever method it is, so that weights are taken to be read at the best rate measured for as many
+rows or more, for fewer do not take longer, and those held in fewer bits, whose kernel is another, at the rate of a
+copy; and caches at the lowest rate measured, for what a press removes took at most so long.
 
 A draft token of a cascade costs at least its share of a forward of the intermediate model, one that is looked up
 nothing. A speed-up is marked where its whole interval lies above the most.
@@ -55,7 +56,12 @@ def _most(item: Mapping, row: Mapping, shapes: Mapping, rates: Mapping | None) -
     missing = [name for name in _models(item["spec"]) if any(key not in shapes.get(name, {}) for key in SHAPE)]
     if missing:
         return None, f"the manifest of {', '.join(missing)} does not give its shape"
-    rates = {**rates, "weight_gb_s_by_rows": _best(rates["weight_gb_s_by_rows"])}
+    caches = (rates["kv_gb_s_by_queries"]["1"], *rates.get("kv_gb_s_alone", {}).values())
+    rates = {
+        **rates,
+        "weight_gb_s_by_rows": _best(rates["weight_gb_s_by_rows"]),
+        "kv_gb_s_by_queries": {"1": min(caches)},
+    }
     steps = _Steps(shapes, rates)
     if item["kind"] == "regime":
         return _of_cell(item, row, shapes, rates)
@@ -82,7 +88,7 @@ class _Steps:
     """Milliseconds of a forward by the roofline; what does not depend on sizes grows with the layers of a model."""
 
     def __init__(self, shapes: Mapping, rates: Mapping):
-        self._shapes, self._rates = shapes, MachineRates.from_metrics(rates)
+        self._shapes, self._rates, self._copy = shapes, MachineRates.from_metrics(rates), rates["copy_gb_s"]
         self._layers = shapes.get(rates.get("spec", {}).get("model"), {}).get("layers")
 
     def ms(self, model: str, slots: float, batch: int = 1) -> float:
@@ -90,6 +96,9 @@ class _Steps:
         shape = self._shapes[model]
         share = shape["layers"] / self._layers if self._layers and "layers" in shape else 1.0
         rates = replace(self._rates, step_overhead_ms=share * self._rates.step_overhead_ms)
+        if shape.get("weights"):
+            best = max(self._copy, *rates.weight_gb_s.values())
+            rates = replace(rates, weight_gb_s=dict.fromkeys(rates.weight_gb_s, best))
         return roofline_step_ms(ModelShape.from_manifest(shape), rates, slots=slots, batch=batch)
 
     def kept(self, model: str, kv_bytes: float | None, batch: int = 1) -> float:

@@ -7,13 +7,13 @@ rates can be put beside measured experiments, which they do not know.
 import copy
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from specpress.engine.attention import decode_attention, grouped_attention, grouped_mask
+from specpress.engine.attention import ATTENTION, grouped_attention, grouped_mask
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.forward import forward_of
 from specpress.engine.graphs import use_eager, use_graphs
@@ -33,6 +33,7 @@ _COLD_BYTES = 256 * 2**20  # more than any cache holds, so that each pass reads 
 _GPU_COPY_BYTES = 2**31  # beside which waiting for a GPU is nothing
 _GPU_SQUARE = 8192  # rows and columns of what is multiplied on a GPU
 _BATCH, _SLOTS = 4, 2048
+ALONE = (512, 2048)  # slots of a single sequence, whose few heads threads may share badly
 _SECONDS = 0.6  # for each benchmark
 _LEAST_RUNS = 5
 
@@ -50,22 +51,14 @@ def measure(
 
     Returns
     -------
-    dict: copy_gb_s (bytes read and written), weight_gb_s and weight_gb_s_by_rows, kv_gb_s and kv_gb_s_by_queries,
-    gflops, step_overhead_ms; with the spec and the environment.
+    dict: copy_gb_s (bytes read and written), weight_gb_s and weight_gb_s_by_rows, kv_gb_s and kv_gb_s_by_queries (of
+    `_BATCH` sequences), kv_gb_s_alone (of one, by slots), gflops, step_overhead_ms; with the spec and the environment.
     """
     use_threads(threads)
     began, started = now(), time.perf_counter()
     graphs = cuda_graphs and device.type == "cuda"
-    progress = tqdm(total=3 + len(ROWS) + len(QUERIES), desc=spec["id"], unit="rate", mininterval=1)
     with watch() as watched, exact_kernels(), torch.inference_mode():
-        rates = {
-            "copy_gb_s": _copy_gb_s(device, progress),
-            "gflops": _gflops(dtype, device, progress),
-            "step_overhead_ms": _step_overhead_ms(config, dtype, device, graphs, progress),
-            "weight_gb_s_by_rows": _weight_gb_s(config, dtype, device, progress),
-            "kv_gb_s_by_queries": _kv_gb_s(config, dtype, device, progress),
-        }
-    progress.close()
+        rates = _rates(config, dtype, device, graphs, spec["id"])
     return {
         "schema": SCHEMA,
         "id": spec["id"],
@@ -82,55 +75,75 @@ def measure(
     }
 
 
-def _median_seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Median seconds of `run`, after a run that does not count."""
-    return _in_turn({0: run}, device)[0]
+def _rates(config, dtype: torch.dtype, device: torch.device, graphs: bool, name: str) -> dict:
+    """All rates, from one round of benchmarks: what the roofline sets beside each other was measured beside it."""
+    weights, weight_bytes = _weights(config, dtype, device)
+    step, maps = _thin_step(config, dtype, device, graphs)
+    copy, copy_bytes = _copy(device)
+    product, operations = _product(dtype, device)
+    caches, cache_bytes = _attention(config, dtype, device, _BATCH, _SLOTS, QUERIES)
+    alone = {slots: _attention(config, dtype, device, 1, slots, (1,)) for slots in ALONE}
+    runs = {
+        **{("copy", 1): copy, ("product", 1): product, ("step", 1): step, ("maps", 1): maps},
+        **{("weights", rows): run for rows, run in weights.items()},
+        **{("caches", queries): run for queries, run in caches.items()},
+        **{("alone", slots): run[1] for slots, (run, _) in alone.items()},
+    }
+    seconds = _in_turn(runs, device, name)
+    return {
+        "copy_gb_s": 1e-9 * copy_bytes / seconds["copy", 1],
+        "gflops": 1e-9 * operations / seconds["product", 1],
+        "step_overhead_ms": 1e3 * max(0.0, seconds["step", 1] - seconds["maps", 1]),
+        "weight_gb_s_by_rows": {str(rows): 1e-9 * weight_bytes / seconds["weights", rows] for rows in ROWS},
+        "kv_gb_s_by_queries": {str(n): 1e-9 * cache_bytes / seconds["caches", n] for n in QUERIES},
+        "kv_gb_s_alone": {str(slots): 1e-9 * nbytes / seconds["alone", slots] for slots, (_, nbytes) in alone.items()},
+    }
 
 
-def _in_turn(runs: Mapping[int, Callable[[], object]], device: torch.device) -> dict[int, float]:
+def _in_turn(
+    runs: Mapping[Hashable, Callable[[], object]], device: torch.device, name: str = ""
+) -> dict[Hashable, float]:
     """Median seconds of each of `runs`, taken in turn there and back, after a turn that does not count.
 
     They are compared with each other: what slows the machine for a while has to slow all of them. One after the other,
-    weights were once read at 6.7 GB/s for one row and at 15.7 for two, where steps beside them took alike.
+    weights were once read at 6.7 GB/s for one row and at 15.7 for two, where steps beside them took alike; and weights
+    at 7.1 beside caches at 7.7, where a step on a smaller cache gained more than that allows.
     """
     for run in runs.values():
         run()
-    taken: dict[int, list[float]] = {key: [] for key in runs}
+    taken: dict[Hashable, list[float]] = {key: [] for key in runs}
     turn, deadline = list(runs), time.perf_counter() + _SECONDS * len(runs)
-    while len(taken[turn[0]]) < _LEAST_RUNS or time.perf_counter() < deadline:
-        for key in turn:
-            before = clock(device)
-            runs[key]()
-            taken[key].append(clock(device) - before)
-        turn.reverse()
+    with tqdm(total=_SECONDS * len(runs), desc=name, unit="s", mininterval=1, disable=not name) as progress:
+        while len(taken[turn[0]]) < _LEAST_RUNS or time.perf_counter() < deadline:
+            for key in turn:
+                before = clock(device)
+                runs[key]()
+                taken[key].append(clock(device) - before)
+                progress.update(taken[key][-1])
+            turn.reverse()
     return {key: statistics.median(seconds) for key, seconds in taken.items()}
 
 
-def _copy_gb_s(device: torch.device, progress: tqdm) -> float:
+def _copy(device: torch.device) -> tuple[Callable[[], None], int]:
+    """A copy of much memory, and the bytes that it reads and writes."""
     size = _GPU_COPY_BYTES if device.type == "cuda" else _COLD_BYTES
     source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
-    seconds = _median_seconds(lambda: target.copy_(source), device)
-    progress.update()
-    return 2e-9 * size / seconds
+    return lambda: target.copy_(source), 2 * size
 
 
-def _gflops(dtype: torch.dtype, device: torch.device, progress: tqdm) -> float:
+def _product(dtype: torch.dtype, device: torch.device) -> tuple[Callable[[], None], int]:
+    """A large matrix product, and its operations."""
     size = 2048 if device.type == "cpu" else _GPU_SQUARE
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    seconds = _median_seconds(lambda: a @ b, device)
-    progress.update()
-    return 2e-9 * size**3 / seconds
+    return lambda: a @ b, 2 * size**3
 
 
-def _weight_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -> dict[str, float]:
-    """GB/s of the model's linear maps by token rows. Of a large model, as many layers as no cache holds."""
+def _weights(config, dtype: torch.dtype, device: torch.device) -> tuple[dict[int, Callable[[], None]], int]:
+    """The model's linear maps by token rows, and their bytes. Of a large model, as many layers as no cache holds."""
     model = _random_model(config, dtype, device, layers=_layers_enough(config, dtype))
     maps = forward_of(model).linear_maps
-    nbytes = sum(m.nbytes for m in maps)
-    seconds = _in_turn({rows: _products(maps, rows, dtype, device) for rows in ROWS}, device)
-    progress.update(len(ROWS))
-    return {str(rows): 1e-9 * nbytes / taken for rows, taken in seconds.items()}
+    return {rows: _products(maps, rows, dtype, device) for rows in ROWS}, sum(m.nbytes for m in maps)
 
 
 def _products(maps: list[LinearMap], rows: int, dtype: torch.dtype, device: torch.device) -> Callable[[], None]:
@@ -144,30 +157,31 @@ def _products(maps: list[LinearMap], rows: int, dtype: torch.dtype, device: torc
     return run
 
 
-def _kv_gb_s(config, dtype: torch.dtype, device: torch.device, progress: tqdm) -> dict[str, float]:
-    """GB/s of decode attention by queries, over caches of `_BATCH` sequences, one a layer."""
+def _attention(
+    config, dtype: torch.dtype, device: torch.device, batch: int, slots: int, queries: Sequence[int]
+) -> tuple[dict[int, Callable[[], None]], int]:
+    """Decode attention by queries, over caches of `batch` sequences, one a layer; and the bytes of these."""
     heads, kv_heads, size = _heads(config)
-    shape = (_BATCH, kv_heads, _SLOTS, size)
-    layers = min(config.num_hidden_layers, 1 + _COLD_BYTES // (2 * _BATCH * kv_heads * _SLOTS * size * dtype.itemsize))
+    shape = (batch, kv_heads, slots, size)
+    layers = min(config.num_hidden_layers, 1 + _COLD_BYTES // (2 * batch * kv_heads * slots * size * dtype.itemsize))
     caches = [[torch.randn(shape, device=device).to(dtype) for _ in range(2)] for _ in range(layers)]
     module, runs = nn.Module().eval(), {}
-    for queries in QUERIES:
-        query = torch.randn(_BATCH, heads, queries, size, device=device).to(dtype)
-        mask = grouped_mask(_BATCH, torch.arange(queries, device=device), _SLOTS, dtype=dtype, config=config)
+    for number in queries:
+        query = torch.randn(batch, heads, number, size, device=device).to(dtype)
+        mask = grouped_mask(batch, torch.arange(number, device=device), slots, dtype=dtype, config=config)
 
         def run(query=query, mask=mask):
             for key, value in caches:
                 grouped_attention(module, query, key, value, mask)
 
-        runs[queries] = run
-    nbytes = sum(x.nbytes for cache in caches for x in cache)
-    seconds = _in_turn(runs, device)
-    progress.update(len(QUERIES))
-    return {str(queries): 1e-9 * nbytes / taken for queries, taken in seconds.items()}
+        runs[number] = run
+    return runs, sum(x.nbytes for cache in caches for x in cache)
 
 
-def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, graphs: bool, progress: tqdm) -> float:
-    """A step of a model as deep as this one and next to no width, less the time of its linear maps."""
+def _thin_step(
+    config, dtype: torch.dtype, device: torch.device, graphs: bool
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A step of a model as deep as this one and next to no width; and its linear maps alone."""
     thin = copy.deepcopy(config)
     heads, kv_heads, _ = _heads(config)
     groups = heads // kv_heads
@@ -176,20 +190,17 @@ def _step_overhead_ms(config, dtype: torch.dtype, device: torch.device, graphs: 
     thin.vocab_size, thin.pad_token_id, thin.head_token_ids = 16, None, None
     thin.rope_parameters = {**thin.rope_parameters, "rope_type": "default"}  # others fit the head size alone
     model = _random_model(thin, dtype, device, layers=config.num_hidden_layers)
+    model.set_attn_implementation(ATTENTION)
     use_graphs(model) if graphs else use_eager(model)
     token = torch.ones(1, 1, dtype=torch.long, device=device)
-    with decode_attention(model):
-        cached = CachedModel(model, capacity=64)
-        cached.feed(token.expand(1, 32))
+    cached = CachedModel(model, capacity=64)
+    cached.feed(token.expand(1, 32))
 
-        def step():
-            cached.feed(token)
-            cached.cache.rollback(1)
+    def step():
+        cached.feed(token)
+        cached.cache.rollback(1)
 
-        maps = cached.forward.linear_maps
-        whole, products = _in_turn({0: step, 1: _products(maps, 1, dtype, device)}, device).values()
-    progress.update()
-    return 1e3 * max(0.0, whole - products)
+    return step, _products(cached.forward.linear_maps, 1, dtype, device)
 
 
 def _random_model(config, dtype: torch.dtype, device: torch.device, *, layers: int) -> nn.Module:

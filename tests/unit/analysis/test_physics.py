@@ -59,6 +59,19 @@ def test_fewer_rows_are_taken_to_be_read_as_fast_as_more(monkeypatch):
     assert most(item)[0] == pytest.approx(usual)
 
 
+def test_a_cache_is_taken_to_be_read_at_the_lowest_rate_measured(monkeypatch):
+    item = experiment([[VERIFICATION, 1, 100]], press={"name": "knorm", "compression_ratio": 0.75})
+    monkeypatch.setitem(MACHINE, "kv_gb_s_alone", {"512": 5.0, "2048": 20.0})  # few heads, which threads share badly
+    slow = [1.0 + 10.0 + slots * 20_000 / 5e9 * 1e3 for slots in (FULL, 0.25 * FULL)]
+    assert most(item)[0] == pytest.approx(slow[0] / slow[1])
+
+
+def test_weights_in_fewer_bits_may_be_read_as_fast_as_memory_is_copied(monkeypatch):
+    monkeypatch.setitem(SHAPES, "q4", TARGET | {"step_weight_bytes": 60e6, "weights": "q4"})
+    copied = 1.0 + 60e6 / 60e9 * 1e3 + FULL * 20_000 / 10e9 * 1e3
+    assert most(experiment([[VERIFICATION, 1, 100]], model="q4"))[0] == pytest.approx(step_ms(FULL) / copied)
+
+
 @pytest.mark.parametrize(("low", "above"), [(1.99, 0.0), (2.01, 1.0)])
 def test_only_what_lies_above_by_more_than_its_interval_is_marked(low, above):
     item = experiment([[DRAFTING, 4, 50], [VERIFICATION, 5, 50]], drafter={"name": "prompt_lookup"})

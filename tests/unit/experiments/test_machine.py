@@ -15,6 +15,7 @@ def test_the_record_holds_the_rates_the_roofline_takes(family, monkeypatch):
     monkeypatch.setattr(machine, "_SECONDS", 0)
     monkeypatch.setattr(machine, "_COLD_BYTES", 2**16)
     monkeypatch.setattr(machine, "_SLOTS", 32)
+    monkeypatch.setattr(machine, "ALONE", (16, 24))
     config, threads = tiny.FAMILIES[family](layers=3).config, torch.get_num_threads()
     record = machine.measure(
         {"id": "machine"}, config, dtype=torch.float32, device=torch.device("cpu"), threads=threads
@@ -26,6 +27,18 @@ def test_the_record_holds_the_rates_the_roofline_takes(family, monkeypatch):
     assert record["environment"]["settings"]["cuda_graphs"] is False  # as in an eager experiment's: one environment
     assert tuple(rates.weight_gb_s) == machine.ROWS
     assert tuple(rates.kv_gb_s) == machine.QUERIES
+    assert list(record["kv_gb_s_alone"]) == ["16", "24"]
+    assert min(record["kv_gb_s_alone"].values()) > 0
+
+
+def test_all_rates_come_from_one_round_of_benchmarks(monkeypatch):
+    """What stands beside each other in the roofline, weights and caches above all, is measured in the same minute."""
+    monkeypatch.setattr(machine, "_COLD_BYTES", 2**16)
+    rounds = []
+    monkeypatch.setattr(machine, "_in_turn", lambda runs, *args: rounds.append(runs) or dict.fromkeys(runs, 1.0))
+    machine._rates(tiny.llama(layers=2).config, torch.float32, torch.device("cpu"), False, "machine")
+    (runs,) = rounds
+    assert {name for name, _ in runs} == {"copy", "product", "step", "maps", "weights", "caches", "alone"}
 
 
 def test_a_large_model_is_sampled_by_as_many_layers_as_no_cache_holds(monkeypatch):
