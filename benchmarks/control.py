@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import os
 import statistics
 import time
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def load(share: float):
     if not share:
         yield
         return
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(share,), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(share, os.getpid()), daemon=True)
     process.start()
     try:
         time.sleep(2)  # its interpreter starts
@@ -44,8 +45,8 @@ def load(share: float):
         process.join()
 
 
-def _work(share: float) -> None:
-    while True:
+def _work(share: float, parent: int) -> None:
+    while os.getppid() == parent:  # which may have been killed, and would leave this behind
         started = time.perf_counter()
         while time.perf_counter() - started < share * PERIOD:
             pass

@@ -113,13 +113,13 @@ def _in_turn(
         run()
     taken: dict[Hashable, list[float]] = {key: [] for key in runs}
     turn, deadline = list(runs), time.perf_counter() + _SECONDS * len(runs)
-    with tqdm(total=_SECONDS * len(runs), desc=name, unit="s", mininterval=1, disable=not name) as progress:
+    with tqdm(desc=name, unit="benchmark", mininterval=1, disable=not name) as progress:
         while len(taken[turn[0]]) < _LEAST_RUNS or time.perf_counter() < deadline:
             for key in turn:
                 before = clock(device)
                 runs[key]()
                 taken[key].append(clock(device) - before)
-                progress.update(taken[key][-1])
+                progress.update()
             turn.reverse()
     return {key: statistics.median(seconds) for key, seconds in taken.items()}
 

@@ -5,6 +5,7 @@ import math
 import statistics
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,12 +138,22 @@ def test_the_first_rounds_of_a_prompt_are_duelled_and_all_are_counted(places):
     metrics = run({"id": "alone", **SPEED, "model": "draft", "max_new_tokens": 40}, **places)
     for r in metrics["runs"]:
         assert sum(number for _, _, number in r["rounds"]) == r["tokens"]
-        assert duelled_rounds(metrics, r["prompt"]) == (min(12, r["tokens"]) if r["duelled"] else 0)
+        first = min(12, r["tokens"])
+        assert duelled_rounds(metrics, r["prompt"]) in ({first} if r["prompt"] < 3 else {0, first, r["tokens"]})
     press = {"press": {"name": "knorm", "compression_ratio": 0.5}, "cache_budget": 10, "compression_interval": 16}
     metrics = run({"id": "pressed", **SPEED, **press, "max_new_tokens": 40}, **places)
     assert {r["duelled"] for r in metrics["runs"][:3]} == {True}
     for r in metrics["runs"][:3]:  # its compressions come late
         assert duelled_rounds(metrics, r["prompt"]) == r["tokens"]
+
+
+@pytest.mark.parametrize(("share", "rounds"), [(0.6, 30), (0.4, 12), (0.1, 0)])
+def test_the_more_the_costs_matter_the_more_rounds_are_duelled(places, monkeypatch, share, rounds):
+    known = SimpleNamespace(machine_share=share, n=3, value=0.0, text=0.1, half_width=lambda: 1.0)
+    monkeypatch.setattr(contest.Contender, "speedup", lambda self: known)
+    metrics = run({"id": "alone", **SPEED, "model": "draft", "max_new_tokens": 31, "most_prompts": 5}, **places)
+    assert [r["tokens"] for r in metrics["runs"]] == [30] * 5
+    assert [duelled_rounds(metrics, r["prompt"]) for r in metrics["runs"]] == [12] * 3 + [rounds] * 2
 
 
 @pytest.mark.parametrize(

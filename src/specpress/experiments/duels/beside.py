@@ -1,5 +1,6 @@
 """A method duelled with the plain baseline on prompts at hand: what `specpress generate --compare` prints."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from specpress.decoding.generate import prepare
 from specpress.engine.attention import decode_attention
 from specpress.experiments.duels.arms import Arm
-from specpress.experiments.duels.duel import Baseline, Record, duel
+from specpress.experiments.duels.duel import FIRST_ROUNDS, Baseline, Record, duel
 from specpress.hardware.clock import no_garbage_collection
 from specpress.theory.costs import Brackets
 from specpress.theory.duels import LEAST_UNITS, Text, speedup, together
@@ -39,16 +40,17 @@ def beside_baseline(arm: Arm, model, prompts: Sequence[list[int]], *, repeats: i
     batches = [torch.tensor([prompt], device=model.device) for prompt in prompts]
     prepare(model, batches[0], **alone | {"max_new_tokens": min(_WARM_UP, options["max_new_tokens"])}).run()
     record, texts, turn = Record(), [], 0
-    for _ in range(1 if len(prompts) >= LEAST_UNITS else repeats):
+    given = len(prompts) < LEAST_UNITS  # the texts, and only the costs are uncertain
+    for _ in range(repeats if given else 1):
         for tokens in batches:
             method, baseline = arm(tokens, **options), Baseline(prepare(model, tokens, **alone))
             with no_garbage_collection(), decode_attention(*method.models, *baseline.loop.models):
-                _, rounds = duel(baseline, method, record, turn, turn)
+                _, rounds = duel(baseline, method, record, turn, turn, math.inf if given else FIRST_ROUNDS)
             texts.append(Text(method.new - 1, rounds))
             turn += 1
     texts = [text for text in texts if text.tokens > 0]
     if not texts:
         return None
-    if len(prompts) < LEAST_UNITS:  # the texts are given, and only the costs uncertain
+    if given:
         texts = list(together(("these", text) for text in texts).values()) * LEAST_UNITS
     return speedup(texts, Brackets.from_columns(record.brackets)).estimate()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from specpress.decoding.generation import Generation
 from specpress.experiments.duels.arms import Arm, counts, figures
-from specpress.experiments.duels.duel import Record, as_rows
+from specpress.experiments.duels.duel import FIRST_ROUNDS, Record, as_rows
 from specpress.experiments.duels.prompts import Prompt
 from specpress.theory.costs import Brackets
 from specpress.theory.duels import Joint, Text, speedup, together
@@ -55,11 +55,13 @@ class Contender:
 
     needs_costs : whether the next prompt is better duelled than counted: the first ones are, and later ones while the
         costs leave the speed-up uncertain
+    most_rounds : of a prompt that are duelled; infinity while the costs are most of what is uncertain
     together : how many prompts it decodes in one batch as it would each of them alone
     """
 
     arm: Arm
     needs_costs: bool = True
+    most_rounds: float = FIRST_ROUNDS
     together: int = 1
     record: Record = field(default_factory=Record)
     runs: list[Run] = field(default_factory=list)

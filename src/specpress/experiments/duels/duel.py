@@ -20,7 +20,7 @@ from specpress.theory.parts import DRAFTING, PREFILL, VERIFICATION
 BRACKETS = ("prompt", "part", "size", "seconds", "before", "after")
 STRETCHES = ("prompt", "rounds", "seconds", "before", "after")
 _APART, _WHOLE = 4, 2  # rounds taken apart, then rounds left whole, in turn
-_DUELLED = 12  # rounds of a prompt that are set between steps; the others are only counted, which takes a third
+FIRST_ROUNDS = 12  # of a prompt, that are set between steps; the others are only counted, which takes a third
 _SLACK = 8  # tokens the baseline may be ahead of the method before it goes back
 _LONGEST = 4  # steps next to a part at most
 
@@ -82,7 +82,9 @@ class Read:
     method: float
 
 
-def duel(baseline: Baseline, method: Decoding, record: Record, prompt: int, turn: int) -> tuple[Read, Counter]:
+def duel(
+    baseline: Baseline, method: Decoding, record: Record, prompt: int, turn: int, most_rounds: float = FIRST_ROUNDS
+) -> tuple[Read, Counter]:
     """Decode a prompt with `method` to its end, at first between steps of `baseline`; the prefills and the rounds.
 
     A method that compresses while decoding is duelled to the end: its first rounds may have no such part. The models
@@ -92,6 +94,7 @@ def duel(baseline: Baseline, method: Decoding, record: Record, prompt: int, turn
     ----------
     record : is extended by the brackets and stretches of prompt number `prompt`
     turn : which of the two reads the prompt first, and whether the first rounds are left whole, follow from it
+    most_rounds : that are set between steps, from the first on; infinity for all
 
     Returns
     -------
@@ -107,7 +110,7 @@ def duel(baseline: Baseline, method: Decoding, record: Record, prompt: int, turn
     number = first_round = _WHOLE if turn % 2 else 0  # so that either kind comes first
     before = baseline.step(1)
     rounds = _rounds(parts)
-    while method.compresses or number < first_round + _DUELLED:
+    while method.compresses or number < first_round + most_rounds:
         take = _apart if number % (_APART + _WHOLE) < _APART else _whole
         taken, before = take(rounds, method, baseline, record, prompt, before)
         if not taken:
