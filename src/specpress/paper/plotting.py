@@ -5,6 +5,7 @@ survives a grey printer.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from specpress.files.program import run_program
 from specpress.paper.typesetting.glyphs import families_for
 
 PALETTE = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 7, 1, 5)]  # the darker ones first
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
 
@@ -80,7 +83,13 @@ def fonts_for(table: pd.DataFrame) -> dict:
 
 
 def save(figure: Figure, pdf: str | Path, svg: str | Path) -> None:
-    """Write the figure without dates or random identifiers: the same figure gives the same bytes."""
+    """Write the figure without dates or random identifiers: the same figure gives the same bytes.
+
+    Tokens may be of any characters; those that no SVG can hold stand there as U+FFFD.
+    """
+    for text in figure.findobj(Text):
+        if NOT_IN_XML.search(text.get_text()):
+            text.set_text(NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text.get_text()))
     for path, metadata in ((pdf, {"CreationDate": None}), (svg, {"Date": None})):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with plt.rc_context({"svg.hashsalt": "specpress"}):

@@ -3,6 +3,7 @@ import sys
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import synthetic
 
 from specpress.analysis.tables import observations, summary
-from specpress.paper.plotting import fonts_for, looks, save
+from specpress.paper.plotting import empty_sheet, fonts_for, looks, save
 from specpress.paper.typesetting import glyphs
 from specpress.paper.wording import method_name, press_name, sampling_name, sampling_prose
 
@@ -267,3 +268,11 @@ def test_a_title_is_drawn_as_it_was_typed(whole, tmp_path, title):
     with plt.rc_context({"svg.fonttype": "none"}):
         save(draw("plot_waterfall.py", table), tmp_path / "a.pdf", tmp_path / "a.svg")
     assert title in unescape((tmp_path / "a.svg").read_text())
+
+
+def test_characters_that_no_svg_can_hold_leave_it_well_formed(tmp_path):
+    """A browser showed nothing of a tree with the token U+0013."""
+    figure = empty_sheet("a\x13b \ufffe -- & <")
+    save(figure, tmp_path / "a.pdf", tmp_path / "a.svg")
+    ElementTree.parse(tmp_path / "a.svg")
+    assert "a\ufffdb \ufffd" in (tmp_path / "a.svg").read_text(encoding="utf-8")
