@@ -4,9 +4,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from specpress.paper.plotting import Look, draw_series, empty_sheet, figure_command, label_line_ends, looks, panels
+from specpress.paper.plotting import (
+    Look,
+    cut_intervals,
+    draw_series,
+    empty_sheet,
+    figure_command,
+    label_line_ends,
+    looks,
+    panels,
+)
 from specpress.paper.wording import press_name
 
+ROOM = 1.5  # times the longest time, for intervals of a few repeats in a bad minute
 CACHES = {"full": "full cache", "press": "compressed"}
 
 
@@ -27,7 +37,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 def draw_times(axis: Axes, rows: pd.DataFrame, style: dict[str, Look]) -> None:
     """Measured times of a step with their intervals, predicted ones dashed and hollow."""
-    ends = []
+    ends, highest = [], 0.0
     for cache, name in CACHES.items():
         measured = rows[rows.metric == f"{cache}_step_ms"]
         look = style[cache]
@@ -35,11 +45,13 @@ def draw_times(axis: Axes, rows: pd.DataFrame, style: dict[str, Look]) -> None:
         predicted = rows[rows.metric == f"predicted_{cache}_step_ms"]
         if len(predicted):
             draw_series(axis, predicted, "context", Look(look.color, look.marker, "--"), filled=False)
+        highest = max(highest, measured.estimate.max(), predicted.estimate.max())
         if len(measured):
             last = measured.loc[measured.context.idxmax()]
             ends.append((last.context, last.estimate, name, look.color))
     axis.set(xlabel="context (tokens)", ylabel="time per token (ms)")
     axis.set_ylim(bottom=0)
+    cut_intervals(axis, high=ROOM * highest)
     label_line_ends(axis, ends, gap=0.13)
 
 
