@@ -97,7 +97,7 @@ test: setup  ## Run the tests on all cores, about seven minutes on two
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm"
 
 # Test by test to whichever process is free, but for groups, whose tests share what takes long to make.
-test-slow: setup  ## Run the tests that take minutes each or need the downloaded model: on two cores some forty minutes, by estimate
+test-slow: setup  ## Run the tests that take minutes each or need the downloaded model: thirty-six minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder -m "slow and not slurm"
 
 test-gpu: setup  ## Run the tests that need a CUDA GPU
@@ -109,7 +109,7 @@ test-slurm: setup  ## Run a study on a real SLURM of one node, or say why that c
 bench: setup  ## Time the engine beside transformers (after make paper): results/benchmarks/engine.json
 	$(BIN)/python benchmarks/engine.py
 
-# An hour; fewer with: make control REPEATS=10
+# Two hours; fewer with: make control REPEATS=10
 REPEATS ?= 100
 control: setup  ## Time the baseline against itself, with and without a load (after make paper): results/benchmarks/control.json
 	$(BIN)/python benchmarks/control.py --repeats $(REPEATS)

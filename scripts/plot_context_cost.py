@@ -37,7 +37,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 
 def draw_times(axis: Axes, rows: pd.DataFrame, style: dict[str, Look]) -> None:
     """Measured times of a step with their intervals, predicted ones dashed and hollow."""
-    ends, highest = [], 0.0
+    ends = []
     for cache, name in CACHES.items():
         measured = rows[rows.metric == f"{cache}_step_ms"]
         look = style[cache]
@@ -45,13 +45,12 @@ def draw_times(axis: Axes, rows: pd.DataFrame, style: dict[str, Look]) -> None:
         predicted = rows[rows.metric == f"predicted_{cache}_step_ms"]
         if len(predicted):
             draw_series(axis, predicted, "context", Look(look.color, look.marker, "--"), filled=False)
-        highest = max(highest, measured.estimate.max(), predicted.estimate.max())
         if len(measured):
             last = measured.loc[measured.context.idxmax()]
             ends.append((last.context, last.estimate, name, look.color))
     axis.set(xlabel="context (tokens)", ylabel="time per token (ms)")
     axis.set_ylim(bottom=0)
-    cut_intervals(axis, high=ROOM * highest)
+    cut_intervals(axis, high=ROOM * rows[rows.metric.str.endswith("_step_ms")].estimate.max())
     label_line_ends(axis, ends, gap=0.13)
 
 

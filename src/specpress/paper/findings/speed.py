@@ -51,18 +51,20 @@ class SpeedResults:
 
     @cached_property
     def best_lossless(self) -> list[tuple[Block, Speed]]:
-        """The lossless method of single sequences that is `picked` with the shortest prompts, and with the longest.
+        """The `picked` lossless methods of single sequences: with the shortest prompts, of each way of sampling.
 
-        Of each way of sampling, with the intervals that they have as some of all lossless methods of single sequences.
+        And one with the longest; with the intervals that they have as some of all lossless methods of single sequences.
         """
         single = [(b, s) for b, s in self.speeds_of(*LOSSLESS) if is_missing(s.row["batch"])]
         blocks = {speed.experiment: block for block, speed in single}
         lengths = [s.row["prompt_tokens"] for _, s in single]
-        ends = [min(lengths), max(lengths)] if single else []
-        groups: dict[tuple, list[Speed]] = {}
-        for block, speed in sorted(single, key=lambda found: found[1].row["prompt_tokens"]):
-            if (length := speed.row["prompt_tokens"]) in ends:
-                groups.setdefault((length, block.sampling), []).append(speed)
+        shortest, longest = (min(lengths), max(lengths)) if single else (None, None)
+        groups: dict[str, list[Speed]] = {}
+        for block, speed in single:
+            if speed.row["prompt_tokens"] == shortest:
+                groups.setdefault(block.sampling, []).append(speed)
+        if shortest != longest:
+            groups["longest"] = [speed for _, speed in single if speed.row["prompt_tokens"] == longest]
         best = [picked(group, looks=len(single)) for group in groups.values()]
         return [(blocks[speed.experiment], speed) for speed in best]
 

@@ -3,18 +3,19 @@
 from collections.abc import Iterator
 from typing import Any
 
-from specpress.study.checks.schema import among_known
+from specpress.study.checks.lenient import field, items
+from specpress.study.checks.names import unknown
 
 
 def is_prompts(data: dict, name: Any) -> bool:
     """Whether the data set of that name is one of prompts."""
-    return isinstance(name, str) and _mapping(data.get(name)).get("kind") == "prompts"
+    return isinstance(name, str) and field(data.get(name), "kind") == "prompts"
 
 
 def data_problems(data: dict, name: str) -> Iterator[str]:
     """Keys of a data set that contradict each other, and what it is made of, if that is not there."""
-    entry = _mapping(data.get(name))
-    source, path = _mapping(entry.get("source")), f"data.{name}.source"
+    entry = items(data, name, dict)
+    source, path = items(entry, "source", dict), f"data.{name}.source"
     if source.get("kind") == "hub" and "file" not in source and "split" not in source:
         yield f"{path}.file: missing; the path of one file there, or else `split` (with `config` if there are several)"
     if source.get("kind") == "hub" and "file" in source and "split" in source:
@@ -33,7 +34,7 @@ def _made_problems(data: dict, name: str, entry: dict, source: dict) -> Iterator
     path = f"data.{name}.source.data"
     if source.get("kind") == "passages":
         made_of = source.get("data")
-        yield from _unknown(path, made_of, data)
+        yield from unknown(path, "data set", made_of, data)
         if is_prompts(data, made_of):
             yield f"{path}: {made_of!r} holds prompts; name a data set of texts to take passages from"
         for key in ("category", "most_turns"):
@@ -41,10 +42,10 @@ def _made_problems(data: dict, name: str, entry: dict, source: dict) -> Iterator
                 yield f"data.{name}.{key}: prompts that are made have categories and one turn; remove it"
     if source.get("kind") == "sets" and isinstance(source.get("data"), list):
         for index, part in enumerate(source["data"]):
-            yield from _unknown(f"{path}[{index}]", part, data)
+            yield from unknown(f"{path}[{index}]", "data set", part, data)
             if isinstance(part, str) and part in data and not is_prompts(data, part):
                 yield f"{path}[{index}]: {part!r} holds texts; a set of prompts has kind: prompts"
-            if isinstance(part, str) and _mapping(_mapping(data.get(part)).get("source")).get("kind") == "sets":
+            if isinstance(part, str) and field(field(data.get(part), "source"), "kind") == "sets":
                 yield f"{path}[{index}]: {part!r} is made of sets itself; name those"
         for key in ("chat", "category", "most_turns"):
             if key in entry:
@@ -57,12 +58,3 @@ def prompt_problems(body: dict, path: str) -> Iterator[str]:
         yield f"{path}.data: {body['data']!r} holds prompts; an experiment of kind {body.get('kind')} reads texts"
     if body.get("batch", 1) != 1:
         yield f"{path}.batch: prompts differ in length, and the rows of a batch may not; remove it, or take texts"
-
-
-def _unknown(path: str, name: Any, data: dict) -> Iterator[str]:
-    if isinstance(name, str) and name not in data:
-        yield f"{path}: unknown data set {name!r}" + among_known(name, data)
-
-
-def _mapping(value: Any) -> dict:
-    return value if isinstance(value, dict) else {}
