@@ -91,7 +91,7 @@ def write_study(
     source = {"source": {"kind": "path", "path": text}, "reader": "text", "document_characters": document_characters}
     data = {"text": source | {"test_fraction": 0.5}}
     if text is None:
-        data = {key: _unplanned(entry) for key, entry in read_yaml(EMBEDDED)["data"].items() if is_prose(entry)}
+        data = {key: entry for key, entry in read_yaml(EMBEDDED)["data"].items() if is_prose(entry)}
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
@@ -137,10 +137,6 @@ def in_groups(config: Mapping) -> bool:
 def is_prose(data: Mapping) -> bool:
     """Whether a data set of a study is running text, and no list of prompts."""
     return data.get("kind", "text") == "text"
-
-
-def _unplanned(entry: dict) -> dict:
-    return {key: value for key, value in entry.items() if key != "download_mb"}
 
 
 def _in_a_line(value: object) -> str:

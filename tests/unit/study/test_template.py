@@ -38,6 +38,13 @@ def test_a_copy_in_fewer_bits_drafts_where_it_can_be_held_so():
     assert "quantized_target" not in drafters(study(intermediate_size=4100))
 
 
+def test_the_tree_of_both_lookups_is_in_it_warmed_by_the_text():
+    used = [spec["drafter"] for spec in study().experiments.values() if "drafter" in spec]
+    trees = [drafter for drafter in used if drafter["name"] == "mixture"]
+    assert len(trees) == 2
+    assert all(tree["drafters"][1]["warm"] == "wikipedia" for tree in trees)
+
+
 @pytest.mark.parametrize(
     "room", [{"max_position_embeddings": 300}, {"sliding_window": 300, "use_sliding_window": True}]
 )
