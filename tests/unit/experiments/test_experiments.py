@@ -80,7 +80,7 @@ def places(tmp_path_factory):
 def needs_no_costs(self):
     """In place of a look: nobody needs another duel, and nobody is precise."""
     for contender in self.contenders:
-        contender.needs_costs = False
+        contender.machine_share = 0.0
     return False
 
 

@@ -17,7 +17,7 @@ import synthetic
 
 from specpress.analysis.provenance import environment
 from specpress.analysis.tables import summary
-from specpress.experiments.duels import contest, duel
+from specpress.experiments.duels import contender, contest, duel
 from specpress.paper.cells import Cell, Notes
 from specpress.paper.claims import verdict_counts
 from specpress.paper.decisions import side, speed_phrase
@@ -290,9 +290,9 @@ def test_the_methods_name_what_is_run():
         f"as many on either side as the part is long, but at most {duel._LONGEST}",
         f"Of every {rounds} rounds of a duel {duel._WHOLE} are left whole",
         f"after the first {contest._LEAST_DUELLED} prompts one is duelled only",
-        f"while the costs make up more than {100 * contest._MACHINE_SHARE:g}\\% of the variance",
+        f"while the costs make up more than {100 * contender.MACHINE_SHARE:g}\\% of the variance",
         f"of a prompt the first {duel.FIRST_ROUNDS} rounds are duelled",
-        f"all of them where the costs make up more than {100 * contest._MOSTLY_MACHINE:g}\\%",
+        f"all of them where the costs make up more than {100 * contender.MOSTLY_MACHINE:g}\\%",
         f"Prompts that are only counted are decoded up to {contest._TOGETHER} in a batch",
         f"the precision asked for, {100 * contest._NO_MATTER:g}\\%, and",
         f"the {100 * (1 - 1 / contest._ONCE_IN):g}\\% interval of the ratio",

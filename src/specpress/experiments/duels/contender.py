@@ -1,5 +1,6 @@
 """A method in a contest, what it made of each prompt, and what is known of its speed-up so far."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -11,6 +12,9 @@ from specpress.experiments.duels.duel import FIRST_ROUNDS, Record, as_rows
 from specpress.experiments.duels.prompts import Prompt
 from specpress.theory.costs import Brackets
 from specpress.theory.duels import Joint, Text, speedup, together
+
+MACHINE_SHARE = 0.25  # of the variance: above it the next prompts are duelled, below it only counted
+MOSTLY_MACHINE = 0.5  # of the variance: above it they are duelled to their end
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,25 @@ class Run:
 class Contender:
     """A method, and everything measured of it so far.
 
-    needs_costs : whether the next prompt is better duelled than counted: the first ones are, and later ones while the
-        costs leave the speed-up uncertain
-    most_rounds : of a prompt that are duelled; infinity while the costs are most of what is uncertain
+    machine_share : of the variance, what the costs leave uncertain; None as long as nothing is known of it
     together : how many prompts it decodes in one batch as it would each of them alone
     """
 
     arm: Arm
-    needs_costs: bool = True
-    most_rounds: float = FIRST_ROUNDS
+    machine_share: float | None = None
     together: int = 1
     record: Record = field(default_factory=Record)
     runs: list[Run] = field(default_factory=list)
+
+    @property
+    def needs_costs(self) -> bool:
+        """Whether the next prompt is better duelled than counted: the first ones are."""
+        return self.machine_share is None or self.machine_share > MACHINE_SHARE
+
+    @property
+    def most_rounds(self) -> float:
+        """Rounds of a prompt that are duelled: all of them while the costs are most of what is uncertain."""
+        return math.inf if (self.machine_share or 0) > MOSTLY_MACHINE else FIRST_ROUNDS
 
     def brackets(self) -> Brackets:
         """The parts measured so far."""

@@ -20,7 +20,7 @@ from specpress.engine.graphs import captures, has_graphs
 from specpress.experiments.assets import Assets, as_batch, as_padded
 from specpress.experiments.duels.arms import Arm
 from specpress.experiments.duels.contender import Contender, Run
-from specpress.experiments.duels.duel import FIRST_ROUNDS, Baseline, Read, Record, count, count_traced, duel
+from specpress.experiments.duels.duel import Baseline, Read, Record, count, count_traced, duel
 from specpress.experiments.duels.prompts import Prompt, Turns
 from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.disturbance import disturbed_steps
@@ -30,8 +30,6 @@ from specpress.theory.duels import FIRST_LOOK, Stretches, forgotten, is_precise,
 
 _WARM_UP_PROMPT, _WARM_UP_TOKENS = 512, 8  # enough for a first forward of each kind; a long prompt takes seconds
 _LEAST_DUELLED = 3  # prompts of which the costs are measured before it is asked what the next are better used for
-_MACHINE_SHARE = 0.25  # of the variance: above it the next prompts are duelled, below it only counted
-_MOSTLY_MACHINE = 0.5  # of the variance: above it they are duelled to their end
 _TOGETHER = 8  # prompts counted in one batch at most
 _TOKENS_TOGETHER = 8192  # of all of them, so that their caches stay small
 _LOGITS_TOGETHER = 2**28  # of the prompts that a drafter learns from: half a gigabyte in 16 bits
@@ -133,9 +131,7 @@ class Contest:
         """Whether every method is known well enough; says of each what the next prompts are better used for."""
         joints = [contender.speedup() for contender in self.contenders]
         for contender, joint in zip(self.contenders, joints, strict=True):
-            share = joint and joint.machine_share  # None as long as nothing is known of the variance
-            contender.needs_costs = share is None or share > _MACHINE_SHARE
-            contender.most_rounds = math.inf if share is not None and share > _MOSTLY_MACHINE else FIRST_ROUNDS
+            contender.machine_share = joint and joint.machine_share
         return all(joint is not None and is_precise(joint, self.spec["precision"]) for joint in joints)
 
     def sample(self, names: Sequence[str]) -> dict:
