@@ -14,7 +14,6 @@ from specpress.study.reading import read_yaml
 from specpress.study.source_code import ROOT
 from specpress.study.template import write_study
 
-_DOCUMENT, _DOCUMENTS = 20_000, 8  # characters of a document; of a short text, so many documents
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 
 
@@ -106,15 +105,14 @@ def _written(args: argparse.Namespace, name: str) -> str:
         config.to_dict(),
         draft=draft,
         draft_config=draft_config,
-        text=None if args.text is None else _from_root(Path(args.text)),
-        document_characters=_DOCUMENT if args.text is None else _documents(Path(args.text)),
+        **({} if args.text is None else _of_text(Path(args.text))),
         device=device.type,
         dtype=str(default_dtype(device)).removeprefix("torch."),
     )
 
 
-def _documents(text: Path) -> int:
-    """How many characters of a text are to be a document.
+def _of_text(text: Path) -> dict:
+    """A text as `write_study` takes it: its path, and how many characters of it are to be a document.
 
     Raises
     ------
@@ -122,15 +120,15 @@ def _documents(text: Path) -> int:
         If it cannot be read, or has too few paragraphs to be split into two halves.
     """
     from specpress.data.documents import split_documents
-    from specpress.data.readers import read
+    from specpress.data.readers import document_size, read
 
-    characters = min(_DOCUMENT, 1 + text.stat().st_size // _DOCUMENTS)
+    characters = document_size(text)
     documents = read("text", text, document_characters=characters)
     try:
         split_documents(documents, 0.5)
     except ValueError as error:
         raise ValueError(f"{text}: {error}") from error
-    return characters
+    return {"text": _from_root(text), "document_characters": characters}
 
 
 def _located(model: str) -> tuple[Path, dict]:

@@ -90,9 +90,14 @@ def _prepared(path: Path, folder: Path) -> Path:
         if not (path / "dataset_dict.json").is_file():
             raise DraftError(f"--data: {path} holds no dataset_dict.json; give a prepared data set or a file")
         return path
-    from specpress.data.readers import read
+    from specpress.data.readers import document_size, read
     from specpress.data.store import save_split
 
     print(f"reading {path}", file=sys.stderr)
-    save_split(folder, read("text", path), 0.1, {"source": {"kind": "path", "path": str(path)}})
+    save_split(
+        folder,
+        read("text", path, document_characters=document_size(path)),
+        0.1,
+        {"source": {"kind": "path", "path": str(path)}},
+    )
     return folder

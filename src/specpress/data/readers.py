@@ -11,6 +11,8 @@ from specpress.data.documents import Document
 from specpress.data.json_lines import json_records
 from specpress.data.loaders import PACKED, LoaderError, ReaderError, load_rows, whole_text
 
+DOCUMENT, _DOCUMENTS = 20_000, 8  # characters of a document of a text file; of a short one, so many documents
+
 
 def read_mediawiki(path: str | Path, *, minimum_characters: int = 2000) -> Iterator[Document]:
     """The articles of a MediaWiki XML dump (.bz2 or plain), as prose.
@@ -46,7 +48,12 @@ def read_kjv(path: str | Path) -> Iterator[Document]:
         yield Document(f"{book:02d}", titles[book - 1], passage.strip())
 
 
-def read_text(path: str | Path, *, document_characters: int = 20_000) -> Iterator[Document]:
+def document_size(path: str | Path) -> int:
+    """How many characters of a text file are a document: of a short text fewer, so that it makes some."""
+    return min(DOCUMENT, 1 + Path(path).stat().st_size // _DOCUMENTS)
+
+
+def read_text(path: str | Path, *, document_characters: int = DOCUMENT) -> Iterator[Document]:
     """A UTF-8 text file: its paragraphs, grouped into documents of at least `document_characters` (the last: fewer)."""
     path = Path(path)
     for row in _rows("text", path, sample_by="document", encoding="utf-8-sig"):

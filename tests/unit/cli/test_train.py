@@ -41,6 +41,11 @@ def test_a_head_is_trained_from_a_text_file_and_drafts(place, capsys):
     assert "DraftModel" in capsys.readouterr().out
 
 
+def test_a_text_shorter_than_two_documents_trains_as_well(place):
+    (place / "short.txt").write_text("\n\n".join(document.text for document in make_documents(60))[:15_000])
+    assert train(place, "layers=1", "tokens=64", "sequence=16", "evaluation=16", data="short.txt", output="short") == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
