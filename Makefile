@@ -13,12 +13,16 @@ STUDY ?=
 ARCHIVE ?=
 # A GPU for `make plan`.
 GPU ?=
+# A model as a GGUF file, which `make bench` times llama.cpp on.
+GGUF ?=
 # A model's folder or hub repository, instead of a study: one is written for it. A draft model and a text to go with it.
 MODEL ?=
 DRAFT ?=
 TEXT ?=
 
 $(if $(STUDY),$(if $(shell test -f "$(STUDY)" && echo yes),,$(error there is no file $(STUDY): STUDY is the path of a study, such as config/config.yaml)))
+
+$(if $(GGUF),$(if $(shell test -f "$(GGUF)" && echo yes),,$(error there is no file $(GGUF): GGUF is the path of the model that make bench times, as a GGUF file)))
 
 $(if $(filter all,$(CORES)),,$(if $(shell test 0"$(CORES)" -ge 1 2> /dev/null && echo yes),,$(error CORES is a number of cores from 1 on, or all; not "$(CORES)")))
 
@@ -50,7 +54,7 @@ help:  ## List the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo
 	@echo "Variables: CORES=N (default all), STUDY=FILE (default config/config.yaml), MODEL=FOLDER-OR-REPOSITORY with DRAFT= and TEXT= (for paper and plan),"
-	@echo "           GPU=NAME (for plan), VENV=FOLDER, PYTHON=PROGRAM"
+	@echo "           GPU=NAME (for plan), GGUF=FILE (for bench), VENV=FOLDER, PYTHON=PROGRAM"
 
 setup: $(VENV)/.installed  ## Install what is missing: virtual environment, LaTeX, graphviz
 
@@ -106,8 +110,8 @@ test-gpu: setup  ## Run the tests that need a CUDA GPU
 test-slurm: setup  ## Run a study on a real SLURM of one node, or say why that cannot be (root, Debian)
 	@tests/slurm/run.sh $(BIN)/python $(VENV)/slurm
 
-bench: setup  ## Time the engine beside transformers (after make paper): results/benchmarks/engine.json
-	$(BIN)/python benchmarks/engine.py
+bench: setup  ## Time the engine beside transformers (after make paper), with GGUF=FILE also llama.cpp: results/benchmarks/engine.json
+	$(BIN)/python benchmarks/engine.py $(if $(GGUF),--gguf "$(GGUF)")
 
 # Two hours; fewer with: make control REPEATS=10
 REPEATS ?= 100

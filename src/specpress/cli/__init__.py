@@ -1,4 +1,4 @@
-"""The command `specpress`: generate, list, explain, archive, compare.
+"""The command `specpress`: generate, train, list, certify, new, explain, compare, archive.
 
 May import: Everything below. Read first: main.py.
 """

@@ -45,8 +45,8 @@ def generate(
     drafter : proposes tokens; None decodes autoregressively
     schedule : how many tokens to draft; by default constantly the drafter's own number of nodes, which is 4 for most.
         Drafter and schedule belong to this call.
-        For a batch the rows share one gamma, and the schedule learns from the rounds of one row, each in its turn:
-        past rounds decide it, so every row follows the law it has alone.
+        In a batch every row has a copy of the schedule, which learns from the rounds of that row alone: past rounds
+        decide its gamma, so every row follows the law it has alone.
     verification : "token" or "block" for drafters that propose paths; "traversal" or "recursive" for any, also trees
     press : a kvpress press that compresses the target's cache after the prompt (the output law is then that of
         autoregressive decoding on the compressed cache); None keeps all slots

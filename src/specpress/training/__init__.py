@@ -1,4 +1,4 @@
 """Draft models made from a target: text, model, loop, judgement.
 
-May import: models, data, study and the ground floor. Read first: train.py.
+May import: decoding and below. Read first: train.py.
 """
