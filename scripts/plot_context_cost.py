@@ -21,11 +21,12 @@ CACHES = {"full": "full cache", "press": "compressed"}
 
 
 def draw(summary: pd.DataFrame) -> Figure:
-    """Time on the left, with the roofline dashed; memory on the right; at the smallest batch of the map."""
+    """Time on the left, with the roofline dashed; memory on the right; at the smallest batch of the first map."""
     rows = summary[(summary.kind == "regime") & summary.batch.notna() & summary.estimate.notna()]
     if rows.empty:
         return empty_sheet("This study has no map over batch and context.")
-    rows = rows[(rows.batch == rows.batch.min()) & (rows.experiment == rows.experiment.iloc[0])]
+    rows = rows[rows.experiment == rows.experiment.iloc[0]]
+    rows = rows[rows.batch == rows.batch.min()]
     style = looks(CACHES)
     first = rows.iloc[0]
     figure, axes = panels(2, figsize=(6.5, 1.6), sharey=False)

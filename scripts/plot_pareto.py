@@ -79,9 +79,12 @@ def point(group: str, name: str, row: pd.Series, cost: pd.Series) -> dict:
 
 
 def cost_of(row: pd.Series, quality: pd.DataFrame) -> pd.Series | None:
-    """The perplexity ratio of the press of a method, on its data where measured, at the nearest context."""
+    """The perplexity ratio of a method's press on its model, on its data where measured, at the nearest context."""
     mode = "once" if pd.isna(row.cache_budget) else "decoding"
-    same = quality[(quality.press == row.press) & np.isclose(quality.ratio, row.ratio) & (quality["mode"] == mode)]
+    setting = (row.model, row.press, row.press_parameters if isinstance(row.press_parameters, str) else "")
+    settings = zip(quality.model, quality.press, quality.press_parameters.fillna(""), strict=True)
+    same = quality[[one == setting for one in settings]]
+    same = same[np.isclose(same.ratio, row.ratio) & (same["mode"] == mode)]
     same = same[same.data == row.data] if (same.data == row.data).any() else same
     return None if same.empty else same.loc[(same.context - row.prompt_tokens).abs().idxmin()]
 

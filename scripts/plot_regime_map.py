@@ -18,7 +18,7 @@ PANELS = {
 
 
 def draw(summary: pd.DataFrame) -> Figure:
-    """One heat map for each quantity that was measured or predicted, all on one scale, every cell with its number."""
+    """The first map: one heat map a quantity measured or predicted, all on one scale, every cell with its number."""
     rows = summary[(summary.kind == "regime") & summary.metric.isin(list(PANELS)) & summary.estimate.notna()]
     if rows.empty:
         return empty_sheet("This study has no map over batch and context.")

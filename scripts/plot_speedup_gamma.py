@@ -8,13 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
+from specpress.analysis.factors import prompt_lengths
 from specpress.analysis.kinds import kind_of
 from specpress.paper.plotting import Look, cut_intervals, draw_series, empty_sheet, figure_command, looks, panels
 from specpress.paper.wording import data_name, drafter_name, method_name, sampling_name, schedule_name
 
 PREDICTED = "0.35"
 WIDEST = 22  # characters in a line of the name of a method without a gamma axis
-PROMPTS = ["data", "baseline", "sampling", "batch", "prompt_tokens"]
+PROMPTS = ["data", "baseline", "sampling", "batch", "prompt_limit"]
 
 
 def draw(summary: pd.DataFrame) -> Figure:
@@ -47,7 +48,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 def speculative(summary: pd.DataFrame) -> pd.DataFrame:
     """The rows to draw, with the series each belongs to; `swept` says whether the series runs over gamma."""
     rows = summary[(summary.kind == "speed") & summary.metric.isin(["speedup", "predicted_speedup"])]
-    rows = rows[rows.estimate.notna()]
+    rows = rows[rows.estimate.notna()].assign(prompt_limit=prompt_lengths(rows))
     drawn = [kind_of(row) in ("constant", "dynamic", "block", "other") for _, row in rows.iterrows()]
     rows = rows[pd.Series(drawn, index=rows.index, dtype=bool)]
     if rows.empty:

@@ -1,12 +1,15 @@
 """Contrasts between experiments that share everything but one thing, on the same prompts or passages."""
 
+import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from specpress.analysis.factors import factors
 from specpress.analysis.metrics import duels
 from specpress.analysis.metrics.perplexity import field_of, mode_of, ratio_row
 from specpress.analysis.rankings import rankings
 from specpress.study.expansion import branches
+from specpress.theory.intervals import among
 
 REFERENCE_PRESS = "streaming_llm"
 # How much is measured; the prompts come in one order, so that two experiments share the first of them whatever it says.
@@ -38,13 +41,13 @@ def _schedules(metrics: list[Mapping]) -> Iterable[dict]:
 
 
 def _cascades(metrics: list[Mapping]) -> Iterable[dict]:
-    """A cascade against the fastest plain draft model on the same prompts, whatever its gamma."""
+    """A cascade against the plain draft model on the same prompts whose gain is best established."""
     for item in _speeds(metrics):
         if (item["spec"].get("drafter") or {}).get("name") != "cascade":
             continue
         plain = [other for other in _speeds(metrics) if _is_plain_draft(other) and _same_prompts(item, other)]
         if plain:
-            yield _speed_contrast("speedup_over_plain", item, max(plain, key=_mean_speedup))
+            yield _speed_contrast("speedup_over_plain", item, max(plain, key=partial(_established, looks=len(plain))))
 
 
 def _verifications(metrics: list[Mapping]) -> Iterable[dict]:
@@ -108,9 +111,13 @@ def _same_prompts(one: Mapping, other: Mapping) -> bool:
     return _without(one["spec"], varied) == _without(other["spec"], varied)
 
 
-def _mean_speedup(item: Mapping) -> float:
-    found = list(duels.log_speedups_of(item).values())
-    return sum(found) / len(found) if found else float("-inf")
+def _established(item: Mapping, looks: int) -> tuple[float, float]:
+    """The lower end of a speed-up as one of `looks` that are compared, and the speed-up: the larger, the better."""
+    joint, _ = duels.speedup_of(item)
+    if joint is None:
+        return -math.inf, -math.inf
+    found = among(joint.estimate(), looks)
+    return -math.inf if found.low is None else found.low, found.value
 
 
 def _find(metrics: list[Mapping], spec: Mapping) -> Mapping | None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 FACTORS = [
     "kind",
@@ -40,6 +41,7 @@ FACTORS = [
     "step_title",
     "prompts",
     "prompt_tokens",
+    "prompt_limit",
     "max_new_tokens",
     "precision",
     "budget_seconds",
@@ -54,7 +56,7 @@ FACTORS = [
 ]
 INTEGERS = (
     "batch", "categories", "gamma", "cache_budget", "compression_interval", "decoding_interval", "step_number",
-    "prompts", "prompt_tokens", "max_new_tokens", "repeats", "context", "score", "passages",
+    "prompts", "prompt_tokens", "prompt_limit", "max_new_tokens", "repeats", "context", "score", "passages",
     "samples", "answer_tokens",
 )  # fmt: skip
 PLAIN = (
@@ -98,12 +100,18 @@ def factors(item: Mapping) -> dict:
 
 
 def _of_questions(item: Mapping) -> dict:
-    """Of prompts that are questions, which differ in length: how many categories, and their mean length in tokens."""
+    """Of prompts that are questions, which differ in length: how many categories, their mean length and its limit."""
     runs = [run for run in item.get("runs") or () if run.get("category") is not None]
     if not runs:
         return {}
     mean = round(sum(run["prompt_tokens"] for run in runs) / len(runs))
-    return {"categories": len({run["category"] for run in runs}), "prompt_tokens": mean}
+    categories = len({run["category"] for run in runs})
+    return {"categories": categories, "prompt_tokens": mean, "prompt_limit": item["spec"]["prompt_tokens"]}
+
+
+def prompt_lengths(rows: pd.DataFrame) -> pd.Series:
+    """What experiments on the same prompts share: the length of their prompts, or the most that a question may have."""
+    return rows.prompt_limit.fillna(rows.prompt_tokens)
 
 
 def _parameters(part: Mapping, *without: str) -> str | None:

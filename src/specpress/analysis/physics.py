@@ -101,6 +101,10 @@ class _Steps:
             rates = replace(rates, weight_gb_s=dict.fromkeys(rates.weight_gb_s, best))
         return roofline_step_ms(ModelShape.from_manifest(shape), rates, slots=slots, batch=batch)
 
+    def bits(self, model: str) -> int:
+        """Of a number of its weights."""
+        return {"float32": 32}.get(self._shapes[model].get("dtype"), 16)
+
     def kept(self, model: str, kv_bytes: float | None, batch: int = 1) -> float:
         """Slots a sequence that so many bytes of keys and values are."""
         return (kv_bytes or 0) / self._shapes[model]["kv_bytes_per_token"] / batch
@@ -144,17 +148,20 @@ def _part_ms(part: str, size: float, spec: Mapping, steps: _Steps, full: float, 
     """The least a part of a round takes; `size` a sequence."""
     if part == VERIFICATION:
         return steps.ms(spec["model"], kept, batch)
-    return size * _draft_ms(spec["drafter"], spec, steps, full, batch) if part == DRAFTING else 0.0
+    if part != DRAFTING:
+        return 0.0
+    passes = size / spec["drafter"].get("children", 1)  # a draft that branches drafts so many tokens in one
+    return passes * _draft_ms(spec["drafter"], spec, steps, full, batch)
 
 
 def _draft_ms(drafter: Mapping, spec: Mapping, steps: _Steps, full: float, batch: int) -> float:
-    """The least a drafted token takes."""
+    """The least a pass of a draft takes."""
     if "intermediate_model" in drafter:
         return steps.ms(drafter["intermediate_model"], 0, batch) / (drafter.get("gamma", 4) + 1)
     if named := drafter.get("model", drafter.get("head")):
         return steps.ms(named, 0 if "press" in drafter else full, batch)
     if drafter["name"] == "quantized_target":  # all of a step, as if its cache were held in as few bits
-        return steps.ms(spec["model"], full, batch) * (drafter.get("bits", 4) + 1) / 16
+        return steps.ms(spec["model"], full, batch) * (drafter.get("bits", 4) + 1) / steps.bits(spec["model"])
     if "press" in drafter:
         return steps.ms(spec["model"], full * (1 - drafter["press"].get("compression_ratio", 0)), batch)
     return 0.0

@@ -1,8 +1,8 @@
 """Whether perplexity ranks presses as tasks do: rank correlations over the presses that both were measured for.
 
-A press has the mean accuracy, and the mean logarithm of its perplexity over the full cache's, over the ratios of each
-experiment; or both at one ratio that they share. Correlations are positive where the lower perplexity goes with the
-higher accuracy.
+A press has the mean accuracy, and the mean logarithm of its perplexity over the full cache's, each over the ratios at
+which it is known of all presses; or both at one ratio. Correlations are positive where the lower perplexity goes with
+the higher accuracy.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,13 +24,12 @@ def rankings(metrics: list[Mapping]) -> Iterator[tuple[Mapping, Mapping, dict]]:
             continue
         curves = _curves(item, metrics)
         for mode in item["spec"]["modes"]:
-            accuracies = _accuracies(item, mode)
-            for ratio in [None, *_shared_ratios(accuracies, curves)]:
-                pairs = [
-                    (-_mean(curves[press][1], ratio), _mean(accuracies[press], ratio))
-                    for press in accuracies
-                    if press in curves
-                ]
+            accuracies = {press: found for press, found in _accuracies(item, mode).items() if press in curves}
+            logs = {press: curves[press][1] for press in accuracies}
+            both = _common(logs), _common(accuracies)
+            for ratio in [None, *sorted(set.intersection(*both))]:
+                at, of = both if ratio is None else ({ratio}, {ratio})
+                pairs = [(-_mean(logs[press], at), _mean(accuracies[press], of)) for press in logs if at and of]
                 where = f"{mode}, {'mean over ratios' if ratio is None else f'ratio {ratio:g}'}"
                 reference = next((curve for curve, _ in curves.values()), item)
                 for found in _rows(pairs, f"tasks[*].results[{where}] and curve of the perplexity of the same presses"):
@@ -70,14 +69,13 @@ def _log_ratios(item: Mapping) -> dict[float, float]:
     return {ratio: each - logs[0] for ratio, each in logs.items() if ratio and 0 in logs}
 
 
-def _shared_ratios(accuracies: Mapping, curves: Mapping) -> list[float]:
-    """Ratios at which every press of both has a value."""
-    both = [set(accuracies[press]) & set(curves[press][1]) for press in accuracies if press in curves]
-    return sorted(set.intersection(*both)) if both else []
+def _common(values: Mapping[tuple, Mapping[float, float]]) -> set[float]:
+    """The ratios at which every press has a value."""
+    return set.intersection(*map(set, values.values())) if values else set()
 
 
-def _mean(values: Mapping[float, float], ratio: float | None) -> float:
-    return fmean(values.values()) if ratio is None else values[ratio]
+def _mean(values: Mapping[float, float], ratios: Iterable[float]) -> float:
+    return fmean(values[ratio] for ratio in ratios)
 
 
 def _rows(pairs: list[tuple[float, float]], field: str) -> Iterator[dict]:

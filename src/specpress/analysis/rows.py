@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from statistics import fmean
 
 import numpy as np
 
@@ -86,12 +87,15 @@ def method_row(runs: list[Mapping], metric: str, field: str) -> dict:
 
 
 def run_row(figures: list[tuple[tuple, Mapping]], metric: str, field: str) -> dict:
-    """The mean of one metric over runs, given as (place, figures), a prompt each."""
+    """The mean of one metric over runs, given as (place, figures): over prompts, each the mean of its turns."""
     unit, on_log_scale = RUN_METRICS[metric]
     transform, interval = (np.log, geometric_mean_interval) if on_log_scale else (float, mean_interval)
-    found = {where: number(run.get(metric)) for where, run in figures}
-    kept = {where: value for where, value in found.items() if value is not None and (value > 0 or not on_log_scale)}
-    values = {where: float(transform(value)) for where, value in kept.items()}
+    found: dict[tuple, list[float]] = {where: [] for where, _ in figures}
+    for where, run in figures:
+        value = number(run.get(metric))
+        if value is not None and (value > 0 or not on_log_scale):
+            found[where].append(float(transform(value)))
+    values = {where: fmean(turns) for where, turns in found.items() if turns}
     # The reason that a run gives is for the time it lacks.
     given = next((run["why"] for _, run in figures if run.get(metric) is None and run.get("why")), "undefined")
     why = "nothing was drafted" if metric == "acceptance_rate" else given

@@ -4,7 +4,9 @@ import ast
 import bz2
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from specpress.data.documents import Document
@@ -129,7 +131,17 @@ def read(reader: str, path: str | Path, **options) -> list[Document]:
         seen.add(document.id)
         if any("\ud800" <= character <= "\udfff" for character in f"{document.id}{document.title}{document.text}"):
             raise ReaderError(f"{path}: document {document.id!r} holds half a character (a surrogate); correct it")
-    return documents
+    return _told_apart(documents)
+
+
+def _told_apart(documents: list[Document]) -> list[Document]:
+    """The documents, those of one title with their id behind it: results go by titles."""
+    names = [document.title or document.id for document in documents]
+    times = Counter(names)
+    return [
+        replace(document, title=f"{name} ({document.id})") if times[name] > 1 else document
+        for document, name in zip(documents, names, strict=True)
+    ]
 
 
 def _columns(path: str | Path, column: str, optional: Iterable[str] = ()) -> Iterator[dict]:

@@ -128,11 +128,14 @@ class Cell:
 
 
 def _setting(row: Mapping) -> str:
-    """What tells rows of an experiment apart: ratio, category, task and press, data set, step, batch and context."""
+    """What tells rows of an experiment apart: ratio, category, task and press, data set, step, batch and context.
+
+    A category is whatever a user's file says: what TeX minds in it stands there as the number of the character.
+    """
     if row["kind"] == "perplexity" and not is_missing(row["ratio"]):
         return f"@{row['ratio']:g}" + ("" if is_missing(row["mode"]) or row["mode"] == "once" else f":{row['mode']}")
     if not is_missing(row.get("category")):
-        return f"@{row['category']}"
+        return "@" + re.sub(r"[^A-Za-z0-9_-]", lambda found: f".u{ord(found[0]):x}.", str(row["category"]))
     if row["kind"] == "draft" and not is_missing(row["data"]):
         return f"@{row['data']}"
     if row["kind"] == "chain" and not is_missing(row["step"]):

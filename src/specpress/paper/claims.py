@@ -26,7 +26,7 @@ from specpress.paper.verdicts import (
     reaches,
     unmeasured,
 )
-from specpress.paper.wording import data_name, is_cascade_of_models, press_name
+from specpress.paper.wording import data_name, is_cascade_of_models
 
 
 def judged_claims(results) -> list[dict]:
@@ -92,9 +92,8 @@ def _is_original_schedule(speed: Speed) -> bool:
 
 
 def _cascade(results, claim: Mapping) -> tuple[Verdict, Markup]:
-    """The cascade against the fastest plain draft model on the same prompts."""
-    found = [c for c in results.contrasts("speedup_over_plain") if is_cascade_of_models(c[1].row)]
-    found = [(block, speed, cell.among(len(found))) for block, speed, cell in found]
+    """The cascade against the plain draft model on the same prompts that was picked from all of them."""
+    found = [cascade for cascade in results.cascades if is_cascade_of_models(cascade[1].row)]
     if not found:
         return unmeasured("a cascade of models beside a plain draft model"), Markup()
     verdict = everywhere([is_on(BELOW, (cell.low, cell.high), "cascade's relative speed") for _, _, cell in found])
@@ -102,7 +101,9 @@ def _cascade(results, claim: Mapping) -> tuple[Verdict, Markup]:
     for block, _, cell in found:
         reference = results.speed_of(cell.reference)
         parts.append(f"{_over(cell)} ({escape(block.title)}; against {escape(lower_first(reference.label))})")
-    return verdict, Markup(f"Speed of the cascade relative to the fastest plain draft model: {'; '.join(parts)}.")
+    return verdict, Markup(
+        f"Speed of the cascade relative to the best established plain draft model: {'; '.join(parts)}."
+    )
 
 
 def _streaming(results, claim: Mapping) -> tuple[Verdict, Markup]:
@@ -123,10 +124,10 @@ def _streaming(results, claim: Mapping) -> tuple[Verdict, Markup]:
         return verdict, Markup(f"The longest context measured with {removed} removed has {longest} tokens.")
     settings: dict[tuple, list] = {}
     for point, mode, cell in long:
-        settings.setdefault((point.data, point.context, mode), []).append((point, cell.among(len(long))))
+        settings.setdefault((*point.block, mode), []).append((point, cell.among(len(long))))
     verdicts, told = [], []
-    for (data, context, mode), others in settings.items():
-        names = [press_name(point.press) for point, _ in others]
+    for (data, _, context, mode), others in settings.items():
+        names = [point.name for point, _ in others]
         verdicts.append(best_of_all(_intervals(cell for _, cell in others), names))
         best = min((cell for _, cell in others), key=lambda cell: cell.value)
         closest = next(name for name, (_, cell) in zip(names, others, strict=True) if cell is best)

@@ -7,19 +7,21 @@ prompt. docs/measuring.md compares estimators and says why it is these.
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtrit
 
 from specpress.theory.costs import LEAST_BRACKETS, Brackets, Costs, Kind, blocks_of
 from specpress.theory.intervals import CONFIDENCE, Estimate, joined, mean_error
+from specpress.theory.parts import DRAFTING
 
 LEAST_UNITS = 3  # prompts below which there is no interval
 _RESAMPLES = 200
 # Who stops when an interval has become narrow stops where the prompts happen to agree: it misses more often than it
 # says. Simulated (docs/measuring.md), a look at 8 prompts at the earliest and errors a bit larger make up for it.
 FIRST_LOOK, _LOOKING = 8, 1.1
+_ALIKE = "all prompts alike: the interval is the machine's alone"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Joint:
     text_freedom: float
     n: int
     skew: float = 0.0
+    drafts: bool = False
 
     @property
     def error(self) -> float:
@@ -76,7 +79,8 @@ class Joint:
             return Estimate(math.exp(self.value), None, None, self.n, f"{few}: no interval")
         errors = ((self.text, self.text_freedom, self.skew), (self.machine, self.machine_freedom, 0.0))
         parts = [Estimate(1.0, None, None, self.n, se=se, df=df, skew=skew) for se, df, skew in errors]
-        return joined(math.exp(self.value), parts, (1, 1), n=self.n, confidence=confidence)
+        found = joined(math.exp(self.value), parts, (1, 1), n=self.n, confidence=confidence)
+        return replace(found, note=_ALIKE) if self.drafts and not self.text else found
 
     def half_width(self, confidence: float = CONFIDENCE) -> float | None:
         """Half the width of the interval of the log ratio; None without one."""
@@ -123,7 +127,8 @@ def speedup(texts: Sequence[Text], brackets: Brackets, seed: int = 0) -> Joint:
         raise ValueError(f"no bracket measured the cost of {', '.join(missing)}")
     logs = log_speedups(texts, found)
     machine, blocks = _machine_error(classes, texts, seed)
-    return Joint(float(logs.mean()), machine, blocks - 1, *_over_texts(logs))
+    drafts = any(part == DRAFTING for part, _ in kinds)
+    return Joint(float(logs.mean()), machine, blocks - 1, *_over_texts(logs), drafts=drafts)
 
 
 def _over_texts(logs: np.ndarray) -> tuple[float, int, int, float]:
@@ -214,9 +219,9 @@ def forgotten(brackets: Brackets, stretches: Stretches, *, tolerance: float, onc
 
 
 def is_precise(joint: Joint, precision: float) -> bool:
-    """Whether a speed-up is known to a half-width of its log; not before eight prompts where the text matters."""
+    """Whether a speed-up is known to a half-width of its log; not before eight prompts where something is drafted."""
     width = joint.half_width()
-    return width is not None and width <= precision and (joint.n >= FIRST_LOOK or not joint.text)
+    return width is not None and width <= precision and (joint.n >= FIRST_LOOK or not joint.drafts)
 
 
 def looks(least: int, most: int) -> list[int]:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from specpress.analysis.metrics.categories import categories_of, category_rows
+from specpress.analysis.rows import method_row
 from specpress.analysis.spec_bench import answers, lines_of
 
 # What a round costs in baseline steps: drafting nothing, verifying one row more a step of a twentieth.
@@ -77,7 +78,16 @@ def test_in_a_tree_a_position_is_a_depth():
 
 def test_the_turns_of_a_question_are_one_unit():
     runs = [run(i, "code", [2, 2], turn=i % 2, document=f"set/{i // 2}") for i in range(8)]
-    assert table(item(*runs))["code"]["category_speedup"]["n"] == 4
+    found = table(item(*runs))["code"]["category_speedup"]
+    assert found["n"] == 4
+    assert "without a value" not in found["note"]
+    seconds = {(number, turn): 1.0 + number + 10 * turn for number in range(4) for turn in range(2)}
+    for each in runs:
+        each["method"] |= {"ttft_s": seconds[int(each["document"][4:]), each["turn"]], "n_tokens": 8 + each["turn"]}
+    mean = math.exp(sum(math.log(value) for value in seconds.values()) / 8)
+    assert method_row(runs, "ttft_s", "")["estimate"] == pytest.approx(mean)
+    tokens = method_row(runs, "n_tokens", "")
+    assert (tokens["estimate"], tokens["n"]) == (8.5, 4)
 
 
 def test_a_category_in_which_nothing_was_drafted_says_so():

@@ -37,6 +37,20 @@ def test_a_draft_costs_its_own_traffic_and_a_verification_one_step():
     assert value == pytest.approx(100 / 40 / (1 + 4 * 0.1))
 
 
+def test_a_draft_that_branches_is_charged_a_pass_for_its_children_together():
+    spec = {"drafter": {"name": "draft_model", "model": "draft", "children": 2}}
+    value, _, _ = most(experiment([[DRAFTING, 4, 40], [VERIFICATION, 5, 40]], **spec))
+    assert value == pytest.approx(100 / 40 / (1 + 2 * 0.1))
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("bfloat16", 16), ("float32", 32)])
+def test_a_quantised_copy_is_as_much_smaller_as_its_targets_numbers_are_long(monkeypatch, dtype, bits):
+    monkeypatch.setitem(SHAPES, "target", TARGET | {"dtype": dtype})
+    spec = {"drafter": {"name": "quantized_target", "bits": 4}}
+    value, _, _ = most(experiment([[DRAFTING, 2, 40], [VERIFICATION, 3, 40]], **spec))
+    assert value == pytest.approx(100 / 40 / (1 + 2 * 5 / bits))
+
+
 def test_what_is_looked_up_costs_nothing_and_the_draft_alone_its_share():
     value, _, _ = most(experiment([[DRAFTING, 4, 50], [VERIFICATION, 5, 50]], drafter={"name": "prompt_lookup"}))
     assert value == pytest.approx(2)

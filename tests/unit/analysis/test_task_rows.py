@@ -57,7 +57,7 @@ def test_a_task_that_the_full_cache_fails_has_its_accuracy_alone_and_counts_for_
     assert set(failed.metric) == {"accuracy", "able"}
     assert failed.press.isna().all()
     together = rows_of(table, "accuracy", task="all", press=None).iloc[0]
-    assert (together.estimate, together.n) == (1.0, 32)
+    assert (together.estimate, together.n) == (1.0, 16)  # contexts, on each of which two tasks were set
     nothing = summary([made(able=())])
     assert nothing[nothing.task == "all"].metric.isin(["kendall", "kendall_p", "spearman"]).all()
     assert nothing[nothing.task == "all"].estimate.isna().all()
@@ -83,6 +83,14 @@ def test_perplexity_ranks_presses_as_the_tasks_do_or_the_other_way_round(order, 
         assert rows_of(table, "spearman", mode=mode, ratio=None).iloc[0].estimate == pytest.approx(sign)
     assert sorted(rows_of(table, "kendall", mode="aware").ratio.dropna()) == [0.5]  # the one that both have
     assert found.reference.startswith("perplexity-")
+
+
+def test_a_mean_over_ratios_is_over_those_that_all_presses_share():
+    """A press that was measured at higher ratios as well is no worse for it."""
+    harm = dict(zip(sorted(HARM, key=HARM.get), sorted(HARM.values()), strict=True))
+    best = min(harm, key=harm.get)
+    more = [*curves({p: h for p, h in harm.items() if p != best}), *curves({best: harm[best]}, ratios=(0, 0.5, 0.99))]
+    assert rows_of(summary([made(), *more]), "kendall", mode="aware", ratio=None).iloc[0].estimate == pytest.approx(1)
 
 
 def test_a_correlation_rests_on_the_presses_of_both_at_the_nearest_context():

@@ -366,6 +366,15 @@ def test_jsonl_refuses_what_it_cannot_use(tmp_path, content, complaint):
         read("jsonl", tmp_path / "texts.jsonl")
 
 
+def test_documents_of_one_title_are_told_apart_by_their_ids(tmp_path):
+    """Results go by titles: passages of two documents would have counted as one."""
+    lines = [{"id": "a", "title": "Same", "text": "One."}, {"id": "b", "title": "Same", "text": "Two."}]
+    lines += [{"id": "c", "title": "Other", "text": "Three."}, {"id": "d", "title": "", "text": "Four."}]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    titles = [document.title for document in read("jsonl", tmp_path / "texts.jsonl")]
+    assert titles == ["Same (a)", "Same (b)", "Other", ""]
+
+
 def test_records_keep_their_types_and_may_differ_in_them(tmp_path):
     records = [{"id": 1, "text": "2020-01-31"}, {"id": "b", "text": "2021-02-01", "title": 3}]
     for path in (tmp_path / "list.json", tmp_path / "list [a] ü.json.bz2"):

@@ -20,6 +20,15 @@ ROW = {
 }
 
 
+def test_every_category_has_a_name_of_its_own_that_tex_can_read():
+    row = {**ROW, "metric": "category_speedup", "kind": "speed", "ratio": None}
+    categories = ["数学", "写作", "Q&A", "Q/A", "a b", "a-b", "a_b", "math"]
+    keys = [Cell.of({**row, "category": category}).key for category in categories]
+    assert len(set(keys)) == len(keys)
+    assert all(key.isascii() and not set(key) & set("&#%$\\{}~^ ") for key in keys)
+    assert keys[-1] == "a@math"
+
+
 @pytest.mark.parametrize(("metric", "ends_at_one"), [("acceptance", True), ("relative_ppl", False)])
 def test_no_interval_goes_where_no_value_can_be(metric, ends_at_one):
     cell = Cell.of({**ROW, "metric": metric})

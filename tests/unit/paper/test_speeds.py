@@ -1,5 +1,7 @@
 """Which of several methods is named as the fastest, and how a group of them is told."""
 
+import math
+
 import pytest
 import synthetic
 from test_paper import results_of
@@ -66,6 +68,52 @@ def test_the_abstract_names_the_best_established_method():
     values = {speed.experiment: speed["speedup"].value for _, speed in results.speeds_of("other", "tree")}
     assert values["wild"] > values["sure"]
     assert [speed.experiment for _, speed in results.best_lossless] == ["sure"]
+
+
+def test_a_batch_of_one_is_a_single_sequence_and_the_smallest_batch_is_named_where_there_is_none():
+    lookup = {"drafter": {"name": "prompt_lookup"}, "sampling": "greedy", "scatter": 0.02}
+    one = synthetic.speed("one", speedup=1.5, batch=1, **lookup)
+    four = synthetic.speed("four", speedup=1.8, batch=4, **lookup)
+    assert [speed.experiment for _, speed in results_of([one, four]).best_lossless] == ["one"]
+    assert [speed.experiment for _, speed in results_of([four]).best_lossless] == ["four"]
+
+
+def test_experiments_on_the_same_questions_stand_in_one_block():
+    """They end at different prompts, so that the mean length of what was measured differs."""
+    lookup, made = {"name": "prompt_lookup"}, []
+    for name, longer in (("few", 0), ("many", 9)):
+        item = synthetic.speed(name, sampling="greedy", drafter=lookup, data="questions", prompt_tokens=600)
+        for number, run in enumerate(item["runs"]):
+            run |= {"category": "code", "turn": 0, "prompt_tokens": 100 + number + longer}
+        made.append(item)
+    (block,) = results_of(made).blocks
+    assert sorted(speed.experiment for speed in block.speeds) == ["few", "many"]
+    assert 105 <= block.prompt_tokens <= 115
+
+
+def test_a_press_in_two_settings_has_two_names_and_a_price_is_that_of_its_setting_and_model():
+    def curve(name, harm, press=None, **spec):
+        item = synthetic.perplexity("snapkv", "wikipedia", identifier=name, harm=harm, scatter=0.001, **spec)
+        return item | {"spec": item["spec"] | ({"press": press} if press else {})}
+
+    wide = {"name": "snapkv", "window_size": 128}
+    pressed = {"press": {"name": "snapkv", "compression_ratio": 0.7}, "sampling": "greedy"}
+    pressed |= {"lossless": {"compared": None, "why": "another text by design"}}
+    results = results_of(
+        [
+            curve("usual", 0.2),
+            curve("wide", 0.4, press=wide),
+            curve("other", 0.8, model="draft"),
+            synthetic.speed("pressed", **pressed),
+            synthetic.speed("pressed-wide", **{**pressed, "press": wide | {"compression_ratio": 0.7}}),
+            synthetic.speed("pressed-other", **{**pressed, "press": wide | {"compression_ratio": 0.7}}, model="draft"),
+        ]
+    )
+    assert {p.name for p in results.points} == {"SnapKV (as it comes)", "SnapKV (window size 128)"}
+    prices = {name: results.quality_of(results.speed_of(name).row) for name in ("pressed", "pressed-wide")}
+    assert prices["pressed"].value == pytest.approx(math.exp(0.2 * 0.7), rel=0.01)
+    assert prices["pressed-wide"].value == pytest.approx(math.exp(0.4 * 0.7), rel=0.01)
+    assert results.quality_of(results.speed_of("pressed-other").row) is None
 
 
 def test_the_abstract_names_a_method_of_each_way_of_sampling_and_of_the_longest_prompts():

@@ -137,7 +137,7 @@ def test_the_interval_covers_though_measuring_stops_when_it_is_narrow(spread, pr
         for rule in ("ours", "naive"):
             for n in sizes:
                 error = logs[:n].std(ddof=1) / math.sqrt(n) * (1.1 if rule == "ours" else 1)
-                joint = Joint(float(logs[:n].mean()), 0.0, 10, error, n - 1, n)
+                joint = Joint(float(logs[:n].mean()), 0.0, 10, error, n - 1, n, drafts=True)
                 narrow = is_precise(joint, precision) if rule == "ours" else joint.half_width() <= precision
                 if narrow:
                     break
@@ -145,6 +145,17 @@ def test_the_interval_covers_though_measuring_stops_when_it_is_narrow(spread, pr
             covered, naive = covered + (hit and rule == "ours"), naive + (hit and rule == "naive")
     assert covered / repeats >= 0.93
     assert naive < covered
+
+
+def test_a_few_prompts_that_agree_end_no_measurement_of_what_drafts():
+    rng = np.random.default_rng(2)
+    drafted = speedup([Text(40, {DRAFT: 10, VERIFY: 10})] * 3, noisy(rng, [DRAFT, VERIFY] * 60))
+    plain = speedup([Text(40, {VERIFY: 40})] * 3, noisy(rng, [VERIFY] * 120))
+    assert drafted.half_width() < 0.1
+    assert not is_precise(drafted, 0.1)
+    assert is_precise(plain, 0.1)
+    assert drafted.estimate().note == "all prompts alike: the interval is the machine's alone"
+    assert plain.estimate().note == ""
 
 
 def test_both_uncertainties_are_said_apart_and_joined():

@@ -44,6 +44,30 @@ def test_intervals_of_paired_changes_cover(law):
     assert min(coverage(law, n, covers) for n in (6, 12)) > 0.94
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.25, 0.45])
+def test_several_tasks_on_one_context_count_for_as_many_as_they_are_worth(spread):
+    """Ten contexts that are easy or hard for all five tasks; taken for fifty draws, the last is covered too rarely."""
+    rng, covered, naive, repeats = np.random.default_rng(0), 0, 0, 400
+    units = np.repeat(np.arange(10), 5)
+    for _ in range(repeats):
+        chance = 0.5 + spread * rng.choice([-1, 1], 10)
+        scores = (rng.uniform(size=50) < chance[units]).astype(float).tolist()
+        ours, theirs = proportion(scores, units=units.tolist()), proportion(scores)
+        assert ours.n == 10
+        covered, naive = covered + (ours.low <= 0.5 <= ours.high), naive + (theirs.low <= 0.5 <= theirs.high)
+    assert covered / repeats >= 0.94
+    assert spread < 0.4 or naive / repeats < 0.9
+
+
+def test_one_task_a_context_is_as_without_contexts():
+    scores = [1.0, 0.0, 1.0, 1.0, 0.5, 1.0]
+    exact, ours = proportion(scores), proportion(scores, units=list(range(6)))
+    assert (ours.value, ours.n) == (exact.value, 6)
+    assert ours.low <= exact.low < exact.high <= ours.high
+    assert proportion([1.0] * 6, units=list(range(6))) == proportion([1.0] * 6)
+    assert proportion([1.0, 0.0], units=["a", "a"]).n == 1
+
+
 def test_a_change_is_paired_and_tells_a_loss_from_none():
     reference = [1.0] * 20
     assert change(reference, reference).value == 0

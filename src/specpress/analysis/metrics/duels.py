@@ -30,11 +30,13 @@ def joint_row(metric: str, joint: Joint | None, note: str, field: str) -> dict:
 
 def speedup_of(method: Mapping) -> tuple[Joint | None, str]:
     """The speed-up of a duelled method, and a note on prompts that have none."""
-    texts, runs = list(_texts(method).values()), method["runs"]
+    texts, prompts = list(_texts(method).values()), {place(run) for run in method["runs"]}
     if not texts:
         return None, "every text ended after its first token"
-    missing = len(runs) - len(texts)
-    note = f"{missing} of {len(runs)} prompts without a value: the text ended after its first token" if missing else ""
+    missing = len(prompts) - len(texts)
+    note = (
+        f"{missing} of {len(prompts)} prompts without a value: the text ended after its first token" if missing else ""
+    )
     return speedup(texts, Brackets.from_columns(method["brackets"])), note
 
 

@@ -34,7 +34,8 @@ def summary(item: Mapping) -> Iterable[dict]:
         together["results"] = [
             _pooled(list(results)) for results in zip(*(task["results"] for task in able), strict=True)
         ]
-        for found in _result_rows(together, "tasks[*]"):
+        contexts = [(sample["document"], sample["offset"]) for task in able for sample in task["samples"]]
+        for found in _result_rows(together, "tasks[*]", contexts):
             yield found | {"task": ALL}
 
 
@@ -51,14 +52,17 @@ def _task_rows(task: Mapping, field: str, bar: float) -> Iterable[dict]:
     yield single("able", "", task["able"], f"{field}.able", "") | {"ratio": 0.0, "note": note}
 
 
-def _result_rows(task: Mapping, field: str) -> Iterable[dict]:
-    """Accuracies of the full cache and of every result, and the change of each result, paired by sample."""
+def _result_rows(task: Mapping, field: str, contexts: list[tuple] | None = None) -> Iterable[dict]:
+    """Accuracies of the full cache and of every result, and the change of each result, paired by sample.
+
+    contexts : of each sample, where several tasks were hidden in one
+    """
     full = task["full"]["scores"]
-    yield row("accuracy", "", proportion(full), "", f"{field}.full.scores") | {"ratio": 0.0}
+    yield row("accuracy", "", proportion(full, units=contexts), "", f"{field}.full.scores") | {"ratio": 0.0}
     for index, result in enumerate(task["results"]):
         place, setting = f"{field}.results[{index}]", _setting(result)
-        yield row("accuracy", "", proportion(result["scores"]), "", f"{place}.scores") | setting
-        paired = change(result["scores"], full)
+        yield row("accuracy", "", proportion(result["scores"], units=contexts), "", f"{place}.scores") | setting
+        paired = change(result["scores"], full, units=contexts)
         yield row("accuracy_change", "", paired, "", f"{place}.scores less those of {field}.full") | setting
         yield single("kv_bytes", "bytes", result["kv_bytes"], f"{place}.kv_bytes", "not recorded") | setting
 

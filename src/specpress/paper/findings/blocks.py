@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from markupsafe import Markup
 
+from specpress.analysis.factors import prompt_lengths
 from specpress.analysis.formatting import is_missing
 from specpress.analysis.kinds import KINDS, LOSSLESS, kind_of
 from specpress.paper.cells import Cell
@@ -21,7 +22,7 @@ from specpress.paper.wording import (
     sampling_prose,
 )
 
-GROUPS = ("data", "baseline", "sampling", "prompt_tokens", "batch")
+GROUPS = ("data", "baseline", "sampling", "prompt_limit", "batch")
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,17 @@ class Speed:
 
 @dataclass(frozen=True)
 class Block:
-    """The speed experiments that share target, data, prompts, batch and a way of sampling."""
+    """The speed experiments that share target, data, prompts, batch and a way of sampling.
+
+    prompt_tokens : of a prompt; of questions the mean over the experiments
+    """
 
     sampling: str
     data: str
     title: str
     prose: str
     speeds: list[Speed]
+    prompt_tokens: float
 
     def of_kind(self, *kinds: str) -> list[Speed]:
         """The experiments of these kinds that have a speed-up."""
@@ -146,34 +151,36 @@ def blocks_of(summary: pd.DataFrame) -> list[Block]:
     """Every block of a summary, titled by what differs between blocks."""
     rows = summary[summary.kind == "speed"]
     usual = usual_baseline(rows)
+    rows = rows.assign(prompt_limit=prompt_lengths(rows))
     varied = {key for key in GROUPS if rows[key].nunique(dropna=False) > 1}
+    varied |= {"prompt_limit"} if rows.prompt_tokens.nunique() > 1 else set()
     only = is_only_sampling(rows.drop_duplicates("sampling").to_dict("records"))
     blocks = []
     keys = [rows.batch.fillna(1) if key == "batch" else rows[key] for key in GROUPS]  # single sequences come first
     for _, group in rows.groupby(keys, dropna=False, sort=True):
         first = group.iloc[0]
-        title = ", ".join([sampling_name(first), *_what_varies(first, varied)])
+        length = round(group.drop_duplicates("experiment").prompt_tokens.mean())
+        title = ", ".join([sampling_name(first), *_what_varies(first, varied, length)])
         prose = "when sampling" if only and is_sampling(first) else sampling_prose(first)
         if "data" in varied:
             prose += f" on {data_prose(first.data)}"
-        if "prompt_tokens" in varied:
+        if "prompt_limit" in varied:
             average = "" if is_missing(first.categories) else " on average"
-            prose += f" for prompts of {first.prompt_tokens:g} tokens{average}"
+            prose += f" for prompts of {length} tokens{average}"
         if "batch" in varied and not is_missing(first.batch):
             prose += f" at batch {first.batch:g}"
         prose += f" with {first.baseline} as the baseline" if first.baseline != usual else ""
-        blocks.append(Block(first.sampling, first.data, title, prose, speeds_of(group)))
+        blocks.append(Block(first.sampling, first.data, title, prose, speeds_of(group), length))
     return blocks
 
 
-def _what_varies(first: pd.Series, varied: set[str]) -> list[str]:
-    """What a block's title adds to its sampling."""
+def _what_varies(first: pd.Series, varied: set[str], length: int) -> list[str]:
+    """What a block's title adds to its sampling; `length` of its prompts."""
     titles = {"data": data_name(first.data), "baseline": f"baseline {first.baseline}"}
-    if not is_missing(first.prompt_tokens):
-        titles["prompt_tokens"] = f"{first.prompt_tokens:g}-token prompts"
+    titles["prompt_limit"] = f"{length}-token prompts"
     if not is_missing(first.batch):
         titles["batch"] = f"batch {first.batch:g}"
-    return [titles[key] for key in ("data", "prompt_tokens", "batch", "baseline") if key in varied and key in titles]
+    return [titles[key] for key in ("data", "prompt_limit", "batch", "baseline") if key in varied and key in titles]
 
 
 def speeds_of(group: pd.DataFrame) -> list[Speed]:

@@ -95,18 +95,21 @@ class PressResults:
         """How many times as fast a step at batch one is at most, if a byte of cache costs what one of weights does."""
         shape = self.environment["models"].get(point.model, {})
         kept = point.cell("kv_bytes").value
-        if kept is None or not shape.get("weight_bytes") or not shape.get("kv_bytes_per_token"):
+        weights = shape.get("step_weight_bytes")
+        if kept is None or not weights or not shape.get("kv_bytes_per_token"):
             return None
-        return (shape["weight_bytes"] + point.context * shape["kv_bytes_per_token"]) / (shape["weight_bytes"] + kept)
+        return (weights + point.context * shape["kv_bytes_per_token"]) / (weights + kept)
 
     def quality_of(self, row: Mapping) -> Cell | None:
-        """The perplexity ratio of the press of a speed experiment, on its data at the nearest context, if measured.
+        """The perplexity ratio of the press of a speed experiment, as it was set there, on its model, if measured.
 
-        Once, or while decoding where the experiment compresses as it decodes.
+        On its data at the nearest context. Once, or while decoding where the experiment compresses as it decodes.
         """
         if is_missing(row["press"]) or is_missing(row["ratio"]):
             return None
-        same = [p for p in self.points if p.press == row["press"] and abs(p.ratio - row["ratio"]) < 1e-9]
+        setting = (row["model"], row["press"], None if is_missing(row["press_parameters"]) else row["press_parameters"])
+        same = [p for p in self.points if (p.model, p.press, p.parameters) == setting]
+        same = [p for p in same if abs(p.ratio - row["ratio"]) < 1e-9]
         same = [p for p in same if p.data == row["data"]] or same
         mode = "once" if is_missing(row["cache_budget"]) else "decoding"
         same = [p for p in same if p.cell("ppl_ratio", mode).defined]

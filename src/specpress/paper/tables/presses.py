@@ -11,7 +11,6 @@ from specpress.paper.cells import Notes, beside, short_interval
 from specpress.paper.decisions import ABOVE, BELOW
 from specpress.paper.findings.points import PressPoint, block_titles
 from specpress.paper.table import UNMEASURED, Block, Column, Entry, Grid, Row, Table, row
-from specpress.paper.wording import press_name
 
 PAGE = 18  # columns beside that of the presses that fit on a page: an interval counts as two
 
@@ -56,7 +55,7 @@ def presses(results) -> Table:
     ratios = [ratio for ratio in results.original["table_ratios"] if ratio in measured] or measured[:2]
     order = _order(results.points, ratios[-1]) if ratios else []
     texts = [
-        Text(title, {(p.press, p.ratio): p for p in results.points if p.block == block})
+        Text(title, {(p.name, p.ratio): p for p in results.points if p.block == block})
         for block, title in block_titles(results.points).items()
     ]
     grids = [_grid(part, ratios, order) for part in _side_by_side(texts)]
@@ -94,7 +93,7 @@ def _blocks(texts: list[Text], ratio: float, order: list[str]) -> list[Block]:
         Entry(f"KV cache {text.size(0)} → {text.size(ratio)}", span=text.columns, align="center") for text in texts
     ]
     rows = [
-        row(press_name(press), *(entry for text in texts for entry in _entries(text, text.points.get((press, ratio)))))
+        row(press, *(entry for text in texts for entry in _entries(text, text.points.get((press, ratio)))))
         for press in order
         if any((press, ratio) in text.points for text in texts)
     ]
@@ -118,7 +117,7 @@ def _order(points: list[PressPoint], ratio: float) -> list[str]:
     logs: dict[str, list[float]] = {}
     for point in points:
         cell = point.cell("ppl_ratio")
-        found = logs.setdefault(point.press, [])
+        found = logs.setdefault(point.name, [])
         if point.ratio == ratio and cell.defined:
             found.append(log(cell.value))
     return sorted(logs, key=lambda press: exp(sum(logs[press]) / len(logs[press])) if logs[press] else float("inf"))

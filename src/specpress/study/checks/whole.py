@@ -26,10 +26,19 @@ def problems(config: dict) -> Iterator[str]:
     """Every problem, roughly in the order of the file. Malformed parts are skipped by the checks that rely on them."""
     yield from against_schema(config, schema())
     yield from _reference_problems(config)
-    seen: dict[str, str] = {}
+    seen = _taken(config)
     for index, template in enumerate(items(config, "experiments", list)):
         if isinstance(template, dict):
             yield from _experiment_problems(config, template, f"experiments[{index}]", seen)
+
+
+def _taken(config: dict) -> dict[str, str]:
+    """The IDs of results that are no experiment's, each with what has it."""
+    drafts = {name: f"drafts.{name}" for name in items(config, "drafts", dict)}
+    models = [*items(config, "models", dict), *drafts]
+    return {**drafts, "machine": "the rates of the machine"} | {
+        f"rounding-{name}": f"the rounding of {name}" for name in models
+    }
 
 
 def _reference_problems(config: dict) -> Iterator[str]:
