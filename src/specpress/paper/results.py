@@ -19,6 +19,7 @@ from specpress.paper.decisions import overlap, perplexity_phrase, relative_phras
 from specpress.paper.disturbance import doubts
 from specpress.paper.findings.blocks import told_apart
 from specpress.paper.findings.categories import CategoryResults
+from specpress.paper.findings.drafters import DrafterResults
 from specpress.paper.findings.points import Step, by_factor, chains_of, links_of
 from specpress.paper.findings.presses import PressResults
 from specpress.paper.findings.regimes import RegimeResults
@@ -31,7 +32,7 @@ from specpress.paper.wording import data_prose, press_name, press_setting, sched
 
 
 @dataclass(frozen=True)
-class Results(SpeedResults, CategoryResults, PressResults, RegimeResults, TaskResults):
+class Results(SpeedResults, DrafterResults, CategoryResults, PressResults, RegimeResults, TaskResults):
     """The tables of one study, its environment, the original study's numbers, and what paper/ says about it all.
 
     `original`, `sources` and `captions` as the files of these names in paper/ hold them.
@@ -80,7 +81,8 @@ class Results(SpeedResults, CategoryResults, PressResults, RegimeResults, TaskRe
     @cached_property
     def all_captions(self) -> dict[str, Caption]:
         """Titles and captions by what they describe."""
-        return captions(self.captions, original=self.original)
+        measured = {"timed": self.best_gain is not None, "decoding": self.has_decoding()}
+        return captions(self.captions, original=self.original, **measured)
 
     @cached_property
     def setup(self) -> Setup:

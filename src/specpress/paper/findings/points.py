@@ -1,10 +1,12 @@
 """Points of perplexity curves, cells of regime maps and steps of chains, with their metrics as cells."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from specpress.analysis.formatting import is_missing
 from specpress.paper.cells import Cell
 from specpress.paper.wording import data_name, data_prose, press_name
 
@@ -18,6 +20,8 @@ class PressPoint:
     context: int
     press: str
     ratio: float
+    parameters: str | None = None
+    variant: str = ""
     once: Mapping[str, Cell] = field(default_factory=dict)
     decoding: Mapping[str, Cell] = field(default_factory=dict)
 
@@ -32,8 +36,8 @@ class PressPoint:
 
     @property
     def name(self) -> str:
-        """The press as its authors write it."""
-        return press_name(self.press)
+        """The press as its authors write it, with the parameters that tell it from itself, if it stands there twice."""
+        return press_name(self.press) + (f" ({self.variant})" if self.variant else "")
 
     @property
     def removed(self) -> str:
@@ -55,14 +59,39 @@ def press_points(summary: pd.DataFrame) -> list[PressPoint]:
     """The points of every perplexity experiment, by data set, context, press and ratio."""
     rows = summary[(summary.kind == "perplexity") & summary.ratio.notna()]
     keys = ["data", "model", "context", "press", "ratio", "experiment"]
-    points = []
+    variants, points = _variants(rows), []
     for (data, model, context, press, ratio, _), group in rows.groupby(keys):
+        given = _parameters(group.press_parameters.iloc[0])
         modes = {
             mode: {row["metric"]: Cell.of(row) for row in group[group["mode"] == mode].to_dict("records")}
             for mode in ("once", "decoding")
         }
-        points.append(PressPoint(data, model, int(context), press, ratio, **modes))
+        variant = variants[press, given]
+        points.append(PressPoint(data, model, int(context), press, ratio, given, variant, **modes))
     return points
+
+
+def _variants(rows: pd.DataFrame) -> dict[tuple[str, str | None], str]:
+    """What tells the settings of one press apart, by press and parameters: nothing for a press with one setting."""
+    found: dict[str, dict[str | None, dict]] = {}
+    for press, parameters in zip(rows.press, rows.press_parameters.map(_parameters), strict=True):
+        found.setdefault(press, {})[parameters] = json.loads(parameters) if parameters else {}
+    told = {}
+    for press, settings in found.items():
+        keys = sorted({key for given in settings.values() for key in given})
+        apart = [key for key in keys if len({repr(given.get(key)) for given in settings.values()}) > 1]
+        for parameters, given in settings.items():
+            parts = [f"{key.replace('_', ' ')} {_short(given[key])}" for key in apart if key in given]
+            told[press, parameters] = (", ".join(parts) or "as it comes") if apart else ""
+    return told
+
+
+def _short(value) -> str:
+    return str(value["name"] if isinstance(value, Mapping) else value)
+
+
+def _parameters(value) -> str | None:
+    return None if is_missing(value) else value
 
 
 def block_titles(points: list[PressPoint]) -> dict[tuple, str]:
@@ -97,13 +126,14 @@ class RegimeCell:
 
 
 def regime_cells(summary: pd.DataFrame) -> list[RegimeCell]:
-    """The cells of every regime map that were measured, by batch and context."""
+    """The cells of every regime map that were measured: maps in the order of the study, cells by batch and context."""
     rows = summary[(summary.kind == "regime") & summary.batch.notna()]
     found = []
-    for (experiment, batch, context), group in rows.groupby(["experiment", "batch", "context"]):
-        first = group.iloc[0]
-        cells = {row["metric"]: Cell.of(row) for row in group.to_dict("records")}
-        found.append(RegimeCell(experiment, first.press, first.ratio, int(batch), int(context), cells))
+    for experiment, of_map in rows.groupby("experiment", sort=False):
+        for (batch, context), group in of_map.groupby(["batch", "context"]):
+            first = group.iloc[0]
+            cells = {row["metric"]: Cell.of(row) for row in group.to_dict("records")}
+            found.append(RegimeCell(experiment, first.press, first.ratio, int(batch), int(context), cells))
     return [cell for cell in found if cell["press_speedup"].defined]
 
 
@@ -129,14 +159,18 @@ class Step:
 
 
 def chains_of(summary: pd.DataFrame) -> dict[str, list[Step]]:
-    """The steps of each chain in order, the links before the anchor."""
+    """The steps of each chain in order, the links before the anchor; chains in the order of the study."""
     rows = summary[(summary.kind == "chain") & summary.step.notna()]
-    chains: dict[str, list[Step]] = {}
-    for (experiment, _), group in rows.groupby(["experiment", "step_number"]):
-        first = group.iloc[0]
-        cells = {row["metric"]: Cell.of(row) for row in group.to_dict("records")}
-        chains.setdefault(experiment, []).append(Step(first.step, first.step_title, cells))
+    chains = {
+        name: [_step(of_step) for _, of_step in of_chain.groupby("step_number")]
+        for name, of_chain in rows.groupby("experiment", sort=False)
+    }
     return {name: sorted(steps, key=lambda step: step.is_anchor) for name, steps in chains.items()}
+
+
+def _step(rows: pd.DataFrame) -> Step:
+    first = rows.iloc[0]
+    return Step(first.step, first.step_title, {row["metric"]: Cell.of(row) for row in rows.to_dict("records")})
 
 
 def links_of(steps: list[Step]) -> list[Step]:

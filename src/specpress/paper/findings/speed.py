@@ -6,9 +6,10 @@ from functools import cached_property
 import pandas as pd
 
 from specpress.analysis.formatting import is_missing, number
-from specpress.analysis.kinds import LOSSLESS, LOSSY, drafter_of, uses_target
+from specpress.analysis.kinds import LOSSLESS, LOSSY, uses_target
 from specpress.paper.cells import Cell
 from specpress.paper.findings.blocks import Block, Speed, blocks_of, picked, usual_baseline
+from specpress.paper.findings.drafters import runs_model
 
 
 class SpeedResults:
@@ -29,11 +30,7 @@ class SpeedResults:
     @property
     def untrained_trees(self) -> list[Speed]:
         """The drafters of trees that run no model."""
-        named = [(speed, drafter_of(speed.row)) for _, speed in self.speeds_of("tree")]
-        return [
-            speed for speed, drafter in named
-            if is_missing(speed.row["draft_model"]) and not any("model" in part for part in drafter.get("drafters", ()))
-        ]  # fmt: skip
+        return [speed for _, speed in self.speeds_of("tree") if not runs_model(speed.row)]
 
     @property
     def swept(self) -> list[Block]:
@@ -54,17 +51,20 @@ class SpeedResults:
         """The `picked` lossless methods of single sequences: with the shortest prompts, of each way of sampling.
 
         And one with the longest; with the intervals that they have as some of all lossless methods of single sequences.
+        Where there are none, those of the smallest batch.
         """
-        single = [(b, s) for b, s in self.speeds_of(*LOSSLESS) if is_missing(s.row["batch"])]
+        found = [(b, s, 1 if is_missing(s.row["batch"]) else s.row["batch"]) for b, s in self.speeds_of(*LOSSLESS)]
+        least = min((batch for _, _, batch in found), default=1)
+        single = [(block, speed) for block, speed, batch in found if batch == least]
         blocks = {speed.experiment: block for block, speed in single}
-        lengths = [s.row["prompt_tokens"] for _, s in single]
+        lengths = [block.prompt_tokens for block, _ in single]
         shortest, longest = (min(lengths), max(lengths)) if single else (None, None)
         groups: dict[str, list[Speed]] = {}
         for block, speed in single:
-            if speed.row["prompt_tokens"] == shortest:
+            if block.prompt_tokens == shortest:
                 groups.setdefault(block.sampling, []).append(speed)
         if shortest != longest:
-            groups["longest"] = [speed for _, speed in single if speed.row["prompt_tokens"] == longest]
+            groups["longest"] = [speed for block, speed in single if block.prompt_tokens == longest]
         best = [picked(group, looks=len(single)) for group in groups.values()]
         return [(blocks[speed.experiment], speed) for speed in best]
 
@@ -90,6 +90,13 @@ class SpeedResults:
     def contrasts(self, metric: str) -> list[tuple[Block, Speed, Cell]]:
         """The experiments with a contrast of this name, each with its block and the cell."""
         return [(b, s, s[metric]) for b in self.blocks for s in b.speeds if s[metric].defined]
+
+    @property
+    def cascades(self) -> list[tuple[Block, Speed, Cell]]:
+        """Cascades over the plain draft model that was picked on their prompts, each as one of all such pairs."""
+        found = self.contrasts("speedup_over_plain")
+        pairs = sum(max(1, len(block.of_kind("constant", "dynamic", "block"))) for block, _, _ in found)
+        return [(block, speed, cell.among(pairs)) for block, speed, cell in found]
 
     def speed_of(self, experiment: str) -> Speed | None:
         """The speed experiment of this id."""

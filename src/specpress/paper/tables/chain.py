@@ -10,8 +10,11 @@ FACTORS = {"factor": "the step before", "factor_total": "the first step", "facto
 
 def chain(results) -> Table:
     """The steps of every chain with the factor of each and the factor so far."""
-    notes = Notes()
-    blocks = [Block([_row(step, notes) for step in steps], "Measured") for steps in results.chains.values()]
+    notes, several = Notes(), len(results.chains) > 1
+    blocks = [
+        Block([_row(step, notes) for step in steps], f"Measured, {name}" if several else "Measured")
+        for name, steps in results.chains.items()
+    ]
     reported = [
         row(given["method"], fixed(given["tokens_per_s"]), fixed(given["tpot_ms"]),
             *["", "", fixed(given["factor"]), "", "", ""])
