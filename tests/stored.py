@@ -46,6 +46,7 @@ def write_study(root: Path, rows=ROWS, name: str = "small") -> Path:
     metrics |= {"started": "2026-11-24T10:00:00+00:00", "wall_seconds": 90.0}
     files = {
         "analysis/summary.csv": table.to_csv(index=False),
+        "machine.json": "{}",
         "analysis/environment.json": json.dumps({"common": ENVIRONMENT}),
         "numbers.tex": numbers_tex(table),
         "paper/main.pdf": "%PDF",

@@ -4,6 +4,7 @@ import tempfile
 
 from specpress.hardware.devices import default_dtype, resolve_device
 from specpress.models.build import from_gguf, random_model, resolve_dtype
+from specpress.models.config import read_config
 from specpress.models.load import load_model
 from specpress.models.quantized import parameters, quantize_model, require_kernels
 from specpress.models.save import save_model
@@ -53,11 +54,20 @@ def prepare(
     save_model(model, tokenizer, output, manifest)
 
 
+def _refuse_early(source: dict) -> None:
+    """Refuse what cannot be loaded by its config.json, before gigabytes of weights are fetched."""
+    from specpress.sources.hub import download_config
+
+    read_config(download_config(source["repo"], source["revision"])[0])
+
+
 def _read(source: dict, dtype, wheel: str | None, weights: str | None):
     """(model, tokenizer, downloads) of a source: random, a GGUF file or a Hugging Face directory."""
     if source["kind"] == "random":
         model, tokenizer = random_model(source, dtype=dtype)
         return model if weights is None else quantize_model(model, weights), tokenizer, None
+    if source["kind"] == "hub":
+        _refuse_early(source)
     with tempfile.TemporaryDirectory() as folder:
         path = fetch(source, folder, wheel=wheel)
         if path.suffix == ".gguf":

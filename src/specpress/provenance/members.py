@@ -33,9 +33,8 @@ def members(root: Path, study: Study) -> Iterator[Path]:
 def required(study: Study) -> set[str]:
     """The names of the files without which there is nothing to archive."""
     results, resources = f"results/{study.name}", f"resources/{study.name}"
-    has_map = any(spec["kind"] == "regime" for spec in study.experiments.values())
     return {
-        *([f"{results}/machine.json"] if has_map else []),  # the map's roofline is computed from it
+        *([f"{results}/machine.json"] if study.has_speedups else []),  # the most of each is computed from it
         *(f"{results}/metrics/{name}.json" for name in study.experiments),
         *(f"{results}/rounding/{name}.json" for name in _calibrated(study)),
         *(f"{results}/drafts/{name}/{file}.json" for name in study.drafts for file in ("metrics", "manifest")),

@@ -28,7 +28,7 @@ from specpress.files.publish import sha256
 from specpress.sources.errors import SourceError
 
 # Pickles (*.bin) and Python files can run code when they are read, so they are never downloaded.
-MODEL_FILES = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt"]
+MODEL_FILES = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt", "chat_template.jinja"]
 _IN_FOLDERS = ["*/*"]
 _PASSING = {408, 429, 500, 502, 503, 504}
 
@@ -70,15 +70,18 @@ def download_model(repo: str, revision: str | None = None, **patience) -> Path:
     return folder
 
 
-def download_config(repo: str, **patience) -> tuple[Path, str]:
-    """The folder that holds a model's configuration, without its weights, and the newest commit, which it is of.
+def download_config(repo: str, revision: str | None = None, **patience) -> tuple[Path, str]:
+    """The folder that holds a model's configuration, without its weights, and the commit that it is of: the newest.
+
+    revision : or this one, a full commit
 
     Raises
     ------
     SourceError
         If the repository cannot be had, or holds no config.json.
     """
-    folder = persist(lambda: Path(snapshot_download(repo, allow_patterns=["config.json"])), repo, None, **patience)
+    wanted = {"revision": revision, "allow_patterns": ["config.json"]}
+    folder = persist(lambda: Path(snapshot_download(repo, **wanted)), repo, revision, **patience)
     if not (folder / "config.json").is_file():
         raise SourceError(f"{repo} holds no config.json: it is not a model in Hugging Face's format")
     return folder, folder.name

@@ -71,6 +71,12 @@ class Study:
         """The drafts trained in the workflow by name; may be empty."""
         return self.config.get("drafts", {})
 
+    @property
+    def has_speedups(self) -> bool:
+        """Whether a speed-up is measured, beside which stands the most that the machine's rates allow."""
+        specs = self.experiments.values()
+        return any(spec["kind"] in ("speed", "regime") or "timed_steps" in spec for spec in specs)
+
 
 def load_study(config: dict) -> Study:
     """Check a study and expand its experiments.

@@ -17,6 +17,7 @@ from waiting import wait_for
 
 from specpress.files.publish import sha256
 from specpress.models.build import random_model
+from specpress.models.prepare import prepare
 from specpress.models.save import save_model
 from specpress.sources import hub as hub_source
 from specpress.sources.errors import SourceError
@@ -81,6 +82,18 @@ def test_a_configuration_and_its_commit_are_had_without_the_weights(hub):
     hub.repositories["models", "owner/no-model"] = {"readme.json": b"{}"}
     with pytest.raises(SourceError, match=r"owner/no-model holds no config\.json"):
         download_config("owner/no-model")
+
+
+def test_a_chat_template_in_a_file_of_its_own_comes_with_the_model(hub):
+    hub.repositories["models", MODEL]["chat_template.jinja"] = b"{{ messages }}"
+    assert (download_model(MODEL, REVISION) / "chat_template.jinja").read_bytes() == b"{{ messages }}"
+
+
+def test_a_family_that_is_not_decoded_here_is_refused_before_its_weights_are_fetched(hub, tmp_path):
+    hub.repositories["models", MODEL]["config.json"] = b'{"model_type": "gemma2"}'
+    with pytest.raises(ValueError, match="gemma2"):
+        prepare({"kind": "hub", "repo": MODEL, "revision": REVISION}, tmp_path / "model")
+    assert hub.asked("GET", "model.safetensors") == []
 
 
 def test_a_data_set_is_one_file(hub):

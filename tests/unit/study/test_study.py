@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from specpress.study.expansion import canonical, data_of, expand, is_timed, models_of, modules_of
-from specpress.study.load import StudyError, load_study, read_study
+from specpress.study.load import Study, StudyError, load_study, read_study
 from specpress.study.registry import PRESSES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -288,6 +288,13 @@ REFUSED = [
         "experiments.0.id",
         "gamma1-greedy",
         r"experiments\[1\].id: duplicate ID 'gamma1-greedy', already .* experiments\[0\]",
+    ),
+    ("experiments.0.id", "draft", r"experiments\[0\].id: duplicate ID 'draft', already given by drafts.draft"),
+    ("experiments.0.id", "machine", r"experiments\[0\].id: duplicate ID 'machine', already given by the rates of the"),
+    (
+        "experiments.0.id",
+        "rounding-target",
+        r".*duplicate ID 'rounding-target', already given by the rounding of target",
     ),
     (
         "experiments.1.id",
@@ -601,3 +608,12 @@ def test_loading_a_study_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_rates_of_the_machine_are_needed_where_a_speedup_is_measured():
+    def needs(*specs):
+        return Study({}, {str(number): spec for number, spec in enumerate(specs)}).has_speedups
+
+    assert not needs({"kind": "perplexity"}, {"kind": "tasks"}, {"kind": "chain"})
+    assert needs({"kind": "tasks"}, {"kind": "speed"})
+    assert needs({"kind": "perplexity", "timed_steps": 8})
