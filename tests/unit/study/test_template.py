@@ -45,6 +45,15 @@ def test_the_tree_of_both_lookups_is_in_it_warmed_by_the_text():
     assert all(tree["drafters"][1]["warm"] == "wikipedia" for tree in trees)
 
 
+def test_the_original_schedule_stands_beside_the_constant_length_it_starts_from():
+    written = write_study("mine", MODEL, CONFIG, draft=MODEL, draft_config=CONFIG)
+    specs = load_study(yaml.safe_load(written)).experiments
+    aimd, constant = specs["speculative-aimd-sampled"], specs["speculative-gamma4-sampled"]
+    start = {"name": "constant", "gamma": aimd["schedule"]["initial"]}
+    assert {**aimd, "schedule": start} == {**constant, "id": aimd["id"]}
+    assert specs["speculative-confidence-sampled"]["schedule"] == {"name": "confidence"}
+
+
 @pytest.mark.parametrize(
     "room", [{"max_position_embeddings": 300}, {"sliding_window": 300, "use_sliding_window": True}]
 )
