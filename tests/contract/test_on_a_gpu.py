@@ -21,6 +21,7 @@ from specpress.drafters import (
     Cascade,
     CompressedTarget,
     DraftModel,
+    FeatureHead,
     Mixture,
     PromptLookup,
     SuffixLookup,
@@ -171,6 +172,7 @@ DRAFTERS = {
     "part of the vocabulary": (2, lambda small, part: DraftModel(part)),
     "compressed again": (1, lambda small, part: CompressedTarget(_press(), interval=2)),
     "a cascade": (2, lambda small, part: Cascade(small, PromptLookup())),
+    "a cascade of a head": (1, lambda small, part: Cascade(small, FeatureHead(tiny.feature_head(small, (1,)).to(GPU)))),
     "a mixture": (2, lambda small, part: Mixture([SuffixLookup(), TokenRecycling(), DraftModel(small)])),
 }
 

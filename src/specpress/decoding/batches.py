@@ -20,7 +20,7 @@ from specpress.laws.law import Laws
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.schedules.base import Schedule
 from specpress.schedules.iteration import Iteration
-from specpress.speculation.drafter import RowByRow
+from specpress.speculation.drafter import Proposal, RowByRow
 from specpress.speculation.prefill import read_rows
 from specpress.speculation.rounds import speculate_rows
 from specpress.theory.parts import COMPRESSION, DRAFTING, PREFILL, VERIFICATION
@@ -35,7 +35,8 @@ class BatchLoop(Decoding):
     drafter : `Drafter.rows` of the batch
     compression : of each row's cache, on a schedule of its own
     stop_tokens : tokens that end a row
-    schedule : each row gets a copy; `stop`, which looks at one token, is the same for all
+    schedule : each row gets a copy; `stop`, which looks at one token, is the same for all, but for schedules of trees,
+        which count the nodes that `stop` is told of: there every row has its own
 
     `row_traces` : of each row, what `trace` sums up
     """
@@ -53,7 +54,7 @@ class BatchLoop(Decoding):
         schedule: Schedule,
         verification: str,
     ):
-        super().__init__(prompts[0].device, (model, *drafter.models()))
+        super().__init__(model.device, (model, *drafter.models()))
         self.model, self.drafter, self.stop = model, drafter, schedule.stop
         self.schedules = [copy.deepcopy(schedule) for _ in prompts]
         self.row_traces = [Trace() for _ in prompts]
@@ -100,7 +101,7 @@ class BatchLoop(Decoding):
             watch.start()
         depths = [self._depth(r) if r in rows else 0 for r in range(len(self.contexts))]
         gammas = [self._gamma(r, depth) for r, depth in enumerate(depths)]
-        drafted = self.drafter.propose(self.contexts, gammas, self.stop)
+        drafted = self._drafted(gammas)
         proposals = [proposal.up_to(depth) for proposal, depth in zip(drafted, depths, strict=True)]
         if any(gammas):
             yield watch.part(DRAFTING, sum(len(proposal.tokens) for proposal in proposals))
@@ -131,6 +132,16 @@ class BatchLoop(Decoding):
             self.schedules[r].learn(iteration)
         self.trace.iterations.append(_summed(iterations, max(self.target.cache.slots)))
         yield last
+
+    def _drafted(self, gammas: list[int]) -> list[Proposal]:
+        """What is proposed for each row; under a schedule of trees one row after the other, each told to its own."""
+        if not self.schedules[0].of_trees:
+            return self.drafter.propose(self.contexts, gammas, self.stop)
+        drafted = []
+        for r, schedule in enumerate(self.schedules):
+            of_row = [gamma if row == r else 0 for row, gamma in enumerate(gammas)]
+            drafted.append(self.drafter.propose(self.contexts, of_row, schedule.stop)[r])
+        return drafted
 
     def _due(self, rows: list[int]) -> list[int]:
         """The rows whose caches are to be compressed now."""

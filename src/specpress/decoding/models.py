@@ -40,8 +40,7 @@ def check_lengths(
         _check_dropout(model, whose)
         by_modules = forward_of(model) is None
         _check_window(model.config, whose, max(lengths) + new, by_modules or any(model is m for m in unwindowed))
-    if drafted or len(set(lengths)) > 1:
-        _check_rotary(target.config, lengths, new)
+    _check_rotary(target.config, lengths, new, drafted or len(set(lengths)) > 1)
 
 
 def check_model(model: nn.Module, whose: str = "the model") -> None:
@@ -97,11 +96,12 @@ def _check_window(config, whose: str, length: int, unwindowed: bool) -> None:
     )
 
 
-def _check_rotary(config, lengths: Sequence[int], new: int) -> None:
+def _check_rotary(config, lengths: Sequence[int], new: int, together: bool) -> None:
     """Rotary frequencies that change at a length would do so in the middle of a forward.
 
-    Decoded token by token they change with the token, as in transformers; tokens that are verified together, or beside
-    those of a longer text, would have the frequencies of the last of them.
+    Decoded token by token they change with the token, as in transformers; tokens that are verified `together`, or
+    beside those of a longer text, would have the frequencies of the last of them. Of a Phi-3 transformers drops the
+    whole cache at the change, as its keys do not fit the queries after it: that is not done here.
     """
     rope = getattr(config, "rope_parameters", None) or {}
     if not follows_length(rope.get("rope_type", "default")):
@@ -109,11 +109,20 @@ def _check_rotary(config, lengths: Sequence[int], new: int) -> None:
     first = rope.get("original_max_position_embeddings") or config.max_position_embeddings
     if (rope["rope_type"] == "longrope" and min(lengths) > first) or max(lengths) + new <= first:
         return
-    raise ValueError(
+    crossing = (
         f"the model's rotary embedding ({rope['rope_type']}) changes at {first} tokens, where prompts of "
-        f"{min(lengths)} tokens and {new} new ones cross it: drafted or batched tokens would not be those decoded one "
-        f"by one. Decode such a text alone and without a drafter, or keep to {first} tokens"
+        f"{min(lengths)} tokens and {new} new ones cross it"
     )
+    if config.model_type == "phi3":
+        raise ValueError(
+            f"{crossing}: a Phi-3 would have to read its whole text anew there, which is not done here. Give prompts "
+            f"of more than {first} tokens, or ask for fewer new ones, so that all stay within {first}"
+        )
+    if together:
+        raise ValueError(
+            f"{crossing}: drafted or batched tokens would not be those decoded one by one. Decode such a text alone "
+            f"and without a drafter, or keep to {first} tokens"
+        )
 
 
 def _kind(thing: object) -> str:

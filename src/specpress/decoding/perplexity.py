@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from specpress.decoding.brackets import bracketed
-from specpress.decoding.inputs import check_tokens
+from specpress.decoding.inputs import check_family, check_tokens
 from specpress.decoding.models import check_lengths, check_model
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
@@ -110,7 +110,7 @@ def perplexities(
     """
     _check(model, input_ids, context, settings)
     batch, length = input_ids.shape
-    input_ids = input_ids.to(model.device)
+    input_ids = input_ids.to(model.device, torch.long)
     with decode_attention(model):
         full, readers = _prefilled(model, input_ids[:, :context], length, settings)
         sizes = [{"kv_bytes": reader.cached.cache.nbytes, "slots": reader.cached.cache.slots} for reader in readers]
@@ -162,13 +162,14 @@ def _prefilled(
 ) -> tuple[CachedModel, list[_Reader]]:
     """The uncompressed cache after the prompt, and a compressed copy for each setting."""
     prefills: dict[bool, CachedModel] = {}
+    observed = any(setting.press is not None for setting in settings)
     scores = {eager: Scores() for eager in (False, True)}
     readers = []
     for setting in settings:
         eager = needs_attention_weights(setting.press)
         if eager not in prefills:
             prefills[eager] = CachedModel(model, capacity)
-            prefills[eager].observations = Observations(model)
+            prefills[eager].observations = Observations(model) if observed else None
             read(prefills[eager], prompt, setting.press)
         readers.append(_Reader(prefills[eager].copied(), setting, scores[eager]))
     full = prefills.get(False) or prefills[True]
@@ -219,6 +220,8 @@ def _check(model: nn.Module, input_ids: Tensor, context: int, settings: Sequence
     if limit is not None and length > limit:
         raise ValueError(f"{length} tokens do not fit the model's context of {limit} tokens")
     pressed = [model] if any(setting.press is not None for setting in settings) else []
+    if pressed:
+        check_family(model)
     check_lengths(model, (), [context], length - context, drafted=True, unwindowed=pressed)
     for setting in settings:
         setting.check_prompt(context)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from specpress.decoding.generation import Decoding, Generation, Part, Stopwatch
-from specpress.decoding.inputs import check_prompt, check_tokens, token_set, until_end
+from specpress.decoding.inputs import check_context, check_prompt, check_tokens, token_set, until_end
 from specpress.decoding.models import check_lengths, check_model
 from specpress.engine.cached_model import CachedModel
 from specpress.laws.engines import joined, laws_of
@@ -87,15 +87,16 @@ def prepare_uncached(
     models = [m for m in (model, drafter_model) if m is not None]
     check_model(model)
     check_prompt(model, input_ids, max_new_tokens)
+    if drafter_model is not None:
+        check_model(drafter_model, "the draft model")
+        check_same_vocabulary(model, drafter_model)
+        check_tokens(drafter_model, input_ids, "the draft model's")
+        check_context(drafter_model, input_ids.shape[1], max_new_tokens, "the draft model's")
     check_lengths(model, models[1:], [input_ids.shape[1]], max_new_tokens, drafter_model is not None, models)
     if input_ids.shape[0] > 1:
         raise ValueError(f"the uncached protocol takes one sequence at a time, got a batch of {input_ids.shape[0]}")
     if gamma < 1:
         raise ValueError(f"gamma must be at least 1 token, got {gamma}")
-    if drafter_model is not None:
-        check_model(drafter_model, "the draft model")
-        check_same_vocabulary(model, drafter_model)
-        check_tokens(drafter_model, input_ids, "the draft model's")
     end = input_ids.shape[1] + max_new_tokens
     laws = [_laws_of(m, end, sampling, normalise_prefix) for m in models]
     return _Uncached(input_ids[0].cpu(), end, models, laws, gamma, Randomness(sampling.seed), token_set(eos_token_id))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,14 +53,14 @@ class Branching:
         """Up to `gamma` tokens after `context`, LongTensor (n,), of which a path has at most `room`."""
         if self.of_paths:
             return draft(cached, context, gamma, stop, sampling, randomness)
-        gamma = min(gamma, self.children * room)  # a path ends where the text does
-        return draft_branches(cached, context, gamma, self.children, self.likely, stop, sampling, randomness)
+        return draft_branches(cached, context, gamma, room, self.children, self.likely, stop, sampling, randomness)
 
 
 def draft_branches(
     cached: CachedModel,
     context: Tensor,
     gamma: int,
+    room: int,
     children: int,
     likely: bool,
     stop: Callable[[float], bool],
@@ -68,14 +69,15 @@ def draft_branches(
 ) -> Proposal:
     """Up to `gamma` nodes, `children` after each token of a main line, which goes on from the first of them.
 
+    The main line has at most `room` tokens: it ends where the text does.
     The shape depends on the main line alone, never on the value of a child that is tried after it: so each child
     follows the law that it comes with. A step of the model serves all children of a node, and its cache stays a path.
     """
     tokens: list[int] = []
     laws: list[Law] = []
     parents: list[int] = []
-    fed, parent = context[cached.length :], -1
-    while True:
+    gamma, fed, parent = min(gamma, children * room), context[cached.length :], -1
+    for _ in range(room):
         logits, first = cached.feed(fed[None])[0, -1], len(tokens)
         drawn = _most_likely if likely or sampling.greedy else _without_replacement
         count = min(children, gamma - first)
@@ -85,8 +87,9 @@ def draft_branches(
             laws.append(law)
             parents.append(parent)
         if len(tokens) == gamma or stop(found[0][2]):
-            return Proposal(torch.tensor(tokens, dtype=torch.long), laws, parents)
+            break
         fed, parent = torch.tensor(tokens[first : first + 1]), first
+    return Proposal(torch.tensor(tokens, dtype=torch.long), laws, parents)
 
 
 Child = tuple[int, Law, float]  # the token, the law it was drawn from given its earlier siblings, its own probability
@@ -95,12 +98,16 @@ Child = tuple[int, Law, float]  # the token, the law it was drawn from given its
 def _without_replacement(
     logits: Tensor, count: int, sampling: SamplingParams, head: Head | None, randomness: Randomness
 ) -> Iterator[Child]:
-    """Children drawn one after the other; fewer than `count` where the law has no more tokens."""
+    """Children drawn one after the other; fewer than `count` where the law has no more tokens that can come.
+
+    At a low temperature the mass of others falls under the smallest number, and is 0.
+    """
     law = law_of(logits, sampling, None if head is None else head.host)
-    for _ in range(min(count, len(law.tokens))):
+    for left in reversed(range(min(count, np.count_nonzero(law.mass)))):
         token, mass = law.draw(randomness.uniform())
         yield token, law, mass
-        law = without(law, token)
+        if left:
+            law = without(law, token)
 
 
 def _most_likely(

@@ -35,6 +35,10 @@ class Cascade(Drafter):
     The outer schedule's gamma caps the proposal's length, and the proposal is a path, whatever the drafter's is. Inner
     verification is recursive, by token on a path: what it accepts ends at a stopping time, so cutting the proposal
     after any round leaves the law of what was proposed as it is.
+
+    A drafter that reads hidden states (a feature head of the intermediate model) finds those of all tokens but the last
+    whenever it drafts. That takes one more forward of the intermediate model a proposal, which reads what it lacks and,
+    as states can be taken but once, the last token that stood again.
     """
 
     def __init__(self, intermediate_model: nn.Module, drafter: Drafter, gamma: int = 4, rounds: int = 4):
@@ -70,6 +74,7 @@ class Cascade(Drafter):
         """Inner rounds until `gamma` tokens, `rounds` rounds or `stop`; the laws are the intermediate model's."""
         if not self._cached.length:
             prefill(self._cached, context[None, :-1], drafter=self.drafter)
+        self._show_states(context)
         start, laws = len(context), []
         for _ in range(self.rounds):
             missing = start + gamma - len(context)
@@ -84,10 +89,17 @@ class Cascade(Drafter):
                 break
         return Proposal(context[start:], joined(laws))
 
+    def _show_states(self, context: Tensor) -> None:
+        """Have the intermediate model read what it lacks before the last token, if the drafter wants the states."""
+        lacking = context[self._cached.length : -1]
+        if self.drafter.reads and len(lacking):
+            self._cached.feed(lacking[None])
+
     def rollback(self, length: int) -> None:
-        """See `Drafter.rollback`."""
-        self._cached.rollback_to(length)
-        self.drafter.rollback(length)
+        """See `Drafter.rollback`; before the first proposal there is nothing to take back."""
+        if self._cached.length:
+            self._cached.rollback_to(length - 1 if self.drafter.reads else length)
+            self.drafter.rollback(length)
 
 
 class CascadeRows(Cascade):

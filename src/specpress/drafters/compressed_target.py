@@ -78,5 +78,10 @@ class CompressedTarget(Drafter):
         return draft(self._cached, context, gamma, stop, self._sampling, self._randomness)
 
     def rollback(self, length: int) -> None:
-        """See `Drafter.rollback`."""
+        """See `Drafter.rollback`; a copy that was compressed with tokens that do not stand is made anew.
+
+        In a cascade it may be: the model that verifies, which has taken those tokens back by now, is the intermediate.
+        """
+        if length < self._refreshed:
+            self._refresh()
         self._cached.rollback_to(length)

@@ -66,6 +66,14 @@ class FeatureHead(Drafter):
         self._reader.forget_draft()
         return proposal
 
+    def rollback(self, length: int) -> None:
+        """See `Drafter.rollback`; the states of the last token that stands are read again, beside what comes after it.
+
+        In a loop of its own nothing goes: its cache lacks what a round commits. In a cascade it has read tokens that
+        the intermediate model kept and the target refused.
+        """
+        self._reader.rollback_to(length)
+
 
 class HeadReader:
     """A head on its cache as a model that is fed tokens: each goes in beside the hidden states of the one before it.
@@ -101,10 +109,15 @@ class HeadReader:
         """Take back what was drafted, whose states stand in for those of the target."""
         self._cached.rollback_to(self._target.length)
 
+    def rollback_to(self, length: int) -> None:
+        """Of the tokens read only the first `length` stand."""
+        self._cached.rollback_to(length - 1)
+
     def _new_states(self, count: int) -> Tensor:
         """What the target put out for its last `count` tokens, condensed: (1, count, hidden size)."""
         self._target.states.cut(self._target.length)
-        return self._head.feature_input.condensed(self._target.states.take()[:, -count:].to(self._head.dtype))
+        states = self._target.states.take()[:, -count:]
+        return self._head.feature_input.condensed(states.to(self._cached.device, self._head.dtype))
 
 
 def _check_target(target: nn.Module, head: nn.Module) -> None:

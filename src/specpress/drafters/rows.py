@@ -135,3 +135,10 @@ class TargetRows(ModelRows):
             if gamma and self.interval and self._target.lengths[r] >= self._refreshed[r] + self.interval:
                 self._refresh(r)
         return super().propose(contexts, gammas, stop)
+
+    def rollback(self, lengths: Sequence[int]) -> None:
+        """See `ModelRows.rollback`; a row that was compressed with tokens that do not stand is copied anew."""
+        for r, length in enumerate(lengths):
+            if length < self._refreshed[r]:
+                self._refresh(r)
+        super().rollback(lengths)

@@ -2,6 +2,8 @@
 
 import weakref
 
+import torch
+
 from specpress.engine.cache import PreallocatedCache
 
 
@@ -40,7 +42,12 @@ class Arena:
         return self.free and self.batch == first._buffers[0].shape[0] and self.capacity >= first.capacity
 
     def take_in(self, cache: PreallocatedCache) -> None:
-        """Copy the cache's keys and values here; from now on it uses these buffers."""
+        """Copy the cache's keys and values here; from now on it uses these buffers.
+
+        What the cache before it left is cleared: a mask does not hide what is no number, as 0 x NaN is NaN. All of it,
+        in one call, which is fewer kernels than clearing what lies behind the slots of each layer.
+        """
+        torch._foreach_zero_([buffer for layer in self.buffers for buffer in layer])
         for buffers, layer in zip(self.buffers, cache.layers, strict=True):
             for mine, theirs in zip(buffers, layer._buffers, strict=True):
                 mine[:, :, : layer.slots] = theirs[:, :, : layer.slots]

@@ -8,6 +8,10 @@ token: the causality leak of compressing inside a forward cannot arise.
 A press that scores slots (kvpress's ScorerPress) is asked for scores, and the best slots are gathered here, in position
 order: repeated compression needs that (StreamingLLM's sinks and window are told by slot). Any other press runs its own
 forward hook, as it would after its layer's attention.
+
+While decoding, a press is shown the hidden states of the last `recent_tokens` tokens, whoever else compresses by the
+same observations: as many as the buffer of kvpress's DecodingPress holds. Unlike that buffer, they outlive a
+compression: the interval may be shorter than the window that a press needs.
 """
 
 import traceback
@@ -18,7 +22,7 @@ import torch
 from torch import Tensor
 
 from specpress.engine.cache import PreallocatedCache, PreallocatedLayer
-from specpress.engine.compression_settings import always_kept, needs_attention_weights
+from specpress.engine.compression_settings import always_kept, needs_attention_weights, recent_tokens
 from specpress.engine.layer_view import LayerView, layer_view
 from specpress.engine.observation import LayerObservation, Observations, observed_attention
 from specpress.engine.scores import Scores
@@ -40,7 +44,8 @@ def compress(
 
     Parameters
     ----------
-    cache : holds committed tokens only, those of `observations`
+    cache : holds committed tokens only
+    observations : of the forwards on this cache; hidden states beyond their `limit` are dropped
     press : a kvpress press
     budget : the most slots to keep in a layer, for presses that score slots
     decoding : bool, whether tokens have come after the prompt; the press's ratio is meant for the prompt alone, where
@@ -53,16 +58,19 @@ def compress(
         If the press fails on this cache, or what it needs was not observed.
     """
     press.post_init_from_model(observations.model)
+    recent = None if observations.limit is None else recent_tokens(press)
     before, position = cache.slots, cache.position
     with _seeded(cache.seen):
         for layer, seen in zip(cache.layers, observations.layers, strict=True):
             seen.cut(cache.seen)
             if seen.end != cache.seen:
                 raise ValueError(f"the cache has seen {cache.seen} tokens, of which {seen.end} were observed")
-            view = layer_view(observations.model, seen.layer, offset=position - seen.hidden_states.shape[1])
-            _compress_layer(layer, press, view, seen, budget, decoding, scores)
+            shown = seen if recent is None else seen.last(recent)
+            view = layer_view(observations.model, seen.layer, offset=position - shown.hidden_states.shape[1])
+            _compress_layer(layer, press, view, shown, budget, decoding, scores)
     if rotates_back(press):
         cache.moved_back += before - cache.slots
+    observations.trim()
 
 
 def scorer_of(press):

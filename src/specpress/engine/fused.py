@@ -10,9 +10,11 @@ from torch import Tensor
 from specpress.engine.forward import Forward, Layer
 from specpress.hardware.devices import fuses
 
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32)  # of a model; sums in the kernels are float32
+
 
 def fused(forward: Forward, device: torch.device) -> Forward:
-    """The same pass in fewer kernels, if there is one: on a GPU, of layers without norms of queries and keys."""
+    """The same pass in fewer kernels, if there is one: on a GPU, of models that `FusedForward` knows."""
     return FusedForward(forward) if fuses(device) and FusedForward.knows(forward) else forward
 
 
@@ -25,8 +27,8 @@ class FusedForward(Forward):
 
     @staticmethod
     def knows(plain: Forward) -> bool:
-        """Whether all that its layers do is done here too."""
-        return all(layer._q_norm is None for layer in plain._layers)
+        """Whether all that it does is done here too: layers without norms of queries and keys, in 16 or 32 bits."""
+        return plain._embeddings.dtype in _DTYPES and all(layer._q_norm is None for layer in plain._layers)
 
     @torch.inference_mode()
     def __call__(self, tokens: Tensor, positions: Tensor, end: int, mask: Tensor, cache, keep: int) -> Tensor:

@@ -34,42 +34,61 @@ SIZES = (1, 2, 5, 9, 17)  # tokens of a step, after padding: a verification of g
 MAX_QUERIES = SIZES[-1]
 
 
+class Choice(NamedTuple):
+    """What the steps of a model were chosen for: the device it was on, and whether graphs are captured ahead."""
+
+    device: torch.device
+    ahead: bool
+
+
 def use_graphs(model: nn.Module, *, ahead: bool = False) -> bool:
     """Run the decoding steps of `model` as CUDA graphs from now on; returns whether they do.
 
     On a GPU this is how a model decodes unless it is told otherwise. Where graphs cannot be, decoding stays eager; a
-    warning says so, once a process.
+    warning says so, once a process. A model that moves has graphs on whatever GPU it comes to, from the next cache on;
+    what was captured on the device it left is given back then.
 
     ahead : capture every step of a cache when the first one is asked for, so that no later one waits for a capture, as
         measuring needs it: seconds for a large model. By default each is captured when it is first met.
     """
     why = _why_eager(model)
-    if why is None:
-        model.static_steps = StaticSteps(CudaGraphs(model.device), ahead=ahead)
-    else:
-        use_eager(model)
+    model.static_steps = StaticSteps(CudaGraphs(model.device), ahead=ahead) if why is None else None
+    model.steps_chosen = Choice(model.device, ahead)
+    if why is not None:
         _say(why)
     return why is None
 
 
 def use_eager(model: nn.Module) -> None:
-    """Launch the kernels of decoding steps one by one from now on, and give back what graphs took."""
-    model.static_steps = None
+    """Launch the kernels of decoding steps one by one from now on, on any device, and give back what graphs took."""
+    model.static_steps = model.steps_chosen = None
+
+
+def free_graphs(model: nn.Module) -> None:
+    """Give back the steps captured for `model`, and the buffers that no cache uses; later steps are captured anew."""
+    if has_graphs(model):
+        model.static_steps.arenas = []
 
 
 def steps_of(model: nn.Module) -> "StaticSteps | None":
-    """The steps of a model at fixed shapes; None where it decodes eagerly. A GPU gets graphs, if nobody has chosen."""
-    if not hasattr(model, "static_steps"):
-        if model.device.type == "cuda":
-            use_graphs(model)
-        else:
-            use_eager(model)
+    """The steps at fixed shapes of a model that a cache was made of; None where it decodes eagerly.
+
+    They are what `has_graphs` chose for the cache: a model takes some microseconds to say where it is.
+    """
     return model.static_steps
 
 
 def has_graphs(model: nn.Module) -> bool:
-    """Whether the decoding steps of `model` run as graphs."""
-    return steps_of(model) is not None
+    """Whether the decoding steps of `model` run as graphs where it is now. A GPU gets graphs, if nobody has chosen."""
+    chosen = getattr(model, "steps_chosen", None)
+    everywhere = chosen is None and hasattr(model, "static_steps")
+    if not everywhere and (chosen is None or chosen.device != model.device):  # the first time, or it has moved
+        ahead = chosen is not None and chosen.ahead
+        if model.device.type == "cuda":
+            use_graphs(model, ahead=ahead)
+        else:
+            model.static_steps, model.steps_chosen = None, Choice(model.device, ahead)
+    return model.static_steps is not None
 
 
 def captures(models: Iterable[nn.Module]) -> int:
@@ -203,6 +222,7 @@ class StaticSteps:
         first = cache.layers[0]
         return (
             forward is not None
+            and forward._embeddings.device == tokens.device  # else the model has moved, which the eager way refuses
             and key_of(tokens.shape[1], first.slots, first.capacity) is not None
             and cache.position + MAX_QUERIES <= longest(model.config)
             and model.config._attn_implementation == ATTENTION
@@ -248,7 +268,10 @@ class StaticSteps:
     def _arena(self, cache: PreallocatedCache) -> Arena:
         """The arena that holds the cache, after moving it to the smallest free one with room, or making one of it.
 
-        Free ones of another batch size are given up then: they can take more memory than there is.
+        Free ones are given up then, as they can take more memory than there is: those of another batch size, and those
+        that are smaller, as the new one holds what they would; a growing text would leave one of each of its sizes.
+        Where steps are captured ahead, smaller ones stay: caches that are used at once may come back, as those of a
+        warm-up do, and none of their steps may wait for a capture again.
         """
         for arena in self.arenas:
             if arena.holds(cache):
@@ -258,7 +281,8 @@ class StaticSteps:
             arena = min(roomy, key=lambda arena: arena.capacity)
             arena.take_in(cache)
             return arena
-        batch = cache.layers[0]._buffers[0].shape[0]
-        self.arenas = [arena for arena in self.arenas if not arena.free or arena.batch == batch]
-        self.arenas.append(Arena(cache))
-        return self.arenas[-1]
+        made = Arena(cache)
+        # A free one of this batch size is smaller: it had no room.
+        kept = [arena for arena in self.arenas if not arena.free or (self._ahead and arena.batch == made.batch)]
+        self.arenas = [*kept, made]
+        return made

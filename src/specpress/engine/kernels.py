@@ -127,11 +127,11 @@ def masked_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, sca
 
     Of torch's fused kernels only the memory-efficient one takes a mask, and it gives each head to one multiprocessor:
     with 32 heads most of the GPU stands idle. Two matrix products keep it busy (docs/performance.md has the times);
-    without a graph their more launches would cost more than they save. Scores and their softmax are float32, as in the
-    fused kernels.
+    without a graph their more launches would cost more than they save. Scores and their softmax of 16 bits are float32,
+    as in the fused kernels.
     """
     batch, heads, rows, size = query.shape
-    widened = {} if query.dtype == torch.float32 else {"out_dtype": torch.float32}  # which a CPU's product cannot
+    widened = {"out_dtype": torch.float32} if query.dtype.itemsize == 2 else {}  # which a CPU's product cannot
     scores = torch.bmm(query.flatten(0, 1), key.flatten(0, 1).mT, **widened)
     weights = torch.softmax(torch.add(mask, scores.view(batch, heads, rows, -1), alpha=scaling), -1).to(value.dtype)
     return torch.bmm(weights.flatten(0, 1), value.flatten(0, 1)).view(batch, heads, rows, size)

@@ -115,7 +115,11 @@ def _normed(heads: Tensor, norm: Callable[[Tensor], Tensor] | None) -> Tensor:
 
 
 class FullRotary:
-    """A rotary embedding over all channels of a head, `pass_through` pairs of which it leaves as they are."""
+    """A rotary embedding over all channels of a head, `pass_through` pairs of which it leaves as they are.
+
+    The model's own is asked by a copy: some presses ask for positions that the text has not come to, and types that
+    follow the length of a text would go on with the frequencies of that length.
+    """
 
     def __init__(self, rotary: nn.Module, offset: int, pass_through: int = 0):
         self._rotary, self._offset, self._pass_through = rotary, offset, pass_through
@@ -127,8 +131,15 @@ class FullRotary:
 
     def __call__(self, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """(cos, sin), each (batch, tokens, head size), in the dtype of `x`; positions are counted from `offset`."""
-        cos, sin = self._rotary(x, position_ids + self._offset)
+        cos, sin = _apart(self._rotary)(x, position_ids + self._offset)
         half = cos.shape[-1] // 2
         cos = F.pad(cos[..., :half], (0, self._pass_through), value=1.0)
         sin = F.pad(sin[..., :half], (0, self._pass_through))
         return torch.cat([cos, cos], -1), torch.cat([sin, sin], -1)
+
+
+def _apart(rotary: nn.Module) -> nn.Module:
+    """A copy that shares the tensors of `rotary`, and may hold others in their place without changing it."""
+    apart = copy.copy(rotary)
+    apart._buffers = dict(rotary._buffers)
+    return apart

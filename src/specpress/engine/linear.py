@@ -84,11 +84,10 @@ class _Codes:
         self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(wide.to(torch.int32), 1)
 
     def __call__(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1]).contiguous()
+        rows = x.reshape(-1, x.shape[-1]).contiguous().bfloat16()
         if len(rows) >= _MANY_ROWS:
             output = torch.cat([F.linear(rows, linear.weight) for linear in self._linears], -1)
         else:
-            rows = rows.bfloat16()
             rows = torch.cat([rows] * self._planes, -1) if self._planes > 1 else rows
             output = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self._packed, GROUP, self._scales)[:, : self._out]
         output = output if self._bias is None else output + self._bias

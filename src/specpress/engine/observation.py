@@ -58,6 +58,12 @@ class LayerObservation:
         """Drop all but the last `tokens` hidden states, and the attention weights."""
         self._pieces, self.attentions = [self.hidden_states[:, -tokens:].clone()], None
 
+    def last(self, tokens: int) -> "LayerObservation":
+        """What was noted of the last `tokens` tokens before `end`, or of all if they are fewer."""
+        other = copy(self)
+        other._pieces = [self.hidden_states[:, -tokens:]]
+        return other
+
     def copied(self) -> "LayerObservation":
         """An independent observation; the tensors, which nobody changes, are shared."""
         other = copy(self)
@@ -74,16 +80,25 @@ class LayerObservation:
 
 
 class Observations:
-    """One `LayerObservation` for each attention layer of a causal LM, in layer order."""
+    """One `LayerObservation` for each attention layer of a causal LM, in layer order.
+
+    `limit` : hidden states of each layer that later compressions need; None, while the prompt is read: all
+    """
 
     def __init__(self, model: nn.Module):
-        self.model = model
+        self.model, self.limit = model, None
         self.layers = [LayerObservation(layer) for layer in attention_layers(model)]
 
     def keep_last(self, tokens: int) -> None:
-        """Drop all but the last `tokens` hidden states of each layer, and the attention weights."""
-        for layer in self.layers:
-            layer.keep_last(tokens)
+        """Drop all but the last `tokens` hidden states of each layer, now and in `trim`, and the attention weights."""
+        self.limit = tokens
+        self.trim()
+
+    def trim(self) -> None:
+        """Drop the hidden states beyond `limit`, which would grow with the text."""
+        if self.limit is not None:
+            for layer in self.layers:
+                layer.keep_last(self.limit)
 
     def keep(self, new: int, kept: Sequence[int]) -> None:
         """See `LayerObservation.keep`."""

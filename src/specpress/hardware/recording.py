@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 ROWS = 17  # of inputs, beyond which a function is not recorded; and up to which it is recorded ahead of time
+SETTINGS = 64  # whose recordings are kept: a function's constants and the widths of its inputs; a job has some twenty
 _WARM_UP = 3  # runs before a capture, in which libraries choose kernels and allocate
 
 # Turns a function into its replay. Both compute from inputs that stay where they are; the outputs of a replay are
@@ -54,12 +55,19 @@ class Recording:
 
     def __init__(self, capture_on: Callable[[torch.device], Capture] = CudaGraphs, kind: str = "cuda"):
         self.on, self.ahead, self.captured = True, False, 0
-        self.made: dict[tuple, tuple] = {}  # of each function and shape the inputs that stay, and the replay
+        self.made: dict[tuple, dict[int, tuple]] = {}  # by setting and rows the inputs that stay, and the replay
         self._capture_on, self._kind = cache(capture_on), kind
 
     def takes(self, device: torch.device) -> bool:
         """Whether functions of tensors there are recorded."""
         return self.on and device.type == self._kind
+
+    def of(self, setting: tuple) -> dict[int, tuple]:
+        """What is recorded of a setting, by rows, to add to; of more than `SETTINGS` the one used least lately goes."""
+        made = self.made[setting] = self.made.pop(setting, {})  # the last used comes last
+        if len(self.made) > SETTINGS:
+            del self.made[next(iter(self.made))]
+        return made
 
     def capture(self, run: Callable[[], object], device: torch.device) -> Callable[[], object]:
         """See `CudaGraphs`; counted."""
@@ -92,13 +100,13 @@ class Recorded:
         return tuple(output.clone() for output in replay())
 
     def _of(self, tensors: tuple[Tensor, ...], constants: tuple[Hashable, ...]):
-        key = (self, *((tensor.shape, tensor.dtype) for tensor in tensors), tensors[0].device, *constants)
-        if key not in recording.made:
+        rows, shapes = len(tensors[0]), [(tensor.shape[1:], tensor.dtype) for tensor in tensors]
+        more = [len(tensor) - rows for tensor in tensors]
+        made = recording.of((self, *shapes, *more, tensors[0].device, *constants))
+        if rows not in made:
             inputs = [tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors]
-            replay = recording.capture(lambda: self._function(*inputs, *constants), inputs[0].device)
-            recording.made[key] = inputs, replay
+            made[rows] = inputs, recording.capture(lambda: self._function(*inputs, *constants), inputs[0].device)
             if recording.ahead:
-                for rows in range(1, ROWS + 1):
-                    more = rows - len(tensors[0])
-                    self._of(tuple(t.new_ones(len(t) + more, *t.shape[1:]) for t in tensors), constants)
-        return recording.made[key]
+                for n in range(1, ROWS + 1):
+                    self._of(tuple(t.new_ones(len(t) + n - rows, *t.shape[1:]) for t in tensors), constants)
+        return made[rows]

@@ -40,9 +40,9 @@ class DeviceLaws(Sequence):
 
     @classmethod
     def gathered(cls, laws: Sequence[Law], width: int, device: torch.device) -> "DeviceLaws":
-        """Laws of the host, n of them over `width` tokens, on a device."""
+        """Laws of the host or of another device, n of them over `width` tokens, on a device."""
         if isinstance(laws, cls):
-            return cls.of(widened(laws.mass, width), laws.sound)
+            return cls.of(widened(laws.mass.to(device), width), laws.sound.to(device))
         places = torch.from_numpy(np.concatenate([law.tokens + i * width for i, law in enumerate(laws)]))
         mass = torch.from_numpy(np.concatenate([law.mass for law in laws]))  # what travels is their supports
         dense = torch.zeros(len(laws) * width, dtype=torch.float64, device=device)

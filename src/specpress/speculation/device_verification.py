@@ -2,7 +2,8 @@
 
 What a rule decides by does not depend on what it decides: the weights of all nodes are computed, then compared with
 their uniforms at once. The rules on the host are the oracle: the same uniforms give the same tokens, unless one falls
-within some 1e-12 of a threshold (sums of float64 in another order).
+within some 1e-12 of a threshold (sums of float64 in another order). They also decide a round in which a law is none,
+or a drafted token has no mass: behind refused tokens they do not look, and where they look they refuse the round.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,9 @@ def verify_on_device(
     Raises
     ------
     ValueError
-        Logits of the target or the draft that leave no law; a tree for a rule of paths.
+        Logits of the draft that leave no law, or of the target where its law is needed; a tree for a rule of paths.
+    ImpossibleDraftError
+        A drafted token that its law cannot have drawn, where the rule asks for it.
     """
     check_shape(method, tree)
     nodes, device = len(drafted), target.mass.device
@@ -56,9 +59,20 @@ def verify_on_device(
         outcome = _outcome(*given, rule, _Shape.of(tree.parents, device, rule is traversal))
     sound, token, *rest = outcome.tolist()
     if not sound:
-        raise ValueError(NO_NUMBERS)
+        return _on_the_host(rule, target, q, drafted.tolist(), uniforms.tolist(), tree)
     path = [node for node in range(nodes) if rest[node]]
     return path, [*(rest[nodes + node] for node in path), token]
+
+
+def _on_the_host(
+    rule: Rule, target: DeviceLaws, draft: DeviceLaws, drafted: list[int], uniforms: list[float], tree: Tree
+) -> tuple[list[int], list[int]]:
+    """`verify_on_device` by the rule on the host, which reads the laws one by one and refuses those it cannot use."""
+    if not draft.sound.all():
+        raise ValueError(NO_NUMBERS)  # as where it was drafted from
+    node, law = rule(target, draft, drafted, tree, lambda node, kept: uniforms[node] < kept)
+    path = tree.path_to(node)
+    return path, [*(drafted[node] for node in path), law.draw(uniforms[-1])[0]]
 
 
 @Recorded
@@ -77,8 +91,8 @@ def _outcome(
     rule: Rule,
     shape: "_Shape",
 ) -> Tensor:
-    """What is read of a verification, LongTensor (2 n + 2,): whether all laws are sound, the last token, which of the
-    drafted tokens, (n,), are kept, and these tokens.
+    """What is read of a verification, LongTensor (2 n + 2,): whether all laws are sound and have mass on their tokens,
+    the last token, which of the drafted tokens, (n,), are kept, and these tokens.
 
     uniforms : float64 (n + 1,); p, q : laws of the target, (n + 1, width), and of the draft, (n, width)
     """
@@ -87,7 +101,7 @@ def _outcome(
     kept = ON_DEVICE[rule](rests, uniforms[:nodes], shape)
     last = (kept * torch.arange(1, nodes + 1, device=p.device)).amax(0, keepdim=True)
     token = drawn(rests.laws.index_select(0, last), uniforms[nodes:])
-    sound = (p_sound.all() & q_sound.all())[None]
+    sound = torch.cat([p_sound, q_sound, rests.drawn_with > 0]).all(0, keepdim=True)
     return torch.cat([sound, token, kept, drafted])
 
 
@@ -163,7 +177,7 @@ def _lowest_first(tree: Tree) -> list[int]:
 class _Rests:
     """`specpress.speculation.verification.Rest` of all rows, after all children of each were refused.
 
-    `reached` : of each node min(1, a R(x) / Q(x)), (n,)
+    `drawn_with`, `reached` : of each node Q(x) and min(1, a R(x) / Q(x)), (n,)
     `weights`, `laws` : a and R, unnormalised, of each row: (n + 1,) and (n + 1, width)
 
     Parameters
@@ -175,7 +189,7 @@ class _Rests:
         self.laws, self._q = p.clone(), q
         both = torch.ones(2, len(p), dtype=p.dtype, device=p.device)
         self.weights, self._scales = both  # weights times R is scales times laws
-        drawn_with = q.gather(1, drafted[:, None])[:, 0]
+        self.drawn_with = drawn_with = q.gather(1, drafted[:, None])[:, 0]
         first = p[shape.rows, drafted] / drawn_with
         self.reached = torch.ones_like(drawn_with)
         for nodes, parents, older in shape.levels:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specpress.models.feature_head import feature_layers
@@ -34,7 +35,16 @@ def readings(draft: nn.Module, target: nn.Module, windows: Tensor, batch: int = 
     ids = covered(draft)
     for rows in windows.to(draft.device).split(batch):
         logits, states = read_windows(target, rows, feature_layers(draft))
-        yield Reading(rows, logits.float().softmax(-1)[..., ids], states)
+        yield Reading(rows, _mass(logits, ids), states)
+
+
+def _mass(logits: Tensor, ids: Tensor) -> Tensor:
+    """The probability of each of the tokens `ids`, ascending, (..., k); logits (..., tokens).
+
+    Numbers beyond the logits are padding of the vocabulary, which no target says.
+    """
+    known = ids[ids < logits.shape[-1]]
+    return F.pad(logits.float().softmax(-1)[..., known], (0, len(ids) - len(known)))
 
 
 def judge(draft: nn.Module, target: nn.Module, windows: Tensor) -> dict:

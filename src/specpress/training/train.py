@@ -29,11 +29,12 @@ from specpress.models.load import load_model
 from specpress.models.save import save_model
 from specpress.models.tokenizers import holds_tokenizer
 from specpress.study.draft_config import DraftConfig, DraftError
-from specpress.training.checkpoint import Checkpoint
+from specpress.training.checkpoint import Checkpoint, digest_of
 from specpress.training.draft import check_size, cut_draft, cut_head, head_tokens, round_weights, tokens_by_mass
 from specpress.training.fit import Noted, fit
 from specpress.training.judge import Reading, glance, judge, readings
 from specpress.training.lesson import Lesson, hear, kept
+from specpress.training.predictions import covered
 from specpress.training.progress import progress_bar
 from specpress.training.text import evenly_spread, read_text, special_tokens
 from specpress.training.writing import rewritten
@@ -100,7 +101,7 @@ def train_draft(
         looked_at = evenly_spread(torch.cat(list(text.validation.values())), math.ceil(_LOOKED_AT / config.sequence))
         validation = list(readings(draft, model, looked_at))
         output.mkdir(parents=True, exist_ok=True)
-        checkpoint = Checkpoint(output / ".checkpoint", {"spec": asdict(config), "target": digest})
+        checkpoint = Checkpoint(output / ".checkpoint", _stamp(config, digest, lesson, draft))
         noted = _fit_with_progress(draft, lesson, validation, config, model, checkpoint, progress)
     round_weights(draft, model.dtype)
     metrics = {
@@ -146,7 +147,7 @@ def checked(
 
 
 def check_request(config: DraftConfig, target_config, data: dict) -> None:
-    """Refuse what needs no text to be refused: the data sets given, the layers and the vocabulary.
+    """Refuse what needs no text to be refused: the data sets given, the target's weights, the layers, the vocabulary.
 
     Raises
     ------
@@ -155,6 +156,11 @@ def check_request(config: DraftConfig, target_config, data: dict) -> None:
     if set(data) != set(config.data):
         given = ", ".join(sorted(data)) or "none"
         raise DraftError(f"data: the draft names {', '.join(config.data)}; directories are given for: {given}")
+    if held := getattr(target_config, "weights_format", None):
+        raise DraftError(
+            f"target: its weights are held in {held}, which no draft can be cut from; train on the model in bfloat16, "
+            "float16 or float32 that it was made from: the draft serves both"
+        )
     check_size(config.layers, config.vocabulary, target_config, features=config.features, mlp_width=config.mlp_width)
     if config.sequence > target_config.max_position_embeddings:
         raise DraftError(
@@ -207,8 +213,13 @@ class Teacher:
         return lesson
 
     def _identity(self, windows: Tensor) -> dict:
-        text = hashlib.sha256(windows.numpy().tobytes()).hexdigest()
-        return {"target": self._digest, "text": text, "windows": list(windows.shape)}
+        return {"target": self._digest, "text": digest_of(windows), "windows": list(windows.shape)}
+
+
+def _stamp(config: DraftConfig, target: str, lesson: Lesson, draft: nn.Module) -> dict:
+    """What a training is of, told by digests: one on other text or of another head is not gone on from."""
+    digests = {"target": target, "text": digest_of(lesson.tokens), "head": digest_of(covered(draft))}
+    return {"spec": asdict(config), **digests}
 
 
 def features_of(config: DraftConfig, layers: int) -> tuple[int, ...]:

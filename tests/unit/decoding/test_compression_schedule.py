@@ -6,8 +6,10 @@ import torch
 
 from specpress import SamplingParams, generate, perplexity
 from specpress.decoding.batches import BatchLoop
+from specpress.decoding.generate import prepare
 from specpress.decoding.loop import Loop
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
+from specpress.engine import compression_settings
 from specpress.experiments.press_survey import example
 from specpress.presses import Compression, get_press
 from specpress.schedules import AIMD, Constant
@@ -45,6 +47,38 @@ def test_other_drafters_and_schedules_obey_it_too(drafter):
     alone = generate(model, PROMPT, **settings("snapkv"), **GREEDY)
     drafted = generate(model, PROMPT, drafter=drafter(), schedule=AIMD(8), **settings("snapkv"), **GREEDY)
     assert torch.equal(drafted.tokens, alone.tokens)
+
+
+@pytest.mark.parametrize("name", ["expected_attention", "cap"])
+def test_a_press_is_shown_no_more_hidden_states_because_a_drafter_needs_them(monkeypatch, name):
+    """A press that takes means over hidden states, and a drafter whose window is longer than what is kept otherwise."""
+    monkeypatch.setattr(compression_settings, "_RECENT", 12)
+    model, drafting = tiny.llama(), get_press("snapkv", compression_ratio=0.2, window_size=20)
+    alone = generate(model, PROMPT, **settings(name), **GREEDY)
+    drafter = CompressedTarget(drafting, interval=5)
+    drafted = generate(model, PROMPT, drafter=drafter, **settings(name), **GREEDY)
+    assert torch.equal(drafted.tokens, alone.tokens)
+
+
+@pytest.mark.parametrize("drafter", [None, PromptLookup, lambda: CompressedTarget(example("knorm"), interval=5)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_hidden_states_do_not_grow_with_the_text(monkeypatch, drafter, batch):
+    monkeypatch.setattr(compression_settings, "_RECENT", 12)
+    press, shown = example("expected_attention"), []
+    score = type(press).score
+
+    def noted(self, module, hidden_states, *rest):
+        shown.append(hidden_states.shape[1])
+        return score(self, module, hidden_states, *rest)
+
+    monkeypatch.setattr(type(press), "score", noted)
+    budget = {**settings("knorm"), "press": press}
+    decoding = prepare(tiny.llama(), tiny.prompt(40, batch=batch), drafter=drafter and drafter(), **budget, **GREEDY)
+    decoding.run()
+    assert set(shown) == {40, 12}  # the prompt, then what DecodingPress would hold
+    observed = decoding.target.observations
+    for rows in getattr(observed, "rows", [observed]):
+        assert all(layer.hidden_states.shape[1] < 12 + INTERVAL + 5 for layer in rows.layers)
 
 
 def test_without_the_cap_on_gamma_the_output_would_differ(monkeypatch):

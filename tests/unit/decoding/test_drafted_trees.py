@@ -21,7 +21,7 @@ from specpress.drafters import (
     TokenRecycling,
 )
 from specpress.presses import get_press
-from specpress.schedules import Confidence, Constant, OptimalTree
+from specpress.schedules import Confidence, Constant, OptimalTree, Schedule
 from specpress.study.registry import BRANCHING, DRAFTERS, SEEING_CACHE, resolve
 
 GREEDY = SamplingParams(temperature=0)
@@ -163,6 +163,37 @@ def test_a_batch_is_its_rows_alone(name, kind, press):
             traces = decoding.generations()[r].trace, alone.trace
             counts = [[(i.gamma, i.proposed, i.accepted, i.committed) for i in t.iterations] for t in traces]
             assert counts[0] == counts[1]
+
+
+class Three(Schedule):
+    """Stops a tree at the third node that it is told of."""
+
+    of_trees = True
+
+    def __init__(self):
+        super().__init__(8)
+        self.told = 0
+
+    def stop(self, probability):
+        self.told += 1
+        return self.told == 3
+
+    def learn(self, iteration):
+        self.told = 0
+
+
+def test_each_row_tells_its_own_schedule_of_its_nodes(family):
+    make, target = family
+    settings = {"max_new_tokens": 20, "sampling": GREEDY, "verification": "traversal"}
+    prompts, kind = tiny.prompt(20, batch=3), "token_recycling, warm"
+    decoding = prepare(target, prompts, drafter=drafters(make)[kind], schedule=Three(), **settings)
+    together = decoding.run().tokens
+    for r, prompt in enumerate(prompts):
+        alone = generate(target, prompt[None], drafter=drafters(make)[kind], schedule=Three(), **settings)
+        assert torch.equal(together[r], alone.tokens[0])
+        counts = [[i.proposed for i in trace.iterations] for trace in (decoding.row_traces[r], alone.trace)]
+        assert counts[0] == counts[1]
+        assert max(counts[0]) == 3
 
 
 def test_who_looks_at_the_targets_cache_is_known_by_name():

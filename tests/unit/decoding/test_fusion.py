@@ -6,9 +6,15 @@ import torch
 
 from specpress import SamplingParams, generate
 from specpress.drafters import Cascade, CompressedTarget, DraftModel
+from specpress.engine.attention import decode_attention
+from specpress.engine.cached_model import CachedModel
+from specpress.engine.compression import compress
 from specpress.experiments.press_survey import example
+from specpress.laws.sampling import Randomness
 from specpress.presses import get_press
 from specpress.schedules import Constant
+from specpress.schedules.base import never
+from specpress.speculation.prefill import prefill, read_rows
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -78,6 +84,64 @@ def test_both_caches_compressed_equal_autoregressive_decoding_on_the_targets():
 def test_an_impossible_interval_is_refused():
     with pytest.raises(ValueError, match="interval must be at least 1 token, got 0"):
         CompressedTarget(knorm(), interval=0)
+
+
+@pytest.mark.parametrize("press", [knorm(0.5), knorm(0.9), example("snapkv", 0.5)], ids=["half", "tenth", "snapkv"])
+def test_a_copy_compressed_with_tokens_that_are_taken_back_is_made_anew(press):
+    """As in a cascade, whose intermediate model has kept what the target then refuses."""
+    model, drafter, prompt = tiny.llama(), CompressedTarget(press, interval=4), tiny.prompt(61)[0]
+    cached = CachedModel(model, 99)
+    drafter.start(model, GREEDY, Randomness(0), 99)
+    with decode_attention(model):
+        prefill(cached, prompt[None, :40], drafter=drafter)
+        cached.feed(prompt[None, 40:60])
+        drafter.propose(prompt, 3, never)
+        cached.rollback_to(42)
+        drafter.rollback(42)
+        expected = cached.cache.clone()
+        compress(expected, press, cached.observations)
+    assert drafter._cached.cache.seen == 42
+    for found, layer in zip(drafter._cached.cache.layers, expected.layers, strict=True):
+        assert torch.equal(found.keys, layer.keys)
+        assert torch.equal(found.values, layer.values)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.9])
+def test_so_is_that_of_a_row(ratio):
+    """The other row keeps what it has."""
+    model, texts = tiny.llama(), tiny.prompt(61, batch=2)
+    drafter, press = CompressedTarget(knorm(ratio), interval=4).rows(2), knorm(ratio)
+    drafter.start(model, GREEDY, Randomness(0), [99, 99])
+    with decode_attention(model):
+        target, _ = read_rows(CachedModel(model, 99), list(texts[:, :40]), drafter=drafter)
+        target.feed(texts[:, 40:60], [20, 20])
+        drafter.propose(list(texts), [3, 3], never)
+        stays = drafter._ragged.cache.row(1)
+        target.rollback_to([42, 63])
+        drafter.rollback([42, 63])
+        expected = [target.compressed(0, press), stays]
+    for r in range(2):
+        found = drafter._ragged.cache.row(r)
+        assert found.seen == expected[r].seen
+        for mine, layer in zip(found.layers, expected[r].layers, strict=True):
+            assert torch.equal(mine.keys, layer.keys)
+            assert torch.equal(mine.values, layer.values)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("ratio", [0.5, 0.9])
+def test_a_cascade_takes_back_more_than_came_after_a_compression(ratio, rows):
+    """The intermediate model, which looks at its last token alone, keeps all that its own copy drafts."""
+    target, middle, tokens = tiny.llama(), tiny.llama(1, seed=6), tiny.prompt(40, batch=rows)
+    for layer in middle.model.layers:
+        layer.self_attn.o_proj.weight.data.zero_()
+    settings = {"max_new_tokens": 30, "sampling": GREEDY}
+    drafter = Cascade(middle, CompressedTarget(knorm(ratio), interval=4), gamma=4, rounds=4)
+    found = generate(target, tokens, drafter=drafter, schedule=Constant(16), **settings)
+    assert torch.equal(found.tokens, generate(target, tokens, **settings).tokens)
+    first = found.trace.iterations[0]
+    assert first.proposed == 16 * rows
+    assert first.accepted < 4 * rows
 
 
 @pytest.mark.parametrize("rows", [1, 2])

@@ -129,6 +129,19 @@ def trees(family):
     return {name: (make, law_of(small)) for name, make in (shapes | own).items()}
 
 
+def heads(family):
+    """Cascades of a feature head, which reads what the intermediate model computes; by their rounds."""
+    middle = model(family, 5)
+    head = tiny.feature_head(middle, (1,), seed=7)
+    return {
+        f"cascade of a feature head, {rounds} at most": (
+            lambda rounds=rounds: Cascade(middle, FeatureHead(head), gamma=2, rounds=rounds),
+            law_of(middle),
+        )
+        for rounds in (1, 2)
+    }
+
+
 def law_of(model):
     """Laws after every token of a text, (n, vocabulary), from one plain forward."""
 
@@ -154,6 +167,7 @@ TARGETS = {family: model(family, 3) for family in tiny.EVERY}
 DRAFTERS = {family: drafters(family) for family in tiny.EVERY}
 KINDS = list(DRAFTERS["llama"])
 TREES = {family: trees(family) for family in tiny.EVERY}
+HEADS = {family: heads(family) for family in tiny.FAMILIES}
 SCHEDULES_OF_TREES = {"all nodes": lambda: Constant(5)}
 
 
@@ -167,7 +181,7 @@ class Sample(NamedTuple):
 def draw_sample(family, kind, schedule, verification, rounds, first_seed=0, wrap=lambda drafter: drafter):
     """Generate until there are `rounds` rounds, hardly more, on a prompt of its own each time."""
     target, windows, done, seed = TARGETS[family], [], 0, first_seed
-    make_drafter, draft_law = (DRAFTERS[family] | TREES[family])[kind]
+    make_drafter, draft_law = (DRAFTERS[family] | TREES[family] | HEADS.get(family, {}))[kind]
     while done < rounds:
         length = min(max(rounds - done, NEW_TOKENS[0]), NEW_TOKENS[1])
         prompt = torch.randint(VOCABULARY, (1, 12), generator=torch.Generator().manual_seed(seed))
@@ -296,6 +310,13 @@ def test_sampled_trees_follow_the_target():
     }
     for name in (*tiny.FAMILIES, *OF_TREES):
         assert p_value([sample for names, sample in samples.items() if name in names]) > FALSE_ALARM, name
+
+
+@pytest.mark.parametrize("kind", HEADS["llama"])
+def test_sampled_output_of_a_cascade_of_a_feature_head_follows_the_target(kind):
+    combinations = enumerate(product(tiny.FAMILIES, METHODS))
+    samples = [draw_sample(f, kind, "constant", rule, 150, first_seed=1000 * i) for i, (f, rule) in combinations]
+    assert p_value(samples) > FALSE_ALARM
 
 
 @pytest.mark.parametrize("family", tiny.OTHERS)

@@ -9,8 +9,10 @@ import tiny
 import torch
 from instruments import OneDevice
 
+from specpress.decoding.generate import prepare
 from specpress.decoding.generation import Generation
 from specpress.decoding.trace import Trace
+from specpress.drafters import FeatureHead, PromptLookup
 from specpress.drafters.autoregressive import draft
 from specpress.engine import cached_model
 from specpress.engine.attention import decode_attention
@@ -24,6 +26,7 @@ from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.schedules.base import never
 from specpress.speculation import rounds
 from specpress.speculation.drafter import Drafter, Proposal
+from specpress.speculation.prefill import prefill
 
 SAMPLINGS = [SamplingParams(temperature=0), SamplingParams(temperature=0.85, top_p=0.9), SamplingParams(top_k=5)]
 
@@ -97,6 +100,18 @@ def test_a_looked_up_proposal_up_to_its_one_read():
             rounds.speculate(verifier, Drafter(), context, proposal, SAMPLINGS[1], Randomness(0), "token")
 
 
+def test_a_feature_head_on_a_device_of_its_own():
+    target, context = tiny.llama(), tiny.prompt(20)[0]
+    head = tiny.feature_head(target, (1,)).to("meta")
+    target.head = head.head = None
+    drafter = FeatureHead(head)
+    drafter.start(target, SAMPLINGS[1], Randomness(0), 64)
+    with decode_attention(target, head), OneDevice():
+        prefill(CachedModel(target, 64), context[None, :-1], drafter=drafter)
+        proposal = drafter.propose(context, 3, never)
+    assert {x.device.type for x in (proposal.tokens, proposal.laws.mass)} == {"meta"}
+
+
 def test_rows_that_go_their_own_ways():
     made = model()
     with decode_attention(made), OneDevice():
@@ -106,6 +121,13 @@ def test_rows_that_go_their_own_ways():
         ragged.feed(tiny.prompt(3, batch=2), [3, 1])
         ragged.rollback_to([10, 6])
         assert ragged.feed(tiny.prompt(1, batch=2), [1, 0]).device.type == "meta"
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_rounds_are_timed_where_the_model_is(batch):
+    """Not where the prompt is: a clock on the host does not wait for a GPU."""
+    decoding = prepare(model(), tiny.prompt(6, batch=batch), max_new_tokens=3, drafter=PromptLookup())
+    assert decoding.device.type == "meta"
 
 
 def test_a_text_is_handed_out_where_its_prompt_was():

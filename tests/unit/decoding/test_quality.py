@@ -6,6 +6,7 @@ import sys
 import pytest
 import tiny
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from specpress import SamplingParams, generate, perplexity
 from specpress.decoding.perplexity import perplexities
@@ -35,6 +36,20 @@ def test_without_a_press_it_is_the_models_perplexity(family, chunk, monkeypatch)
     assert result.n_tokens == 2 * (LENGTH - CONTEXT - 1)
     assert result.nll == pytest.approx(plain_nll(model, tokens, CONTEXT), rel=1e-5)
     assert result.ppl == pytest.approx(math.exp(result.nll / result.n_tokens))
+
+
+def test_a_model_that_no_press_knows_has_a_perplexity_and_is_refused_with_one():
+    torch.manual_seed(0)
+    config = GPT2Config(n_embd=48, n_head=6, n_layer=2, n_positions=256, vocab_size=tiny.VOCABULARY)
+    model, tokens = GPT2LMHeadModel(config).eval(), tiny.prompt(LENGTH)
+    assert perplexity(model, tokens, context=CONTEXT).nll == pytest.approx(plain_nll(model, tokens, CONTEXT), rel=1e-5)
+    with pytest.raises(ValueError, match="presses do not support model family 'gpt2'"):
+        perplexity(model, tokens, context=CONTEXT, press=get_press("knorm", compression_ratio=0.5))
+
+
+def test_tokens_of_32_bits_are_scored_as_those_of_64():
+    model, tokens = tiny.llama(), tiny.prompt(LENGTH)
+    assert perplexity(model, tokens.int(), context=CONTEXT) == perplexity(model, tokens, context=CONTEXT)
 
 
 SETTINGS = {
@@ -134,7 +149,7 @@ def test_a_press_inside_the_forward_is_seen_to_leak(monkeypatch):
 
     monkeypatch.setattr("specpress.decoding.perplexity._teacher_force", leaky_teacher_force)
     monkeypatch.setattr("specpress.decoding.perplexity.keep_observing", lambda cached, *presses: None)
-    assert leak(None) > 0
+    assert leak(get_press("knorm")) > 0  # which itself removes nothing, but has the model observed
 
 
 def leak(press):

@@ -7,7 +7,7 @@ from tree_drafters import BINARY, Branching
 
 from specpress import SamplingParams, generate
 from specpress.decoding.generate import prepare
-from specpress.drafters import Cascade, Drafter, Proposal
+from specpress.drafters import Cascade, Drafter, DraftModel, Proposal
 from specpress.engine.attention import decode_attention
 from specpress.engine.cache import PreallocatedLayer
 from specpress.engine.ragged_cache import RaggedLayer
@@ -113,6 +113,16 @@ def test_the_trace_counts_nodes_and_the_path(models):
     assert [part.size for part in parts if part.name == VERIFICATION] == [7, 7, 5]
     assert decoding.trace.tested() == (8, 8)
     assert decoding.generation().metrics()["acceptance_rate"] == 8 / 16
+
+
+@pytest.mark.parametrize("verification", OF_TREES)
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_a_low_temperature_leaves_less_than_the_children_asked_for(models, verification, top_k):
+    target, draft = models
+    settings = {"max_new_tokens": 20, "sampling": SamplingParams(temperature=1e-6, top_k=top_k)}
+    drafter = DraftModel(draft, children=3)
+    found = generate(target, tiny.prompt(12), drafter=drafter, verification=verification, **settings)
+    assert torch.equal(found.tokens, generate(target, tiny.prompt(12), **settings).tokens)
 
 
 @pytest.mark.parametrize("verification", ["token", "block"])

@@ -94,6 +94,8 @@ def test_the_end_of_text_stops():
         ({"input_ids": tiny.prompt(4, batch=2)}, "one sequence at a time"),
         ({"input_ids": tiny.prompt(4)[:, :0]}, "the prompt is empty"),
         ({"drafter_model": tiny.llama(1, vocabulary=50)}, "vocabulary of 50 tokens"),
+        ({"drafter_model": (tiny.llama(1), None)}, "the draft model must be a model, got a tuple of 2"),
+        ({"drafter_model": tiny.llama(1, max_position_embeddings=8)}, "do not fit the draft model's context of 8"),
     ],
 )
 def test_bad_input_is_refused(arguments, said):

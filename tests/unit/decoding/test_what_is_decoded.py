@@ -192,6 +192,20 @@ def test_longrope_is_refused_where_a_longer_text_or_a_chunk_would_decide():
     assert generate(model, tiny.prompt(50, batch=2), max_new_tokens=24).tokens.shape == (2, 24)
 
 
+@pytest.mark.parametrize("drafter", [lambda: None, PromptLookup])
+def test_a_phi3_is_not_decoded_across_the_change_of_its_longrope(drafter):
+    """There transformers reads the whole text anew: keys of one side do not fit queries of the other."""
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0, 1.1, 1.2], "long_factor": [2.0, 4.0, 8.0]}
+    model = tiny.phi3(original_max_position_embeddings=64, rope_parameters=rope)
+    settings = {"max_new_tokens": 24, "sampling": GREEDY}
+    for prompt in (tiny.prompt(40), tiny.prompt(65)):  # on one side of the change, and on the other
+        ours = generate(model, prompt, drafter=drafter(), **settings).tokens
+        assert ours.tolist() == plain(model, prompt, 24).tolist()
+    for crossing in (tiny.prompt(50), tiny.prompt(64), tiny.prompt(50, batch=2)):
+        with pytest.raises(ValueError, match=r"Phi-3 would .* anew.* Give prompts of more than 64 tokens, or ask"):
+            generate(model, crossing, drafter=drafter(), **settings)
+
+
 def test_models_that_are_none_say_what_was_given():
     model = tiny.llama()
     for given, said in (

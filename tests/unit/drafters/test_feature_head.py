@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from specpress import SamplingParams, generate
-from specpress.drafters import DraftModel, FeatureHead
+from specpress.drafters import Cascade, DraftModel, FeatureHead
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.laws.sampling import Randomness, probabilities
@@ -124,6 +124,49 @@ def test_greedy_text_is_the_targets(family, verification):
         target, tiny.prompt(12), drafter=FeatureHead(head), schedule=Constant(3), verification=verification, **settings
     )
     assert torch.equal(result.tokens, alone.tokens)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_in_a_cascade_its_laws_are_those_of_the_plain_way_too(family, rounds):
+    """Whatever stands of a proposal: all of it, so that the intermediate model lacks two tokens, some, or nothing."""
+    middle, head = pair(family, kept=20)
+    plain, drafted = without_final_norm(tiny.FAMILIES[family](3)), []
+    drafter = FeatureHead(head)
+    propose = drafter.propose
+
+    def watched(text, gamma, stop):
+        drafted.append((text, propose(text, gamma, stop)))
+        return drafted[-1][1]
+
+    drafter.propose = watched
+    cascade, context = Cascade(middle, drafter, gamma=2, rounds=rounds), tiny.prompt(10)[0]
+    cascade.start(middle, SamplingParams(), Randomness(0), 99)
+    with decode_attention(middle, head):
+        for accepted in (9, 0, 1, 9, 9, 0, 2, 9):
+            proposal = cascade.propose(context, 6, never)
+            kept = proposal.tokens[:accepted]
+            cascade.rollback(len(context) + len(kept))
+            context = torch.cat([context, kept, torch.tensor([5])])
+        assert len(drafted) > 8 or rounds == 1
+        for text, proposal in drafted:
+            expected = drafted_laws(plain, head, text, proposal.tokens)
+            for law, row in zip(proposal.laws, expected, strict=True):
+                torch.testing.assert_close(torch.from_numpy(law.mass), row.double(), atol=2e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("children", [1, 2])
+@pytest.mark.parametrize("rounds", [1, 2])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_greedy_text_of_a_cascade_with_a_head_inside_is_the_targets(family, children, rounds, seed):
+    """The intermediate model is the target, all of whose tokens stand, or another."""
+    target, middle = tiny.FAMILIES[family](3), tiny.FAMILIES[family](3, seed=seed)
+    drafter = Cascade(middle, FeatureHead(tiny.feature_head(middle, LAYERS), children=children), gamma=2, rounds=rounds)
+    settings = {"max_new_tokens": 30, "sampling": SamplingParams(temperature=0)}
+    found = generate(target, tiny.prompt(12), drafter=drafter, schedule=Constant(5), **settings)
+    assert torch.equal(found.tokens, generate(target, tiny.prompt(12), **settings).tokens)
+    assert (seed == 0) == all(i.accepted == i.proposed for i in found.trace.iterations)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

@@ -99,6 +99,25 @@ def test_no_more_children_than_the_law_has_tokens():
     assert list(proposal.parents) == [-1, -1, 0, 0, 2, 2]
 
 
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_no_more_children_than_tokens_that_have_mass(top_k):
+    """At so low a temperature that of all but one is no number any more, though the law lists them."""
+    _, _, proposal = branched(False, SamplingParams(temperature=1e-6, top_k=top_k), children=3, gamma=4)
+    assert list(proposal.parents) == [-1, 0, 1, 2]
+    for law, token in zip(proposal.laws, proposal.tokens.tolist(), strict=True):
+        assert law.probability(token) == 1
+
+
+@pytest.mark.parametrize("children", [1, 3])
+def test_a_main_line_ends_where_the_text_does(children):
+    """Though fewer children than asked for leave nodes for more of it."""
+    model = tiny.llama(1, seed=3, vocabulary=9)
+    drafter = DraftModel(model, children=children, likely=children == 1)
+    drafter.start(model, SamplingParams(top_k=1), Randomness(1), 5)
+    with decode_attention(model):
+        assert list(drafter.propose(torch.tensor([1, 2, 3]), 9, never).parents) == [-1, 0]
+
+
 def test_stops_after_the_children_of_the_token_it_was_told():
     told = []
     _, _, proposal = branched(True, stop=lambda probability: told.append(probability) or len(told) == 2, gamma=9)

@@ -23,6 +23,7 @@ from specpress.engine.graphs import (
     StaticSteps,
     buckets,
     captures,
+    free_graphs,
     has_graphs,
     key_of,
     spare_slots,
@@ -185,11 +186,9 @@ def test_buffers_that_grew_are_captured_anew():
         ours = fed(model, tokens, script, capacity=230)
     for a, b in zip(ours, eager, strict=True):
         torch.testing.assert_close(a, b, **CLOSE)
-    before, after = model.static_steps.arenas
-    assert (before.capacity, list(before.steps)) == (256, [(1, 256), (5, 256)])
-    assert (after.capacity, list(after.steps)) == (512, [(1, 512)])  # the five tokens grew them, eagerly
-    assert counted.captured == 3
-    assert before.free
+    (arena,) = model.static_steps.arenas  # those that they grew out of are gone
+    assert (arena.capacity, list(arena.steps)) == (512, [(1, 512)])  # the five tokens grew them, eagerly
+    assert counted.captured == len({(1, 256), (5, 256), (1, 512)})
 
 
 def test_the_next_generation_replays_what_the_last_one_captured():
@@ -245,13 +244,80 @@ def test_an_arena_holds_all_layers_of_a_cache_or_does_not_hold_it():
     assert not arena.free  # the other layers are still here
 
 
-def test_arenas_of_one_batch_size_are_kept():
+@pytest.mark.parametrize(("ahead", "kept"), [(False, [(1, 768)]), (True, [(1, 512), (1, 768)])])
+def test_smaller_arenas_are_kept_for_a_measurement_alone(ahead, kept):
+    """A growing text would leave one of each of its sizes, with its graphs, though the largest holds what they would.
+
+    A measurement captures ahead, for all caches that it has at once; they may come back after a larger one.
+    """
     model = tiny.llama(**LONG)
-    static(model)
+    static(model, ahead=ahead)
+
+    def arenas():
+        return [(arena.batch, arena.capacity) for arena in model.static_steps.arenas]
+
     with decode_attention(model):
-        for batch, capacity in ((1, 300), (1, 600), (3, 300)):
-            fed(model, tiny.prompt(300, batch=batch), [1], capacity=capacity)
-    assert [(arena.batch, arena.capacity) for arena in model.static_steps.arenas] == [(3, 512)]
+        for capacity in (300, 600):
+            fed(model, tiny.prompt(300), [1], capacity=capacity)
+        assert arenas() == kept
+        fed(model, tiny.prompt(300, batch=3), [1], capacity=300)  # of another batch size all are given up
+        assert arenas() == [(3, 512)]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_caches_of_many_lengths_in_turn_come_to_rest(ahead):
+    """One at a time and several at once: what was given up for a larger arena is not made again for ever."""
+    model = tiny.llama(**LONG)
+    counted, rounds = static(model, ahead=ahead), []
+    with decode_attention(model):
+        for _ in range(4):
+            for capacities in ((300,), (300, 300, 300), (600,), (600, 300), (900,)):
+                caches = [CachedModel(model, capacity) for capacity in capacities]
+                for cached in caches:
+                    cached.feed(tiny.prompt(250))
+                for cached in caches:
+                    cached.feed(tiny.prompt(1))
+                del caches, cached
+            rounds.append(counted.captured)
+    assert rounds[1] == rounds[2] == rounds[3]
+    assert max(arena.capacity for arena in model.static_steps.arenas) == 1024
+    assert len(model.static_steps.arenas) == (5 if ahead else 3)
+
+
+def test_graphs_can_be_given_back_while_a_cache_is_in_use():
+    model, tokens = tiny.llama(), tiny.prompt(40)
+    with decode_attention(model):
+        counted = static(model, Tape())
+        cached, ours = CachedModel(model, 100), []
+        cached.feed(tokens[:, :20])
+        for i in (20, 21):
+            ours.append(cached.feed(tokens[:, i : i + 1]))
+            free_graphs(model)
+            assert not model.static_steps.arenas
+        assert counted.captured == 2
+        use_eager(model)
+        cached = CachedModel(model, 100)
+        cached.feed(tokens[:, :20])
+        for i, logits in zip((20, 21), ours, strict=True):
+            torch.testing.assert_close(logits, cached.feed(tokens[:, i : i + 1]), **CLOSE)
+
+
+@pytest.mark.parametrize("left", [torch.nan, torch.inf])
+def test_what_a_generation_left_does_not_reach_the_next(left):
+    """A mask hides numbers; what is none, as of a model that overflowed, would come through it."""
+    model, tokens, script = tiny.llama(**LONG), tiny.prompt(300), [1, 5, -3, 1]
+    with decode_attention(model):
+        eager = fed(model, tokens, script)
+        counted = static(model, Tape())
+        fed(model, tokens, script)
+        captured, (arena,) = counted.captured, model.static_steps.arenas
+        with torch.inference_mode():
+            for buffer in (buffer for layer in arena.buffers for buffer in layer):
+                buffer.fill_(left)
+        ours = fed(model, tokens, script)
+    assert counted.captured == captured  # in the same buffers
+    for a, b in zip(ours, eager, strict=True):
+        torch.testing.assert_close(a, b, **CLOSE)
 
 
 def test_an_arena_in_use_is_kept_whatever_its_batch_size():
@@ -476,3 +542,61 @@ def test_a_gpu_gets_graphs_unless_told_otherwise(monkeypatch):
     assert [has_graphs(model) for model in (gpu, told, cpu)] == [True, False, False]
     assert use_graphs(told, ahead=True)
     assert has_graphs(told)
+
+
+def on(device):
+    """What a model says of itself, on a device that need not be here."""
+    config = SimpleNamespace(rope_parameters={"rope_type": "default"})
+    return SimpleNamespace(device=torch.device(device), config=config)
+
+
+def moved(model, device):
+    """Whether the model has graphs once it is there."""
+    model.device = torch.device(device)
+    return has_graphs(model)
+
+
+@pytest.fixture
+def captured_on(monkeypatch):
+    """The devices that steps have been captured on, in turn; what is said about others is not said."""
+    made = []
+    monkeypatch.setattr(graphs, "CudaGraphs", lambda device: made.append(str(device)) or Again())
+    monkeypatch.setattr(graphs, "_say", lambda why: None)
+    return made
+
+
+JOURNEY = ("cpu", "cuda:0", "cuda:0", "cuda:1", "cpu", "cuda:0")
+
+
+def test_a_model_that_moves_is_chosen_for_anew(captured_on):
+    model = on("cpu")
+    assert [moved(model, device) for device in JOURNEY] == [False, True, True, True, False, True]
+    assert captured_on == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+@pytest.mark.parametrize("start", ["cpu", "cuda:0"])
+@pytest.mark.parametrize("ahead", [False, True])
+def test_graphs_that_were_asked_for_go_along(ahead, start, captured_on):
+    model = on(start)
+    assert use_graphs(model, ahead=ahead) == (start != "cpu")
+    assert [moved(model, device) for device in JOURNEY] == [False, True, True, True, False, True]
+    assert model.static_steps._ahead == ahead
+
+
+def test_a_model_told_to_be_eager_is_so_wherever_it_goes(captured_on):
+    model = on("cuda:0")
+    assert has_graphs(model)
+    use_eager(model)
+    assert not any(moved(model, device) for device in JOURNEY)
+    assert captured_on == ["cuda:0"]
+
+
+def test_a_model_that_moved_under_its_cache_is_not_replayed():
+    model = tiny.llama()
+    static(model)
+    with decode_attention(model):
+        cached = CachedModel(model, 100)
+        cached.feed(tiny.prompt(20))
+        here = model, cached.forward, cached.cache
+        assert model.static_steps.fit(*here, tiny.prompt(1))
+        assert not model.static_steps.fit(*here, tiny.prompt(1).to("meta"))

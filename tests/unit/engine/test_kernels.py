@@ -50,12 +50,14 @@ def test_every_way_rounds_as_bfloat16_does(name):
     assert (got - expected).norm() < 0.01 * expected.norm()
 
 
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 @pytest.mark.parametrize("mask", [(1, 1), (2, 1), (2, 3)])
-def test_the_way_of_a_gpu_is_attention(mask):
-    query, key, value = inputs(slots=37)
-    mask = hiding(*mask, 6, 37)
+def test_the_way_of_a_gpu_is_attention(mask, dtype, close):
+    query, key, value = inputs(slots=37, dtype=dtype)
+    mask = hiding(*mask, 6, 37).to(dtype)
     got = masked_products(query, key, value, mask, 0.3)
-    torch.testing.assert_close(got, plain(query, key, value, mask, 0.3).float(), atol=1e-5, rtol=1e-4)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got, plain(query, key, value, mask, 0.3).to(dtype), atol=close, rtol=10 * close)
 
 
 @pytest.fixture

@@ -109,9 +109,8 @@ def test_seeds_share_a_recording(recording):
 
 
 def test_verdicts_on_what_a_drafter_of_trees_proposes_are_not_recorded(recording):
-    target, draft, drafted = rows(4, 0), rows(3, 1), torch.tensor([1, 2, 3])
-    laws = DeviceLaws(target, SAMPLINGS["nucleus"]), DeviceLaws(draft, SAMPLINGS["nucleus"])
-    before = recording.captured
+    laws = [DeviceLaws(rows(n, n), SAMPLINGS["nucleus"]) for n in (4, 3)]
+    before, drafted = recording.captured, laws[1].mass.argmax(-1)
     path = verify_on_device("traversal", *laws, drafted, Randomness(0), recorded=False)
     assert recording.captured == before
     assert verify_on_device("traversal", *laws, drafted, Randomness(0)) == path
@@ -120,8 +119,8 @@ def test_verdicts_on_what_a_drafter_of_trees_proposes_are_not_recorded(recording
 
 def test_a_round_records_the_verdict_on_a_drafter_of_paths_alone(recording):
     target, draft = (DeviceLaws(rows(n, n), SAMPLINGS["nucleus"]) for n in (4, 3))
-    before = recording.captured
-    judge(target, Proposal(torch.tensor([1, 2, 3]), draft, parents=[-1, 0, 1]), Randomness(0), "traversal")
+    before, drafted = recording.captured, draft.mass.argmax(-1)
+    judge(target, Proposal(drafted, draft, parents=[-1, 0, 1]), Randomness(0), "traversal")
     assert recording.captured == before
-    judge(target, Proposal(torch.tensor([1, 2, 3]), draft), Randomness(0), "traversal")
+    judge(target, Proposal(drafted, draft), Randomness(0), "traversal")
     assert recording.captured == before + 1

@@ -98,6 +98,12 @@ def test_laws_of_the_host_on_a_device():
     assert DeviceLaws.gathered(ours, 6, torch.device("cpu")).mass.shape == (2, 6)
 
 
+def test_laws_of_another_device_come_to_the_one_asked_for():
+    """A draft on a GPU of its own."""
+    found = DeviceLaws.gathered(DeviceLaws(random_logits(2, 4, 0), SamplingParams()), 6, torch.device("meta"))
+    assert {x.device.type for x in (found.mass, found.sound)} == {"meta"}
+
+
 def test_a_law_can_be_read_back_and_runs_of_them_joined():
     logits = random_logits(3, 12, 0)
     ours, theirs = DeviceLaws(logits, SamplingParams(top_p=0.8)), Laws(logits, SamplingParams(top_p=0.8))

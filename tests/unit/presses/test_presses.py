@@ -187,6 +187,23 @@ def test_compressing_changes_nothing_about_a_model(family):
     assert [name for name, _ in model.named_modules()] == modules
 
 
+@pytest.mark.parametrize("name", ["expected_attention", "cap"])
+def test_a_press_that_asks_for_later_positions_leaves_the_rotary_embedding_as_it_is(name):
+    """Asked beyond its context, a dynamic one takes other frequencies, and transformers 5.2 keeps them."""
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
+    model, tokens = tiny.llama(max_position_embeddings=64, rope_parameters=rope), tiny.prompt(40)
+    rotary = model.model.rotary_emb
+    before = {buffer: value.clone() for buffer, value in rotary.named_buffers()}
+    held, logits = set(vars(rotary)), model(tokens).logits
+    cached, _ = compressed(model, tokens, example(name))
+    assert cached.cache.slots == 20
+    after = dict(rotary.named_buffers())
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[buffer], value) for buffer, value in before.items())
+    assert set(vars(rotary)) == held
+    assert torch.equal(model(tokens).logits, logits)
+
+
 def queries_and_keys(model, tokens):
     """Of each layer: queries before rotation and rotated, (heads, tokens, size), rotated keys and values."""
     found = []

@@ -8,10 +8,10 @@ from instruments import NoHostReads
 
 from specpress.engine.tree import Tree
 from specpress.laws.device import DeviceLaws
-from specpress.laws.law import Head, Laws, point
+from specpress.laws.law import NO_NUMBERS, Head, Laws, point
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.device_verification import verify_on_device
-from specpress.speculation.verification import OF_TREES, verify
+from specpress.speculation.verification import OF_PATHS, OF_TREES, ImpossibleDraftError, verify
 
 V = 40
 
@@ -73,10 +73,10 @@ def test_one_copy_comes_back_and_it_is_the_last_thing(method):
         verify_on_device(method, target, draft, drafted, randomness)
 
 
-@pytest.mark.parametrize("where", ["target", "draft"])
-def test_laws_that_are_none_are_refused(where):
+@pytest.mark.parametrize(("where", "row"), [("target", 0), ("draft", 0), ("draft", 1)])
+def test_laws_that_are_none_are_refused(where, row):
     broken = {"target": rows(3, 0), "draft": rows(2, 1)}
-    broken[where][1, 3] = float("nan")
+    broken[where][row, 3] = float("nan")
     target, draft = (DeviceLaws(broken[name], SamplingParams()) for name in ("target", "draft"))
     with pytest.raises(ValueError, match="logits are infinite or no numbers"):
         verify_on_device("token", target, draft, torch.tensor([1, 2]), Randomness(0))
@@ -113,6 +113,57 @@ def test_outcomes_of_trees_are_the_hosts(method, shape, closeness, temperature, 
     kept, tokens = verify_on_device(method, DeviceLaws(target, sampling), laws, torch.tensor(drafted), ours, tree)
     assert (kept, tokens) == (expected.kept, [*(drafted[node] for node in expected.kept), expected.token])
     assert ours.uniform() == theirs.uniform()
+
+
+def on_both(method, target, draft, drafted, seed, tree):
+    """What the host and the device make of logits of the target and laws of the draft: what is kept, or an error."""
+    found = []
+    for engine in (Laws, DeviceLaws):
+        given = engine(target, SamplingParams(temperature=0.8, top_p=0.9)), draft
+        try:
+            if engine is Laws:
+                kept, token = verify(method, *given, drafted, Randomness(seed), tree)
+                found.append((kept, [*(drafted[node] for node in kept), token]))
+            else:
+                found.append(verify_on_device(method, *given, torch.tensor(drafted), Randomness(seed), tree))
+        except ValueError as error:
+            found.append((type(error), str(error)))
+    return found
+
+
+SHAPED = [*((method, "a path") for method in OF_PATHS), *((method, shape) for method in OF_TREES for shape in PARENTS)]
+
+
+@pytest.mark.parametrize(("method", "shape"), SHAPED)
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_law_of_the_target_that_is_none_is_refused_where_the_host_looks_at_it(method, shape, wrong):
+    """Not behind a refused token."""
+    tree, outcomes = Tree(PARENTS[shape]), set()
+    for seed in range(60):
+        target = rows(len(tree) + 1, seed, 2.0, vocabulary=9)
+        near = target[[parent + 1 for parent in tree.parents]] + rows(len(tree), seed + 1, vocabulary=9)
+        draft = Laws(near, SamplingParams(temperature=0.8))
+        drafted = draft.take(Randomness(seed + 1)).tolist()
+        target[1 + seed % len(tree), 3] = wrong
+        expected, found = on_both(method, target, list(draft), drafted, seed, tree)
+        assert found == expected
+        outcomes.add(found == (ValueError, NO_NUMBERS))
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize(("method", "shape"), SHAPED)
+def test_a_token_that_its_law_cannot_have_drawn_is_refused_where_the_host_asks_for_it(method, shape):
+    tree, outcomes = Tree(PARENTS[shape]), set()
+    for seed in range(60):
+        target = rows(len(tree) + 1, seed, 2.0, vocabulary=9)
+        near = target[[parent + 1 for parent in tree.parents]] + rows(len(tree), seed + 1, vocabulary=9)
+        draft = Laws(near, SamplingParams(temperature=0.8, top_k=4))
+        drafted, wrong = draft.take(Randomness(seed + 1)).tolist(), seed % len(tree)
+        drafted[wrong] = int(near[wrong].argmin())
+        expected, found = on_both(method, target, list(draft), drafted, seed, tree)
+        assert found == expected
+        outcomes.add(found[0] is ImpossibleDraftError)
+    assert True in outcomes
 
 
 @pytest.mark.parametrize("method", OF_TREES)

@@ -4,6 +4,7 @@ import json
 
 import pyarrow as pa
 import pytest
+import tiny
 import torch
 from stories import (
     ARCHITECTURES,
@@ -20,9 +21,11 @@ from stories import (
 
 from specpress.data.documents import Document
 from specpress.data.store import DOCUMENT, load_table, save_tables
+from specpress.models.byte_level import byte_tokenizer
 from specpress.models.families import family_of
 from specpress.models.load import load_model
 from specpress.models.save import save_model
+from specpress.models.vocabulary import Vocabulary, know_tokens
 from specpress.study.draft_config import DraftError
 from specpress.training import fit as fitting
 from specpress.training import progress, text, train
@@ -257,6 +260,19 @@ def test_judging_by_hand():
     assert result["coverage"] == pytest.approx(len(losses) / len(overlaps))
 
 
+@pytest.mark.parametrize("size", [300, 320])
+def test_a_head_may_cover_padding_of_the_vocabulary_which_the_target_never_says(size):
+    """As far as the vocabulary is padded, or as all of it: 257 tokens in 320 rows."""
+    target, tokenizer = tiny.llama(vocabulary=320), byte_tokenizer()
+    know_tokens(target, Vocabulary.of(tokenizer.get_vocab()))
+    windows = make_windows(tokenizer)[:3]
+    draft = cut_draft(target, layers=1, token_ids=head_tokens(windows, size, 320, []))
+    with torch.no_grad():
+        p, q = target(windows[:, :-1]).logits[..., :257].softmax(-1), draft(windows[:, :-1]).logits.softmax(-1)
+    expected = torch.minimum(p, q[..., :257]).sum(-1).mean().item()
+    assert judge(draft, target, windows)["acceptance"] == pytest.approx(expected, rel=1e-4)
+
+
 # --- the whole of it -------------------------------------------------------------------------------------------------
 
 
@@ -325,6 +341,13 @@ def test_what_cannot_be_made_is_refused_before_training(workspace, monkeypatch, 
     with pytest.raises(DraftError, match=message):
         run(workspace, make_config(**changes))
     assert not (workspace / "draft").exists()
+
+
+def test_a_target_in_fewer_bits_is_refused_before_training(workspace):
+    file = workspace / "target" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"weights_format": "q4"}))
+    with pytest.raises(DraftError, match=r"target: its weights are held in q4, .* train on the model in bfloat16"):
+        run(workspace, make_config())
 
 
 @pytest.mark.parametrize(

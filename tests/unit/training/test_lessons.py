@@ -2,12 +2,23 @@
 
 import copy
 import json
+import shutil
 from operator import itemgetter
 
 import pytest
 import torch
-from stories import ARCHITECTURES, VOCABULARY, make_config, make_target, make_windows, make_workspace, run
+from stories import (
+    ARCHITECTURES,
+    VOCABULARY,
+    make_config,
+    make_documents,
+    make_target,
+    make_windows,
+    make_workspace,
+    run,
+)
 
+from specpress.data.store import save_split
 from specpress.laws.sampling import SamplingParams, probabilities
 from specpress.models.feature_head import normed
 from specpress.study.draft_config import DraftError
@@ -268,6 +279,36 @@ def test_another_trainings_checkpoint_is_not_gone_on_from(tmp_path):
     assert train.Checkpoint(tmp_path / "c", {"of": 1}).load(draft, optimizer) == {"steps": 3}
     (tmp_path / "c").write_bytes(b"cut off")
     assert train.Checkpoint(tmp_path / "c", {"of": 1}).load(draft, optimizer) is None
+
+
+def test_a_killed_training_is_not_gone_on_from_with_other_text(tmp_path, monkeypatch):
+    workspace, config = make_workspace(tmp_path, torch.float32), make_config(tokens=1024)
+    monkeypatch.setattr("specpress.training.checkpoint.Checkpoint.due", property(lambda self: True))
+    saved = train.Checkpoint.save
+
+    def save(self, draft, optimizer, noted):
+        saved(self, draft, optimizer, noted)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("specpress.training.checkpoint.Checkpoint.save", save)
+        with pytest.raises(Killed):
+            run(workspace, config, "killed")
+    assert (workspace / "killed" / ".checkpoint").is_file()
+    shutil.rmtree(workspace / "stories")
+    save_split(workspace / "stories", make_documents(12, words=400), 0.3, {})
+    assert run(workspace, config, "killed")["loss"] == run(workspace, config, "whole")["loss"]
+
+
+def test_a_stamp_tells_texts_and_heads_apart(heard):
+    target, windows, lesson = heard
+    config, ids = make_config(), torch.arange(64)
+    stamps = [
+        train._stamp(config, "digest", text, cut_draft(target, layers=1, token_ids=head))
+        for text, head in ((lesson, ids), (Lesson(windows), ids), (lesson[:5], ids), (lesson, ids + 1))
+    ]
+    assert stamps[0] == stamps[1]
+    assert len({json.dumps(stamp) for stamp in stamps}) == 3
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_reason():
