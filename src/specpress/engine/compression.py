@@ -45,7 +45,7 @@ def compress(
     Parameters
     ----------
     cache : holds committed tokens only
-    observations : of the forwards on this cache; hidden states beyond their `limit` are dropped
+    observations : of the forwards on this cache; those far beyond their `limit` are dropped
     press : a kvpress press
     budget : the most slots to keep in a layer, for presses that score slots
     decoding : bool, whether tokens have come after the prompt; the press's ratio is meant for the prompt alone, where

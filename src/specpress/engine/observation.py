@@ -90,15 +90,19 @@ class Observations:
         self.layers = [LayerObservation(layer) for layer in attention_layers(model)]
 
     def keep_last(self, tokens: int) -> None:
-        """Drop all but the last `tokens` hidden states of each layer, now and in `trim`, and the attention weights."""
+        """Drop all but the last `tokens` hidden states of each layer, and the attention weights."""
         self.limit = tokens
-        self.trim()
+        for layer in self.layers:
+            layer.keep_last(tokens)
 
     def trim(self) -> None:
-        """Drop the hidden states beyond `limit`, which would grow with the text."""
+        """Drop hidden states far beyond `limit`, which would grow with the text.
+
+        As many again are left: the last tokens may still be taken back, as those that a cascade drafts are.
+        """
         if self.limit is not None:
             for layer in self.layers:
-                layer.keep_last(self.limit)
+                layer.keep_last(2 * self.limit)
 
     def keep(self, new: int, kept: Sequence[int]) -> None:
         """See `LayerObservation.keep`."""
