@@ -11,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from specpress.analysis.kinds import LOSSLESS, kind_of
 from specpress.paper.cells import Cell
 from specpress.paper.findings.blocks import best_established
+from specpress.paper.findings.points import press_of
 from specpress.paper.plotting import Look, cut_intervals, empty_sheet, figure_command, looks, panels
 from specpress.paper.wording import method_name, press_setting
 
@@ -81,9 +82,7 @@ def point(group: str, name: str, row: pd.Series, cost: pd.Series) -> dict:
 def cost_of(row: pd.Series, quality: pd.DataFrame) -> pd.Series | None:
     """The perplexity ratio of a method's press on its model, on its data where measured, at the nearest context."""
     mode = "once" if pd.isna(row.cache_budget) else "decoding"
-    setting = (row.model, row.press, row.press_parameters if isinstance(row.press_parameters, str) else "")
-    settings = zip(quality.model, quality.press, quality.press_parameters.fillna(""), strict=True)
-    same = quality[[one == setting for one in settings]]
+    same = quality[[press_of(measured) == press_of(row) for _, measured in quality.iterrows()]]
     same = same[np.isclose(same.ratio, row.ratio) & (same["mode"] == mode)]
     same = same[same.data == row.data] if (same.data == row.data).any() else same
     return None if same.empty else same.loc[(same.context - row.prompt_tokens).abs().idxmin()]

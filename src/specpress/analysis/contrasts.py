@@ -1,15 +1,13 @@
 """Contrasts between experiments that share everything but one thing, on the same prompts or passages."""
 
-import math
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 from specpress.analysis.factors import factors
 from specpress.analysis.metrics import duels
 from specpress.analysis.metrics.perplexity import field_of, mode_of, ratio_row
 from specpress.analysis.rankings import rankings
 from specpress.study.expansion import branches
-from specpress.theory.intervals import among
+from specpress.theory.intervals import among, best_established
 
 REFERENCE_PRESS = "streaming_llm"
 # How much is measured; the prompts come in one order, so that two experiments share the first of them whatever it says.
@@ -47,7 +45,7 @@ def _cascades(metrics: list[Mapping]) -> Iterable[dict]:
             continue
         plain = [other for other in _speeds(metrics) if _is_plain_draft(other) and _same_prompts(item, other)]
         if plain:
-            yield _speed_contrast("speedup_over_plain", item, max(plain, key=partial(_established, looks=len(plain))))
+            yield _speed_contrast("speedup_over_plain", item, _best_established(plain))
 
 
 def _verifications(metrics: list[Mapping]) -> Iterable[dict]:
@@ -111,13 +109,13 @@ def _same_prompts(one: Mapping, other: Mapping) -> bool:
     return _without(one["spec"], varied) == _without(other["spec"], varied)
 
 
-def _established(item: Mapping, looks: int) -> tuple[float, float]:
-    """The lower end of a speed-up as one of `looks` that are compared, and the speed-up: the larger, the better."""
-    joint, _ = duels.speedup_of(item)
-    if joint is None:
-        return -math.inf, -math.inf
-    found = among(joint.estimate(), looks)
-    return -math.inf if found.low is None else found.low, found.value
+def _best_established(items: list[Mapping]) -> Mapping:
+    """The experiment whose speed-up is; of those that have one, if any has."""
+    joints = [(item, duels.speedup_of(item)[0]) for item in items]
+    known = [(item, among(joint.estimate(), len(items))) for item, joint in joints if joint]
+    if not known:
+        return items[0]
+    return known[best_established([(found.low, found.value) for _, found in known])][0]
 
 
 def _find(metrics: list[Mapping], spec: Mapping) -> Mapping | None:

@@ -105,6 +105,20 @@ def among(estimate: Estimate, looks: int, *, confidence: float = CONFIDENCE) -> 
     return found
 
 
+def best_established(gains: Sequence[tuple[float | None, float]]) -> int | None:
+    """Which of these is: the highest lower end of intervals that are adjusted for all that were compared.
+
+    An estimate is the higher for resting on few units as often as the lower, so that the highest of many is mostly
+    chance. One without an adjusted interval is taken only where none has one, and then by its estimate.
+
+    gains : the lower end of each, or None, and the estimate
+    """
+    known = [which for which, (low, _) in enumerate(gains) if low is not None]
+    if known:
+        return max(known, key=lambda which: gains[which][0])
+    return max(range(len(gains)), key=lambda which: gains[which][1], default=None)
+
+
 def joined(
     value: float,
     parts: Sequence[Estimate],

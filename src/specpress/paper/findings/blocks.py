@@ -21,6 +21,7 @@ from specpress.paper.wording import (
     sampling_name,
     sampling_prose,
 )
+from specpress.theory import intervals
 
 GROUPS = ("data", "baseline", "sampling", "prompt_limit", "batch")
 
@@ -104,18 +105,11 @@ def picked(speeds: Sequence[Speed], looks: int | None = None) -> Speed | None:
 
 
 def best_established(gains: Sequence[Cell], looks: int | None = None) -> int | None:
-    """Which of these gains is best established: the highest lower end of the intervals adjusted for all of them.
+    """Which of these gains is best established, as some of all that were compared.
 
-    An estimate is the higher for resting on few prompts as often as the lower, so that the highest of many is mostly
-    chance. One without an adjusted interval is taken only where none has one, and then by its estimate.
-
-    looks : how many were compared, where these are a part of them
+    looks : how many were, where these are a part of them
     """
-    lows = [gain.among(looks or len(gains)).low for gain in gains]
-    known = [which for which, low in enumerate(lows) if low is not None]
-    if known:
-        return max(known, key=lambda which: lows[which])
-    return max(range(len(gains)), key=lambda which: gains[which].value, default=None)
+    return intervals.best_established([(gain.among(looks or len(gains)).low, gain.value) for gain in gains])
 
 
 def told_apart(speeds: Sequence[Speed]) -> Markup:

@@ -61,7 +61,7 @@ def press_points(summary: pd.DataFrame) -> list[PressPoint]:
     keys = ["data", "model", "context", "press", "ratio", "experiment"]
     variants, points = _variants(rows), []
     for (data, model, context, press, ratio, _), group in rows.groupby(keys):
-        given = _parameters(group.press_parameters.iloc[0])
+        *_, given = press_of(group.iloc[0])
         modes = {
             mode: {row["metric"]: Cell.of(row) for row in group[group["mode"] == mode].to_dict("records")}
             for mode in ("once", "decoding")
@@ -74,7 +74,7 @@ def press_points(summary: pd.DataFrame) -> list[PressPoint]:
 def _variants(rows: pd.DataFrame) -> dict[tuple[str, str | None], str]:
     """What tells the settings of one press apart, by press and parameters: nothing for a press with one setting."""
     found: dict[str, dict[str | None, dict]] = {}
-    for press, parameters in zip(rows.press, rows.press_parameters.map(_parameters), strict=True):
+    for _, press, parameters in map(press_of, rows.to_dict("records")):
         found.setdefault(press, {})[parameters] = json.loads(parameters) if parameters else {}
     told = {}
     for press, settings in found.items():
@@ -90,8 +90,9 @@ def _short(value) -> str:
     return str(value["name"] if isinstance(value, Mapping) else value)
 
 
-def _parameters(value) -> str | None:
-    return None if is_missing(value) else value
+def press_of(row: Mapping) -> tuple[str, str, str | None]:
+    """The model, the press and its parameters: what the perplexity of a row, or its price, is of."""
+    return row["model"], row["press"], None if is_missing(row["press_parameters"]) else row["press_parameters"]
 
 
 def block_titles(points: list[PressPoint]) -> dict[tuple, str]:

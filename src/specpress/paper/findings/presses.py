@@ -8,7 +8,7 @@ import pandas as pd
 from specpress.analysis.formatting import is_missing
 from specpress.paper.cells import Cell
 from specpress.paper.decisions import side_counts
-from specpress.paper.findings.points import PressPoint, press_points
+from specpress.paper.findings.points import PressPoint, press_of, press_points
 
 
 class PressResults:
@@ -107,8 +107,7 @@ class PressResults:
         """
         if is_missing(row["press"]) or is_missing(row["ratio"]):
             return None
-        setting = (row["model"], row["press"], None if is_missing(row["press_parameters"]) else row["press_parameters"])
-        same = [p for p in self.points if (p.model, p.press, p.parameters) == setting]
+        same = [p for p in self.points if (p.model, p.press, p.parameters) == press_of(row)]
         same = [p for p in same if abs(p.ratio - row["ratio"]) < 1e-9]
         same = [p for p in same if p.data == row["data"]] or same
         mode = "once" if is_missing(row["cache_budget"]) else "decoding"
