@@ -230,9 +230,10 @@ def test_a_cascade_is_compared_with_the_fastest_plain_draft_on_the_same_prompts(
     assert row.reference == "speculative-optimal-greedy"
     assert row.estimate == pytest.approx(1.4 * 0.8 / 1.5)
     lucky = {"drafter": {"name": "draft_model", "model": "draft"}, "schedule": {"name": "constant", "gamma": 8}}
-    lucky |= {"sampling": "greedy", "speedup": 3.0, "scatter": 1.0, "prompts": 3, "acceptance": 0.45}
+    lucky |= {"sampling": "greedy", "speedup": 2.2, "scatter": 0.5, "prompts": 8, "acceptance": 0.45}
     more = summary(read_back([*synthetic.fusion(cascade=0.8), synthetic.speed("lucky", **lucky)], tmp_path))
-    assert pick(more, experiment="lucky", metric="speedup").estimate > 1.6  # higher, and not established
+    wild = pick(more, experiment="lucky", metric="speedup")
+    assert wild.estimate > 1.6 > 1.4 > wild.low > 0  # higher, and not established
     assert pick(more, experiment="cascade-greedy", metric="speedup_over_plain").reference == row.reference
     block = pick(table, experiment="block-greedy", metric="speedup_over_token")
     assert block.reference == "speculative-gamma4-greedy"
