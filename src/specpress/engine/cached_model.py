@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache
 from specpress.engine.attention import ATTENTION, grouped_mask, tree_mask, within_window
 from specpress.engine.cache import PreallocatedCache, in_place
 from specpress.engine.compression import compress
-from specpress.engine.forward import Forward, forward_of, passes_window
+from specpress.engine.forward import Forward, forward_of, kept, passes_window
 from specpress.engine.graphs import spare_slots, steps_of
 from specpress.engine.observation import Observations, observed_attention
 from specpress.engine.scores import Scores
@@ -52,16 +52,19 @@ class CachedModel:
         """Tokens fed and not taken back, padding included."""
         return self.cache.seen
 
-    def feed(self, tokens: Tensor, keep: int = 1, tree: Tree | None = None, inputs: Tensor | None = None) -> Tensor:
+    def feed(
+        self, tokens: Tensor, keep: int | Tensor = 1, tree: Tree | None = None, inputs: Tensor | None = None
+    ) -> Tensor:
         """Append tokens, (batch, n), from any device; returns the logits after each of the last `keep`.
 
+        keep : a number of tokens, or of each row their places among the n, LongTensor (batch, k) on the model's device
         tree : of the last tokens, whose context are all before them; each sees its own path alone, and its position is
             that of its depth. None: a path.
         inputs : Tensor (batch, n, hidden size), what the first layer of our own pass is given in place of embeddings
 
         Returns
         -------
-        Tensor (batch, keep, head size).
+        Tensor (batch, keep or k, head size).
 
         Positions count real tokens: they go on from what was fed, whatever has been evicted since.
         """
@@ -69,7 +72,7 @@ class CachedModel:
         static, here = steps_of(self.model), (self.model, self.forward, self.cache, tokens)
         plain = inputs is None and not (self.observations or self.states)  # what captured steps know
         if static and plain and self._padding is None and static.fit(*here):
-            return without_padding(static.feed(*here, tree)[:, -keep:], self.model).clone()
+            return without_padding(kept(static.feed(*here, tree), keep), self.model).clone()
         positions, mask = self._positions(tokens)
         new, slots = tokens.shape[1], self.cache.get_seq_length()
         if tree is not None:
@@ -136,7 +139,7 @@ def run(
     end: int,
     mask: Tensor | None,
     cache: Cache,
-    keep: int,
+    keep: int | Tensor,
     observations: Observations | None = None,
     states: HiddenStates | None = None,
     inputs: Tensor | None = None,
@@ -159,6 +162,7 @@ def run(
         seen = observations.layers if observations else None
         logits = forward(tokens, positions, end, mask, cache, keep, seen, states, inputs, narrow)
         return without_padding(logits, model)
+    last = keep if isinstance(keep, int) else tokens.shape[1] - int(keep.min())
     with torch.inference_mode(), observed_attention(model, observations) if observations else nullcontext():
         logits = model(
             tokens,
@@ -166,6 +170,7 @@ def run(
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=keep,
+            logits_to_keep=last,
         ).logits
-    return without_padding(logits, model)
+    places = keep if isinstance(keep, int) else keep - (tokens.shape[1] - last)
+    return without_padding(kept(logits, places), model)

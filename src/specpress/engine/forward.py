@@ -147,13 +147,13 @@ class Forward:
         end: int,
         mask: Tensor | None,
         cache,
-        keep: int,
+        keep: int | Tensor,
         observed=None,
         states: HiddenStates | None = None,
         inputs: Tensor | None = None,
         narrow: Tensor | None = None,
     ) -> Tensor:
-        """Append tokens to a cache; returns the logits after the last `keep`, (batch, keep, head size).
+        """Append tokens to a cache; returns the logits after those of `keep`, (batch, kept, head size); see `kept`.
 
         Parameters
         ----------
@@ -176,7 +176,14 @@ class Forward:
             hidden = layer(hidden, rotation, visible, cache.layers[index], seen)
             if states is not None:
                 states.keep(index + 1, hidden)
-        return self._head(self._final_norm(hidden[:, -keep:]))
+        return self._head(self._final_norm(kept(hidden, keep)))
+
+
+def kept(x: Tensor, keep: int | Tensor) -> Tensor:
+    """Of x, (batch, n, channels), the last `keep`, or of each row those at the places `keep`, LongTensor (batch, k)."""
+    if isinstance(keep, int):
+        return x[:, -keep:]
+    return x.gather(1, keep[..., None].expand(-1, -1, x.shape[-1]))
 
 
 class Layer:

@@ -39,7 +39,9 @@ def prefill(
     return logits[:, -1:]
 
 
-def read_observed(cached: CachedModel, prompt: Tensor, press, drafter: Drafter | None, keep: int = 1) -> Tensor:
+def read_observed(
+    cached: CachedModel, prompt: Tensor, press, drafter: Drafter | None, keep: int | Tensor = 1
+) -> Tensor:
     """The first half of `prefill`: read the prompt, and note what press and drafter will need."""
     drafting = _observing_press(drafter)
     if press is not None or drafting is not None:
@@ -63,8 +65,8 @@ def _observing_press(drafter: Drafter | None):
     return drafter.press if drafter is not None and drafter.observes else None
 
 
-def read(cached: CachedModel, prompt: Tensor, *presses, keep: int = 1) -> Tensor:
-    """Feed a prompt with the attention that the presses can learn from; returns the last `keep` logits.
+def read(cached: CachedModel, prompt: Tensor, *presses, keep: int | Tensor = 1) -> Tensor:
+    """Feed a prompt with the attention that the presses can learn from; returns the logits of `keep`.
 
     Raises ValueError if they are no numbers: greedy decoding would go on regardless.
     """
@@ -100,16 +102,14 @@ def read_rows(
     lengths = [len(row) for row in rows]
     longest = max(lengths)
     tokens = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-    learnt = max(1, drafter.learns) if drafter is not None else 1
-    kept = min(longest, longest - min(lengths) + learnt)
-    logits = read_observed(cached, tokens, press, drafter, keep=kept)
+    learnt = 1 if drafter is None else max(1, min(drafter.learns, longest))
+    places = (torch.tensor(lengths)[:, None] - learnt + torch.arange(learnt)).clamp_(min=0)
+    logits = read_observed(cached, tokens, press, drafter, keep=places.to(cached.device))
     ragged = RaggedModel(cached, [longest - length for length in lengths])
     if drafter is not None:
         drafter.read(rows)
         for r, row in enumerate(rows if drafter.learns else ()):
             last = row[-learnt:]
-            end = kept - longest + len(row)
-            drafter.learn(r, last, logits[r, end - len(last) : end])
+            drafter.learn(r, last, logits[r, -len(last) :])
     settle(ragged, press, budget, drafter)
-    last = torch.tensor(lengths, device=logits.device) - longest + kept - 1
-    return ragged, logits[torch.arange(len(rows), device=logits.device), last]
+    return ragged, logits[:, -1]

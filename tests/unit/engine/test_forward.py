@@ -88,6 +88,22 @@ def test_it_equals_the_models_own_modules_in_bfloat16(family):
         torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.02)  # sums in another order, rounded each time
 
 
+@pytest.mark.parametrize("by_modules", [False, True])
+def test_each_row_gets_the_logits_of_the_places_it_asks_for_alone(by_modules):
+    """Prompts of very different lengths in a batch would else cost logits for all places between their ends."""
+    model, lengths = tiny.llama(), [12, 5, 9]
+    if by_modules:
+        model.register_forward_hook(lambda *_: None)
+    assert (forward_of(model) is None) == by_modules
+    rows = [tiny.prompt(n, seed=n)[0] for n in lengths]
+    places = torch.tensor([[n - 2, n - 1] for n in lengths])
+    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    logits = CachedModel(model, 20).feed(tokens, keep=places)
+    assert logits.shape == (3, 2, tiny.VOCABULARY)
+    for got, row in zip(logits, rows, strict=True):
+        torch.testing.assert_close(got, CachedModel(model, 20).feed(row[None], keep=2)[0])
+
+
 def test_the_table_of_rotations_grows(monkeypatch):
     monkeypatch.setattr(forward, "_TABLE_BLOCK", 4)
     model = tiny.llama()
