@@ -14,7 +14,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     found = by_category(summary)
     if not found:
         return empty_sheet("This study has no prompts with categories.")
-    names = [category.name for category in reversed(found[0].categories)]
+    names = list(dict.fromkeys(category.name for method in found for category in method.categories))[::-1]
     figure, (left, right) = panels(2, figsize=(6.3, 0.9 + 0.19 * len(names)), width_ratios=(3, 2))
     _speedups(left, found, names)
     _positions(right, found[0], names)
@@ -24,7 +24,7 @@ def draw(summary: pd.DataFrame) -> Figure:
 def _speedups(axis, found: list[ByCategory], names: list[str]) -> None:
     axis.axvline(1, color="black", linewidth=0.8)
     for number, method in enumerate(found):
-        known = [c for c in method.categories if c["speedup"].defined and c.name in names]
+        known = [c for c in method.categories if c["speedup"].defined]
         places = [names.index(c.name) + 0.2 * (number - (len(found) - 1) / 2) for c in known]
         cells = [c["speedup"] for c in known]
         ends = [

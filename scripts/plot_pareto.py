@@ -58,9 +58,11 @@ def placed(summary: pd.DataFrame) -> pd.DataFrame:
     points = []
     for _, row in speed.iterrows():
         kind = kind_of(row)
-        cost = pd.Series({"estimate": 1.0, "low": 1.0, "high": 1.0}) if kind in LOSSLESS else cost_of(row, quality)
         group = next((name for name, kinds in GROUPS.items() if kind in kinds), None)
-        if group and cost is not None:
+        if group is None:
+            continue
+        cost = pd.Series({"estimate": 1.0, "low": 1.0, "high": 1.0}) if kind in LOSSLESS else cost_of(row, quality)
+        if cost is not None:
             points.append(point(group, method_name(row), row, cost))
     steps = summary[(summary.kind == "perplexity") & (summary.metric == "step_speedup") & summary.estimate.notna()]
     keys = ["experiment", "ratio", "mode"]
@@ -82,7 +84,7 @@ def point(group: str, name: str, row: pd.Series, cost: pd.Series) -> dict:
 def cost_of(row: pd.Series, quality: pd.DataFrame) -> pd.Series | None:
     """The perplexity ratio of a method's press on its model, on its data where measured, at the nearest context."""
     mode = "once" if pd.isna(row.cache_budget) else "decoding"
-    same = quality[[press_of(measured) == press_of(row) for _, measured in quality.iterrows()]]
+    same = quality[np.array([press_of(measured) == press_of(row) for _, measured in quality.iterrows()], dtype=bool)]
     same = same[np.isclose(same.ratio, row.ratio) & (same["mode"] == mode)]
     same = same[same.data == row.data] if (same.data == row.data).any() else same
     return None if same.empty else same.loc[(same.context - row.prompt_tokens).abs().idxmin()]

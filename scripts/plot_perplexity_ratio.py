@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
+from specpress.paper.findings.points import press_labels
 from specpress.paper.plotting import Look, cut_intervals, draw_series, empty_sheet, figure_command, looks
-from specpress.paper.wording import data_name, press_name
+from specpress.paper.wording import data_name
 
 COLUMNS = 5
 
@@ -16,10 +17,10 @@ COLUMNS = 5
 def draw(summary: pd.DataFrame) -> Figure:
     """Panels ordered by perplexity, rows scaled apart; a line a data set (model, context) and way of compressing."""
     rows = summary[(summary.kind == "perplexity") & (summary.metric == "ppl_ratio") & summary.estimate.notna()]
-    if rows.empty:
-        return empty_sheet("This study has no perplexity experiment with an uncompressed reference.")
     rows = rows[rows.press.notna()]
-    rows = rows.assign(block=block_names(rows))
+    if rows.empty:
+        return empty_sheet("This study has no perplexity of a press with an uncompressed reference.")
+    rows = rows.assign(block=block_names(rows), press=press_labels(rows))
     style = looks(sorted(rows.block))
     presses = ordered(rows)
     columns = min(COLUMNS, len(presses))
@@ -28,13 +29,13 @@ def draw(summary: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(lines, columns, squeeze=False, sharex=True, sharey="row", figsize=size)
     for axis, press in zip(axes.flat, presses, strict=False):
         draw_press(axis, rows[rows.press == press], style)
-        axis.set_title(press_name(press), fontsize=7)
+        axis.set_title(press, fontsize=7)
     for axis in axes.flat[len(presses) :]:
         axis.set_axis_off()
     for axis in axes.flat:
         axis.label_outer()
     for row in axes:
-        shown = rows[rows.press.map(press_name).isin([axis.get_title(loc="left") for axis in row])].estimate
+        shown = rows[rows.press.isin([axis.get_title(loc="left") for axis in row])].estimate
         for axis in row:
             cut_intervals(axis, low=shown.min() / 1.6, high=shown.max() * 1.6)
         low, high = row[0].get_ylim()

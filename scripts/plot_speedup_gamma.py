@@ -15,11 +15,11 @@ from specpress.paper.wording import data_name, drafter_name, method_name, sampli
 
 PREDICTED = "0.35"
 WIDEST = 22  # characters in a line of the name of a method without a gamma axis
-PROMPTS = ["data", "baseline", "sampling", "batch", "prompt_limit"]
+PROMPTS = ["data", "baseline", "batch", "prompt_limit", "sampling"]
 
 
 def draw(summary: pd.DataFrame) -> Figure:
-    """One panel for each combination of data, baseline and sampling, as wide as what it shows."""
+    """One panel for each kind of prompts, against one baseline, sampled in one way; as wide as what it shows."""
     speed = speculative(summary)
     if not (speed.metric == "speedup").any():
         return empty_sheet("This study has no speculative experiment.")
@@ -27,7 +27,7 @@ def draw(summary: pd.DataFrame) -> Figure:
     marks = list(dict.fromkeys(speed[~speed.swept].series))
     first = max(gammas, default=0) + 2.4
     style = looks([*speed[speed.swept].series, *marks])
-    groups = list(speed.groupby(["data", "baseline", "sampling"], dropna=False))
+    groups = list(speed.groupby(PROMPTS, dropna=False))
     places = [
         {name: first + 1.8 * i for i, name in enumerate(dict.fromkeys(rows[~rows.swept].series))} for _, rows in groups
     ]
@@ -35,9 +35,10 @@ def draw(summary: pd.DataFrame) -> Figure:
     longest = max((len(line) for name in marks for line in in_lines(name).split("\n")), default=0)
     size = (6.5 if len(groups) > 1 else 3.8, 2.2 + 0.05 * longest)
     figure, axes = panels(len(groups), width_ratios=widths, figsize=size)
+    varied = [key for key in PROMPTS if key != "sampling" and speed[key].nunique() > 1]
     for axis, (_, rows), found in zip(axes, groups, places, strict=True):
         draw_panel(axis, rows, found, style, sorted(set(gammas)))
-        axis.set_title(panel_title(rows.iloc[0], [key for key in ("data", "baseline") if speed[key].nunique() > 1]))
+        axis.set_title(panel_title(rows.iloc[0], varied))
     for axis in axes:  # once all are drawn: they share their scale
         cut_intervals(axis, high=1.4 * speed.estimate.max())
     axes[0].set_ylabel("speed-up (×)")
@@ -83,9 +84,12 @@ def in_lines(name: str) -> str:
 
 
 def panel_title(row: pd.Series, varied: list[str]) -> str:
-    """How the panel samples, and below that what else differs between panels: data, baseline."""
+    """How the panel samples, and below that what else differs between panels."""
     name = sampling_name(row)
-    names = {"data": data_name(row.data), "baseline": str(row.baseline)}
+    names = {
+        "data": data_name(row.data), "baseline": str(row.baseline), "batch": f"batch {row.batch:.0f}",
+        "prompt_limit": f"{row.prompt_limit:.0f} tokens of prompt",
+    }  # fmt: skip
     return "\n".join([name[0].upper() + name[1:], *(names[key] for key in varied)])
 
 

@@ -7,8 +7,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from specpress.analysis.metrics.tasks import ALL
+from specpress.paper.findings.points import press_labels
 from specpress.paper.plotting import Look, draw_series, empty_sheet, figure_command, looks, panels
-from specpress.paper.wording import MODES, press_name
+from specpress.paper.wording import MODES
 
 PANELS = {
     "accuracy": "accuracy on tasks (%)",
@@ -24,10 +25,12 @@ def draw(summary: pd.DataFrame) -> Figure:
     if tasks.empty:
         return empty_sheet("This study has no task that the full cache can do.")
     tasks = tasks[tasks.experiment == tasks.experiment.iloc[0]]
+    beside = nearest_curves(summary, tasks.iloc[0])
+    labels = labelled(pd.concat([tasks, beside]))
+    tasks, beside = tasks.assign(press=labels), beside.assign(press=labels)
     presses = list(tasks.press.dropna().unique())
     style = looks(presses)
     figure, axes = panels(len(PANELS), sharey=False, figsize=(6.5, 2.3))
-    beside = nearest_curves(summary, tasks.iloc[0])
     drawn = {"accuracy": tasks, "ppl_ratio": beside[beside.metric == "ppl_ratio"], "step_time": step_times(beside)}
     for axis, (name, label) in zip(axes, PANELS.items(), strict=True):
         draw_panel(axis, drawn[name], style, modes=name == "accuracy")
@@ -40,8 +43,7 @@ def draw(summary: pd.DataFrame) -> Figure:
         axes[1].yaxis.set_minor_formatter("")
         axes[1].set_yticks([tick for tick in (1, 1.2, 1.5, 2, 5, 10, 100) if tick <= axes[1].get_ylim()[1]])
     handles = [
-        Line2D([], [], color=look.color, marker=look.marker, markersize=3, label=press_name(press))
-        for press, look in style.items()
+        Line2D([], [], color=look.color, marker=look.marker, markersize=3, label=press) for press, look in style.items()
     ]
     if tasks["mode"].nunique() > 1:
         ways = zip(MODES.items(), ("-", "--"), strict=True)
@@ -74,7 +76,13 @@ def nearest_curves(summary: pd.DataFrame, task: pd.Series) -> pd.DataFrame:
     rows = summary[(summary.kind == "perplexity") & (summary["mode"] == "once") & summary.estimate.notna()]
     rows = rows[(rows.data == task.data) & (rows.model == task.model)]
     away = (rows.context - task.context).abs()
-    return rows[away == away.groupby([rows.press, rows.metric]).transform("min")]
+    return rows[away == away.groupby([rows.press, rows.press_parameters, rows.metric], dropna=False).transform("min")]
+
+
+def labelled(rows: pd.DataFrame) -> pd.Series:
+    """The press of each row, and of those of several settings which; none where there is none."""
+    pressed = rows[rows.press.notna()]
+    return pd.Series(press_labels(pressed), index=pressed.index, dtype=object).reindex(rows.index)
 
 
 def step_times(rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,14 +2,16 @@
 
 from textwrap import fill
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from specpress.analysis.factors import prompt_lengths
 from specpress.analysis.kinds import kind_of
 from specpress.paper.plotting import Look, cut_intervals, draw_series, empty_sheet, figure_command, looks, panels
-from specpress.paper.wording import drafter_name, is_only_sampling, is_sampling, sampling_name
+from specpress.paper.wording import data_name, drafter_name, is_only_sampling, is_sampling, sampling_name
 
 METRICS = {"tokens_per_iteration": "tokens per iteration", "speedup": "speed-up (×)"}
 
@@ -37,12 +39,26 @@ def trees(summary: pd.DataFrame) -> pd.DataFrame:
     """Both metrics of every tree of a constant size, with the series it belongs to."""
     rows = summary[(summary.kind == "speed") & summary.metric.isin(METRICS) & summary.estimate.notna()]
     rows = rows[rows.gamma.notna()]
-    rows = rows[[kind_of(row) == "tree" for _, row in rows.iterrows()]]
+    rows = rows[np.array([kind_of(row) == "tree" for _, row in rows.iterrows()], dtype=bool)]
     each = [row for _, row in rows.iterrows()]
     alike = is_only_sampling(each)
     ways = ["sampled" if alike and is_sampling(row) else sampling_name(row) for row in each]
-    names = [f"{drafter_name(row)}, {way}" for row, way in zip(each, ways, strict=True)]
-    return rows.assign(series=names)
+    rows = rows.assign(prompt_limit=prompt_lengths(rows))
+    rows = rows.assign(series=[f"{drafter_name(row)}, {way}" for row, way in zip(each, ways, strict=True)])
+    return rows.assign(series=rows.series + apart_by(rows))
+
+
+def apart_by(rows: pd.DataFrame) -> pd.Series:
+    """What else than the number of nodes differs between the rows of one series, after a comma, if anything."""
+    said = pd.Series("", index=rows.index)
+    words = {
+        "data": data_name, "prompt_limit": "{:.0f} tokens of prompt".format, "batch": "batch {:.0f}".format,
+        "baseline": "against {}".format, "verification": "{} verification".format,
+    }  # fmt: skip
+    for key, word in words.items():
+        several = rows.groupby("series")[key].transform("nunique") > 1
+        said = said.where(~several, said + rows[key].map(lambda value, word=word: f", {word(value)}").astype(str))
+    return said
 
 
 def draw_panel(axis: Axes, rows: pd.DataFrame, style: dict[str, Look]) -> None:

@@ -1,6 +1,8 @@
 """The two tables of a study, from the rows of every experiment."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -20,10 +22,21 @@ OBSERVATION_COLUMNS = [
     "ratio", "mode", "step", "batch", "context", "schedule", "temperature", "tokens", "seconds", "task", "press",
     "token",
 ]  # fmt: skip
+NUMBERS = {
+    "estimate", "low", "high", "n", "log_error", "error", "freedom", "skew", "machine_share", "value", "prompt",
+    "repeat", "iteration", "offset", "tokens", "seconds", "temperature", "top_p", "top_k", "ratio", "drafter_ratio",
+    "precision", "budget_seconds", "bar", "chat", *INTEGERS,
+}  # fmt: skip
 MAKERS = {
     "speed": speed, "perplexity": perplexity, "draft": draft, "chain": chain, "regime": regime, "machine": machine,
     "tasks": tasks, "rounding": rounding,
 }  # fmt: skip
+
+
+def read_table(source: Path | str | TextIO) -> pd.DataFrame:
+    """A table as it was written: a category called 2024, a step called 1 and a token None are the texts they were."""
+    texts = dict.fromkeys({*SUMMARY_COLUMNS, *OBSERVATION_COLUMNS} - NUMBERS, str)
+    return pd.read_csv(source, dtype=texts, keep_default_na=False, na_values=[""], low_memory=False)
 
 
 @blaming_files

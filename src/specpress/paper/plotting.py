@@ -20,6 +20,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from specpress.analysis.tables import read_table
 from specpress.files.program import run_program
 from specpress.paper.typesetting.glyphs import families_for
 
@@ -41,10 +42,13 @@ class Look:
 def looks(names: Iterable) -> dict[object, Look]:
     """One look a name, by the order in which they first appear."""
     names = list(dict.fromkeys(names))
-    return {
-        name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], LINES[i % len(LINES)])
-        for i, name in enumerate(names)
-    }
+    return {name: _look(i) for i, name in enumerate(names)}
+
+
+def _look(i: int) -> Look:
+    """The first have colour, marker and line of one place; each round after them pairs them anew."""
+    place, turn = i % len(PALETTE), i // len(PALETTE)
+    return Look(PALETTE[place], MARKERS[(place + turn) % len(MARKERS)], LINES[(place + 2 * turn) % len(LINES)])
 
 
 def figure_command(description: str, table: str, draw: Callable[[pd.DataFrame], Figure]) -> None:
@@ -70,7 +74,7 @@ def _figure(description: str, table: str, draw: Callable[[pd.DataFrame], Figure]
     parser.add_argument("--output-svg", required=True, metavar="SVG")
     arguments = parser.parse_args()
     plt.switch_backend("agg")
-    table = pd.read_csv(arguments.table)
+    table = read_table(arguments.table)
     with plt.style.context(["default", arguments.style, fonts_for(table)]):
         save(draw(table), arguments.output_pdf, arguments.output_svg)
 
@@ -116,7 +120,8 @@ def empty_sheet(message: str) -> Figure:
 def draw_series(axes: Axes, rows: pd.DataFrame, x: str, look: Look, *, shift: float = 0.0, filled: bool = True) -> None:
     """Estimates joined by a line, with their intervals where there are any.
 
-    `rows` has the columns `x`, estimate, low and high; a row without an estimate is skipped. `shift` moves the points
+    `rows` has the columns `x`, estimate, low and high; a row without an estimate is skipped. Of several rows at one x
+    each is drawn: a mean of them nobody has measured. `shift` moves the points
     sideways, in units of x, so that intervals at the same place stay apart; `filled=False` leaves the markers hollow.
     """
     rows = rows[rows["estimate"].notna()].sort_values(x)
@@ -124,7 +129,7 @@ def draw_series(axes: Axes, rows: pd.DataFrame, x: str, look: Look, *, shift: fl
     look_of_line = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
     look_of_marker = {"markerfacecolor": look.color if filled else "white", "markeredgecolor": look.color}
     names = (axes.get_xlabel(), axes.get_ylabel())
-    sns.lineplot(rows, x=x, y="estimate", ax=axes, errorbar=None, zorder=3, **look_of_line, **look_of_marker)
+    sns.lineplot(rows, x=x, y="estimate", ax=axes, estimator=None, zorder=3, **look_of_line, **look_of_marker)
     axes.set(xlabel=names[0], ylabel=names[1])
     ends = np.vstack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]).astype(float)
     axes.errorbar(rows[x], rows["estimate"], yerr=np.nan_to_num(ends), fmt="none", ecolor=look.color, elinewidth=0.8)

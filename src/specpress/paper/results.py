@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from specpress.analysis.formatting import is_missing
 from specpress.analysis.physics import SPEEDUPS
+from specpress.analysis.tables import read_table
 from specpress.paper.captions import Caption, captions
 from specpress.paper.cells import Cell
 from specpress.paper.claims import claims_by_verdict, judged_claims, verdict_counts
@@ -48,7 +49,7 @@ class Results(SpeedResults, DrafterResults, CategoryResults, PressResults, Regim
     def read(cls, summary: Path, environment: Path, original: Path, sources: Path, captions: Path) -> "Results":
         """The results of a study from the files of these names: CSV, JSON, and three of YAML."""
         written = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (original, sources, captions))
-        return cls(pd.read_csv(summary), json.loads(environment.read_text(encoding="utf-8")), *written)
+        return cls(read_table(summary), json.loads(environment.read_text(encoding="utf-8")), *written)
 
     def context(self) -> dict:
         """The names of the templates."""

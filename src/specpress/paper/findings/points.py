@@ -71,6 +71,15 @@ def press_points(summary: pd.DataFrame) -> list[PressPoint]:
     return points
 
 
+def press_labels(rows: pd.DataFrame) -> list[str]:
+    """The press of each row by name, with the parameters that tell it from itself where it has several settings."""
+    variants = _variants(rows)
+    names = []
+    for _, press, given in map(press_of, rows.to_dict("records")):
+        names.append(press_name(press) + (f" ({variants[press, given]})" if variants[press, given] else ""))
+    return names
+
+
 def _variants(rows: pd.DataFrame) -> dict[tuple[str, str | None], str]:
     """What tells the settings of one press apart, by press and parameters: nothing for a press with one setting."""
     found: dict[str, dict[str | None, dict]] = {}
