@@ -27,6 +27,7 @@ $(if $(GGUF),$(if $(shell test -f "$(GGUF)" && echo yes),,$(error there is no fi
 $(if $(filter all,$(CORES)),,$(if $(shell test 0"$(CORES)" -ge 1 2> /dev/null && echo yes),,$(error CORES is a number of cores from 1 on, or all; not "$(CORES)")))
 
 $(if $(and $(MODEL),$(STUDY)),$(error MODEL and STUDY are both given: STUDY is a study that is there, MODEL a model that one is written for))
+$(if $(MODEL),$(if $(filter-out paper plan,$(MAKECMDGOALS)),$(error MODEL goes with paper and plan; what comes after takes the study that they wrote: STUDY=config/<name of the model>.yaml)))
 $(if $(MODEL),,$(if $(or $(DRAFT),$(TEXT)),$(error DRAFT and TEXT go with MODEL, the model that a study is written for)))
 
 $(if $(filter 1,$(words $(VENV))),,$(error VENV is the folder of the virtual environment, one without a space; not "$(VENV)"))
@@ -71,7 +72,7 @@ misplaced:
 # The lock is everything but torch, whatever depends on it: --no-deps, so that nothing comes in without a hash. pip would
 # compile 15,000 files on one core; here it is all cores, and a file for a later Python, as torch has one, does not matter.
 $(VENV)/.installed: requirements.lock requirements-torch.lock pyproject.toml $(if $(MISPLACED),misplaced) | programs
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)  # one without pip broke off
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-torch.lock
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
@@ -140,6 +141,7 @@ dag: check  ## Write the rule graph and the job graph, dag/rules.svg and dag/job
 report: paper  ## Write report.html: figures, tables and run times in one file
 	$(SNAKEMAKE) report_pages
 	$(SNAKEMAKE) --report report.html --report-stylesheet workflow/report/style.css --report-metadata workflow/report/landing.yaml -- report_pages
+	@cp report.html "results/$$($(BIN)/python -c 'import sys; from specpress.study.load import read_study; print(read_study(sys.argv[1]).name)' $(STUDYFILE))/"
 
 archive: paper  ## Put everything the paper is made of into archives/<study>.tar
 	$(BIN)/python -m specpress.cli.main archive $(if $(STUDY),--study $(STUDYFILE))

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import yaml
+
+from specpress.study.load import load_study
 
 STUDY = """\
 study: small
@@ -43,6 +46,7 @@ def write_study(root: Path, rows=ROWS, name: str = "small") -> Path:
     table = pd.DataFrame(rows, columns=COLUMNS)
     table = table.assign(kind="speed", unit="x", file=[f"results/{name}/metrics/{e}.json" for e in table.experiment])
     metrics = {"environment": ENVIRONMENT, "lossless": LOSSLESS, "schema": 2, "kind": "speed"}
+    specs = load_study(yaml.safe_load(STUDY)).experiments
     metrics |= {"started": "2026-11-24T10:00:00+00:00", "wall_seconds": 90.0}
     files = {
         "analysis/summary.csv": table.to_csv(index=False),
@@ -58,7 +62,7 @@ def write_study(root: Path, rows=ROWS, name: str = "small") -> Path:
         "drafts/draft/model.safetensors": "large",
         "lessons/0123456789abcdef/lesson.safetensors": "large",
         **{
-            f"metrics/{id}.json": json.dumps({**metrics, "id": id, "spec": {"id": id, "prompts": 2}})
+            f"metrics/{id}.json": json.dumps({**metrics, "id": id, "spec": specs.get(id, {"id": id})})
             for id in ("plain", "aimd", "removed")
         },
     }

@@ -23,13 +23,14 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         study, archived = load(arguments.archive)
-        folder = ROOT / "archives" / arguments.archive.name.split(".")[0]
+        folder = ROOT / "archives" / arguments.archive.name.removesuffix(".tar")
         lay_out(arguments.archive, folder)
     except ArchiveError as error:
         sys.exit(f"error: {error}")
     command = ["-m", "snakemake", "--snakefile", "workflow/from_results.smk", "--configfile", "study.yaml"]
     command += ["--cores", arguments.cores, "--show-failed-logs", "--quiet", "rules", "--workflow-profile", "none"]
-    subprocess.run([sys.executable, *command], cwd=folder, check=True)
+    if status := subprocess.run([sys.executable, *command], cwd=folder, check=False).returncode:
+        sys.exit(status)
     paper = folder / "paper" / "main.pdf"
     same = paper.read_bytes() == archived[f"results/{study}/paper/main.pdf"]
     print(

@@ -79,7 +79,7 @@ rule plot_figure:
         script=lambda w: figures[w.figure]["script"],
         reads=lambda w: figures[w.figure]["reads"],
     shell:
-        "python {input.starter} {params.script} --{params.reads} {input.table} --style {input.style} "
+        "python {input.starter} {params.script:q} --{params.reads} {input.table} --style {input.style} "
         "--output-pdf {output.pdf} --output-svg {output.svg} > {log} 2>&1"
 
 

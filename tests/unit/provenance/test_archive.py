@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import tarfile
 
 import pytest
@@ -49,9 +50,29 @@ def test_archive_holds_nothing_else(archive, left_out):
     assert left_out not in repr(list(load(archive)[1]))
 
 
-def test_report_is_archived_if_there_is_one(root):
+@pytest.mark.parametrize("age", [-10, 10])
+def test_report_is_archived_if_it_is_of_these_results(root, age):
+    """One of another study lies in the root, one of results before these is older than the paper."""
     write(root / "report.html", "<html>")
-    assert "report.html" in pack(root, "study.yaml", root / "small.tar")
+    report, paper = (root / "results/small" / name for name in ("report.html", "paper/main.pdf"))
+    write(report, "<html>")
+    os.utime(report, times=(paper.stat().st_mtime + age,) * 2)
+    archived = pack(root, "study.yaml", root / "small.tar")
+    assert [name for name in archived if name.endswith("report.html")] == ["results/small/report.html"] * (age > 0)
+
+
+def test_results_of_another_version_of_the_study_are_refused(root):
+    study = root / "study.yaml"
+    study.write_text(study.read_text().replace("max_new_tokens: 8", "max_new_tokens: 9"))
+    with pytest.raises(ArchiveError, match="results/small/metrics/plain.json is not of the study as it is now"):
+        pack(root, "study.yaml", root / "small.tar")
+
+
+@pytest.mark.parametrize("index", ["no json", "[]", '{"schema": 3}', '{"schema": 3, "study": "small", "files": []}'])
+def test_index_that_make_archive_did_not_write_is_refused(archive, index):
+    rewritten(archive, lambda files: files.update({"specpress-small/archive.json": index.encode()}))
+    with pytest.raises(ArchiveError, match="is damaged: archive.json"):
+        load(archive)
 
 
 def test_same_files_give_the_same_bytes(root, archive, tmp_path_factory):

@@ -90,7 +90,7 @@ def test_validator_is_content(root, tmp_path):
     """With every requirement and recommendation of the profile it finds for itself, where it is installed."""
     services = pytest.importorskip("rocrate_validator.services")
     models = pytest.importorskip("rocrate_validator.models")
-    write(root / "report.html", "<html>")
+    write(root / "results/small/report.html", "<html>")
     pack(root, "study.yaml", root / "small.tar")
     with tarfile.open(root / "small.tar") as tar:
         tar.extractall(tmp_path / "out", filter="data")

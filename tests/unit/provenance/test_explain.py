@@ -25,7 +25,7 @@ def test_number_is_traced_to_its_metrics_spec_and_commit(results, capsys):
     for line in (
         "value        1.250 [1.125, 1.500]", "interval     95%, over 12 prompts", "unrounded    1.25 x",
         "computed as  pairs[*]: baseline.tpot_ms / method.tpot_ms", f"metrics      metrics/plain.json of {results}",
-        "commit       0123abc", "prompts: 2",
+        "commit       0123abc", "max_new_tokens: 8",
     ):  # fmt: skip
         assert line in lines
     assert "Example CPU" in out
