@@ -4,6 +4,7 @@ The workflow needs both while it is parsed, when importing torch would cost seco
 """
 
 import ast
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -49,6 +50,13 @@ def sources(entry_file: str, *extra_modules: str, root: Path = ROOT) -> list[str
             found[name] = path
             waiting += _imports(path, name, root)
     return sorted({entry_file, *(path.relative_to(root).as_posix() for path in found.values())})
+
+
+def digest_of(*entry_files: str, root: Path = ROOT) -> str:
+    """One SHA-256 of the files that `sources` finds of these; that of none where the library is no checkout's."""
+    found = sorted({file for entry in entry_files for file in sources(entry, root=root)})
+    contents = [(root / file).read_bytes() for file in found if (root / file).is_file()]
+    return hashlib.sha256(b"".join(contents)).hexdigest()
 
 
 @cache  # many experiments share most files

@@ -22,7 +22,7 @@ from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.engine.forward import forward_of
 from specpress.engine.states import HiddenStates
-from specpress.files.publish import publish
+from specpress.files.publish import alone, publish
 from specpress.study.draft_config import DraftError
 
 ROWS = 8  # windows that are read at a time
@@ -101,7 +101,7 @@ def read_windows(target: nn.Module, rows: Tensor, features: Sequence[int]) -> tu
 def kept(folder: Path, identity: dict, features: Sequence[int], make: Callable[[], Lesson]) -> tuple[Lesson, float]:
     """The lesson that `identity` describes, from its place below `folder`, where it is made if it is not there.
 
-    Returns it with the seconds that making it took, now or then.
+    Returns it with the seconds that making it took, now or then. Of several trainings that ask at once one makes it.
 
     features : layers whose outputs it is to have; one that has more of them is cut, one that lacks some is made anew
 
@@ -111,6 +111,11 @@ def kept(folder: Path, identity: dict, features: Sequence[int], make: Callable[[
         If the disk has no room for it.
     """
     place = folder / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    with alone(folder / f".{place.name}.lock", "another training has the target read this text"):
+        return _kept(place, identity, features, make)
+
+
+def _kept(place: Path, identity: dict, features: Sequence[int], make: Callable[[], Lesson]) -> tuple[Lesson, float]:
     if (place / "manifest.json").is_file():
         manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
         if set(features) <= set(manifest["features"]) and "seconds" in manifest:
@@ -119,8 +124,7 @@ def kept(folder: Path, identity: dict, features: Sequence[int], make: Callable[[
     started = time.perf_counter()
     lesson, seconds = make(), time.perf_counter() - started
     tensors = {name: held.contiguous() for name, held in lesson.tensors().items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    _check_room(folder, sum(held.nbytes for held in tensors.values()))
+    _check_room(place.parent, sum(held.nbytes for held in tensors.values()))
     what = {"kind": "lesson", "features": list(features), "seconds": seconds, **identity}
     with publish(place, what) as partial:
         save_file(tensors, partial / "lesson.safetensors")

@@ -28,6 +28,7 @@ from specpress.models.config import read_config
 from specpress.models.load import load_model
 from specpress.models.save import save_model
 from specpress.models.tokenizers import holds_tokenizer
+from specpress.study import source_code
 from specpress.study.draft_config import DraftConfig, DraftError
 from specpress.training.checkpoint import Checkpoint, digest_of
 from specpress.training.draft import check_size, cut_draft, cut_head, head_tokens, round_weights, tokens_by_mass
@@ -43,6 +44,9 @@ LOSS_POINTS = 50  # points of the loss curve
 GLANCES = 8  # times that acceptance is looked at in training
 ACCEPTANCE = "validation_acceptance"  # `acceptance` of `judge`, on validation text
 _LOOKED_AT = 2048  # tokens of validation text, at which it is
+# The code that a lesson, and a training that was killed, are of: corrected, it makes them anew.
+_HEARD_BY = "src/specpress/training/lesson.py", "src/specpress/training/writing.py"
+_FITTED_BY = "src/specpress/training/fit.py"
 
 
 def train_draft(
@@ -213,13 +217,15 @@ class Teacher:
         return lesson
 
     def _identity(self, windows: Tensor) -> dict:
-        return {"target": self._digest, "text": digest_of(windows), "windows": list(windows.shape)}
+        said_by = source_code.digest_of(*_HEARD_BY)
+        text = {"text": digest_of(windows), "windows": list(windows.shape)}
+        return {"target": self._digest, **text, "code": said_by}
 
 
 def _stamp(config: DraftConfig, target: str, lesson: Lesson, draft: nn.Module) -> dict:
-    """What a training is of, told by digests: one on other text or of another head is not gone on from."""
+    """What a training is of, told by digests: one on other text, by other code, of another head is not gone on from."""
     digests = {"target": target, "text": digest_of(lesson.tokens), "head": digest_of(covered(draft))}
-    return {"spec": asdict(config), **digests}
+    return {"spec": asdict(config), "code": source_code.digest_of(_FITTED_BY), **digests}
 
 
 def features_of(config: DraftConfig, layers: int) -> tuple[int, ...]:

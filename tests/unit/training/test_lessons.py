@@ -3,7 +3,10 @@
 import copy
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
+from pathlib import Path
 
 import pytest
 import torch
@@ -207,6 +210,31 @@ def test_a_lesson_is_heard_once(tmp_path):
     manifests = [json.loads(path.read_text()) for path in tmp_path.glob("*/manifest.json")]
     assert sorted(manifest["a"] for manifest in manifests) == [1, 2]
     assert all("lesson.safetensors" in manifest["files"] for manifest in manifests)
+
+
+def test_of_several_trainings_at_once_one_has_the_text_read(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        time.sleep(0.2)
+        return Lesson(torch.arange(6).view(2, 3))
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: kept(tmp_path, {"a": 1}, (), make), range(4)))
+    assert len(made) == 1
+    assert len({seconds for _, seconds in found}) == 1
+
+
+@pytest.mark.parametrize("changed", train._HEARD_BY)
+def test_a_lesson_is_of_the_code_that_heard_it(changed, monkeypatch):
+    heard, read = (
+        train.Teacher(make_config(), make_target("llama")[0], "digest", Path(), progress=False),
+        Path.read_bytes,
+    )
+    before = heard._identity(torch.zeros(2, 5))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * str(path).endswith(changed))
+    assert heard._identity(torch.zeros(2, 5)) != before
 
 
 def test_a_lesson_without_room_is_refused(tmp_path, monkeypatch):
