@@ -9,6 +9,9 @@ A press that scores slots (kvpress's ScorerPress) is asked for scores, and the b
 order: repeated compression needs that (StreamingLLM's sinks and window are told by slot). Any other press runs its own
 forward hook, as it would after its layer's attention.
 
+A press sees one row of a batch after another, each as if it were alone: some of kvpress's choose for all rows by the
+first (ChunkKVPress) or by what they have together (SimLayerKVPress, CriticalAdaKVPress).
+
 While decoding, a press is shown the hidden states of the last `recent_tokens` tokens, whoever else compresses by the
 same observations: as many as the buffer of kvpress's DecodingPress holds. Unlike that buffer, they outlive a
 compression: the interval may be shorter than the window that a press needs.
@@ -60,14 +63,14 @@ def compress(
     press.post_init_from_model(observations.model)
     recent = None if observations.limit is None else recent_tokens(press)
     before, position = cache.slots, cache.position
-    with _seeded(cache.seen):
+    with _Seeded(cache.seen, cache.layers[0].keys) as chances:
         for layer, seen in zip(cache.layers, observations.layers, strict=True):
             seen.cut(cache.seen)
             if seen.end != cache.seen:
                 raise ValueError(f"the cache has seen {cache.seen} tokens, of which {seen.end} were observed")
             shown = seen if recent is None else seen.last(recent)
             view = layer_view(observations.model, seen.layer, offset=position - shown.hidden_states.shape[1])
-            _compress_layer(layer, press, view, shown, budget, decoding, scores)
+            _compress_layer(layer, press, view, shown, budget, decoding, scores, chances)
     if rotates_back(press):
         cache.moved_back += before - cache.slots
     observations.trim()
@@ -89,32 +92,27 @@ def rotates_back(press) -> bool:
 
 
 def _compress_layer(
-    layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, budget, decoding, known: Scores | None
+    layer: PreallocatedLayer,
+    press,
+    view: LayerView,
+    seen: LayerObservation,
+    budget: int | None,
+    decoding: bool,
+    known: Scores | None,
+    chances: "_Seeded",
 ) -> None:
-    hidden_states, tokens = seen.hidden_states, seen.hidden_states.shape[1]
-    counted = torch.arange(tokens, device=hidden_states.device)
-    arguments = {
-        "hidden_states": hidden_states,
-        "position_embeddings": view.rotary_emb(hidden_states, counted[None]),
-        "position_ids": counted[None],
-        "cache_position": counted,
-    }
-    scorer, attentions = scorer_of(press), seen.attentions if needs_attention_weights(press) else None
+    scorer, tokens = scorer_of(press), seen.hidden_states.shape[1]
     try:
         if layer.slots <= always_kept(press):  # as a draft's copy of a small cache may be
             return
         if scorer is None:
-            _run_hook(layer, press, view, arguments, attentions)
-        else:
-            kept = _slots_to_keep(layer.slots, 0 if decoding else scorer.compression_ratio, budget)
-            if kept < layer.slots:
-                given = (view, hidden_states, view.shown(layer.keys), layer.values, attentions, arguments)
-                with _keeping(scorer, kept, layer.slots):
-                    if known is None:
-                        scores = scorer.score(*given)
-                    else:
-                        scores = known.of(scorer, view.layer_idx, lambda scoring: scoring.score(*given))
-                _keep_best(layer, view, _rounded(scores) if decoding else scores, kept, rotates_back(press))
+            _run_hooks(layer, press, view, seen, chances)
+            return
+        kept = _slots_to_keep(layer.slots, 0 if decoding else scorer.compression_ratio, budget)
+        if kept < layer.slots:
+            with _keeping(scorer, kept, layer.slots):
+                scores = _scores(scorer, layer, view, seen, known, chances)
+            _keep_best(layer, view, _rounded(scores) if decoding else scores, kept, rotates_back(press))
     except Exception as error:
         if not isinstance(error, AssertionError) and not _is_of_kvpress(error):
             raise
@@ -122,6 +120,62 @@ def _compress_layer(
             f"{type(press).__name__} cannot compress a cache of {layer.slots} slots after {tokens} tokens: "
             f"{str(error) or type(error).__name__}"
         ) from error
+
+
+def _shown(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, r: int) -> tuple:
+    """What a press is given of row r: hidden states, keys, values, attention weights, and the layer's arguments."""
+    row = slice(r, r + 1)
+    hidden_states = seen.hidden_states[row]
+    counted = torch.arange(hidden_states.shape[1], device=hidden_states.device)
+    arguments = {
+        "hidden_states": hidden_states,
+        "position_embeddings": view.rotary_emb(hidden_states, counted[None]),
+        "position_ids": counted[None],
+        "cache_position": counted,
+    }
+    attentions = seen.attentions[row] if needs_attention_weights(press) and seen.attentions is not None else None
+    return hidden_states, view.shown(layer.keys[row]), layer.values[row], attentions, arguments
+
+
+def _scores(scorer, layer: PreallocatedLayer, view: LayerView, seen: LayerObservation, known, chances) -> Tensor:
+    """Of every slot, (batch, KV heads, slots)."""
+    rows = []
+    for r in range(len(layer.keys)):
+        given = _shown(layer, scorer, view, seen, r)
+        with chances.of(r):
+            if known is None:
+                rows.append(scorer.score(view, *given))
+            else:
+                place = (view.layer_idx, r)
+                rows.append(known.of(scorer, place, lambda scoring, given=given: scoring.score(view, *given)))
+    return torch.cat(rows)
+
+
+def _run_hooks(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, chances: "_Seeded") -> None:
+    """Let a press evict, or hide, in its own way.
+
+    Raises ValueError if it keeps other numbers of slots of one row than of another.
+    """
+    rows, masked = [], []
+    for r in range(len(layer.keys)):
+        *_, attentions, arguments = given = _shown(layer, press, view, seen, r)
+        held = SimpleNamespace(keys=given[1], values=given[2])
+        arguments["past_key_values"] = SimpleNamespace(layers={view.layer_idx: held})
+        view.masked_key_indices = None
+        with chances.of(r):
+            press.forward_hook(view, [], arguments, [None, attentions])
+        rows.append((view.restored(held.keys), held.values))
+        if view.masked_key_indices is not None:
+            batch, heads, slots = view.masked_key_indices
+            masked.append((batch + r, heads, slots))
+    if len({keys.shape[2] for keys, _ in rows}) > 1:
+        raise ValueError(
+            f"{type(press).__name__} keeps different numbers of slots of the rows of this batch: take another press, "
+            "or decode one sequence at a time"
+        )
+    layer.replace(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+    if masked:
+        layer.hide(*(torch.cat(parts) for parts in zip(*masked, strict=True)))
 
 
 def _is_of_kvpress(error: Exception) -> bool:
@@ -158,15 +212,6 @@ def _rounded(scores: Tensor) -> Tensor:
     return torch.ldexp((mantissa * 2**16).round(), exponent - 16)
 
 
-def _run_hook(layer: PreallocatedLayer, press, view: LayerView, arguments: dict, attentions) -> None:
-    held = SimpleNamespace(keys=view.shown(layer.keys), values=layer.values)
-    arguments["past_key_values"] = SimpleNamespace(layers={view.layer_idx: held})
-    press.forward_hook(view, [], arguments, [None, attentions])
-    layer.replace(view.restored(held.keys), held.values)
-    if view.masked_key_indices is not None:
-        layer.hide(*view.masked_key_indices)
-
-
 @contextmanager
 def _keeping(scorer, kept: int, slots: int):
     """Give the press the ratio that keeps `kept` of `slots`: scores may depend on it (StreamingLLM's do)."""
@@ -181,11 +226,42 @@ def _keeping(scorer, kept: int, slots: int):
         scorer.compression_ratio = ratio
 
 
-@contextmanager
-def _seeded(seen: int):
-    """Presses that draw random numbers draw the same ones whenever the cache has seen as many tokens."""
-    with torch.random.fork_rng():
-        torch.default_generator.manual_seed(seen)  # torch.manual_seed spends a millisecond on absent devices
+class _Seeded:
+    """Presses that draw random numbers draw the same ones whenever the cache has seen as many tokens, in every row.
+
+    Parameters
+    ----------
+    seed : int
+    keys : Tensor (rows, ...), on the device they draw on
+    """
+
+    def __init__(self, seed: int, keys: Tensor):
+        self._seed, self._rows, self._device = seed, len(keys), keys.device
+        self._forked = torch.random.fork_rng()
+
+    def __enter__(self) -> "_Seeded":
+        self._forked.__enter__()
+        torch.default_generator.manual_seed(self._seed)  # torch.manual_seed spends a millisecond on absent devices
         if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(seen)
+            torch.cuda.manual_seed_all(self._seed)
+        self._states = [self._state()] * self._rows if self._rows > 1 else []
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._forked.__exit__(*error)
+
+    @contextmanager
+    def of(self, r: int):
+        """Draw what row r draws next; layers follow each other, and rows within a layer."""
+        if not self._states:  # a row alone
+            yield
+            return
+        torch.default_generator.set_state(self._states[r][0])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(self._states[r][1], self._device)
         yield
+        self._states[r] = self._state()
+
+    def _state(self) -> tuple[Tensor, Tensor | None]:
+        of_device = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
+        return torch.default_generator.get_state(), of_device

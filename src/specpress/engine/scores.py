@@ -18,8 +18,8 @@ class Scores:
     def __init__(self):
         self._found: dict[tuple, Tensor] = {}
 
-    def of(self, scorer, layer: int, score: Callable[..., Tensor]) -> Tensor:
-        """The scores by `scorer`, a kvpress ScorerPress, of a layer: `score(scorer)`, or what it gave before.
+    def of(self, scorer, place: tuple[int, int], score: Callable[..., Tensor]) -> Tensor:
+        """The scores by `scorer`, a kvpress ScorerPress, of a layer and row: `score(scorer)`, or what it gave before.
 
         What it gives is kept if scoring reads no ratio and leaves the press as it was, and the press is told from
         others by its class and plain settings.
@@ -27,7 +27,7 @@ class Scores:
         settings = {name: value for name, value in vars(scorer).items() if name != "compression_ratio"}
         if not all(isinstance(value, _PLAIN) for value in settings.values()):
             return score(scorer)
-        key = (type(scorer), tuple(sorted(settings.items())), layer)
+        key = (type(scorer), tuple(sorted(settings.items())), place)
         if key not in self._found:
             watched, touched = _watched(scorer)
             found = score(watched)

@@ -40,7 +40,7 @@ ABILITIES = {
     "block": Ability(PROMPT_ONLY, _EVERY_TOKEN),
     "cam": Ability(REFUSED, f"merges values while decoding: {_BUDGET}"),
     "chunk": Ability(PROMPT_ONLY, _OWN_WAY),
-    "chunkkv": Ability(PROMPT_ONLY, _OWN_WAY),
+    "chunkkv": Ability(PROMPT_ONLY, "keeps whole chunks, of which the last of a text may be shorter", even=False),
     "compactor": Ability(PROMPT_ONLY, _EVERY_TOKEN),
     "composed": Ability(PROMPT_ONLY, _OWN_WAY),
     "compression_ratio_decoding": Ability(REFUSED, _BUDGET),

@@ -229,7 +229,20 @@ def even():
 
 @pytest.mark.parametrize("name", even())
 def test_presses_that_are_not_refused_for_a_batch_keep_as_many_slots_in_every_layer(name):
-    model, tokens = tiny.llama(), tiny.prompt(60, batch=2)
+    model, tokens = tiny.llama(), tiny.prompt(64, batch=2)  # no whole number of chunks
     settings = {"max_new_tokens": 8, "sampling": GREEDY, "press": example(name)}
     alone = torch.cat([generate(model, row[None], **settings).tokens for row in tokens])
     assert torch.equal(generate(model, tokens, drafter=PromptLookup(), **settings).tokens, alone)
+
+
+@pytest.mark.parametrize("name", [name for name in list_presses() if ABILITIES.get(name, Ability()).status != REFUSED])
+def test_a_press_compresses_each_row_as_if_it_were_alone(name):
+    """Without a drafter too: some of kvpress's choose for all rows by the first, or by what they have together."""
+    model, tokens = tiny.llama(), tiny.prompt(64, batch=3)
+    settings = {"max_new_tokens": 12, "sampling": GREEDY, "press": example(name)}
+    alone = [generate(model, row[None], **settings) for row in tokens]
+    if len({result.trace.kv_bytes for result in alone}) > 1:  # one tensor holds the keys of all rows
+        with pytest.raises(ValueError, match="different numbers of slots of the rows of this batch"):
+            generate(model, tokens, **settings)
+    else:
+        assert torch.equal(generate(model, tokens, **settings).tokens, torch.cat([result.tokens for result in alone]))
