@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     arm, asked = method.arm_from(args), prompt_input.talks(args)  # refused before torch is imported
     from specpress import SamplingParams
     from specpress.experiments.duels.arms import build
+    from specpress.models.tokenizers import ends_of_text
 
     sampling = SamplingParams(args.temperature, args.top_k, args.top_p, args.seed)
     models = Loaded()
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     options = {
         "sampling": sampling,
         "max_new_tokens": args.max_new_tokens,
-        "eos_token_id": tokenizer.eos_token_id,
+        "eos_token_id": ends_of_text(model, tokenizer),
     }
     prompts = []
     for talk in asked:

@@ -53,7 +53,9 @@ def split_documents(documents: list[Document], test_fraction: float) -> tuple[li
     return train, [document for document in documents if is_test[document.id]]
 
 
-def sample_passages(documents: Sequence[Document], tokenizer, *, count: int, length: int, seed: int) -> list[Passage]:
+def sample_passages(
+    documents: Sequence[Document], tokenizer, *, count: int, length: int, seed: int, least: int | None = None
+) -> list[Passage]:
     """Draw passages that do not overlap, from as many documents as possible.
 
     The documents come in an order that `seed` decides; each gives one passage before any gives a second. A document
@@ -67,6 +69,8 @@ def sample_passages(documents: Sequence[Document], tokenizer, *, count: int, len
     count, length : int
         Number of passages, and tokens in each.
     seed : int
+    least : int, optional
+        Take fewer, as many as there are, if they are so many at least; None: `count` of them.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def sample_passages(documents: Sequence[Document], tokenizer, *, count: int, len
     Raises
     ------
     ValueError
-        If the documents hold fewer than `count` such pieces; the message says how many.
+        If the documents hold fewer than `least` such pieces; the message says how many.
     """
     if count < 1 or length < 1:
         raise ValueError(f"count ({count}) and length ({length}) must be at least 1")
@@ -86,8 +90,10 @@ def sample_passages(documents: Sequence[Document], tokenizer, *, count: int, len
         passages.append(Passage(document.title or document.id, offset, tokens[offset : offset + length]))
         if len(passages) == count:
             return passages
+    if least is not None and len(passages) >= least:
+        return passages
     raise ValueError(
-        f"{count} passages of {length} tokens were asked for, but the {len(documents)} documents hold only "
+        f"{least or count} passages of {length} tokens were asked for, but the {len(documents)} documents hold only "
         f"{len(passages)}; ask for fewer or shorter passages, or give more text"
     )
 

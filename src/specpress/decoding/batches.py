@@ -94,17 +94,22 @@ class BatchLoop(Decoding):
     def _round(self, rows: list[int], on_tokens: Callable[[list[Tensor]], None]) -> Iterator[Part]:
         """The open rows draft, the target verifies them in one forward, each commits what stands."""
         watch = Stopwatch(self.device)
+        compressing = drafting = 0.0
         if due := self._due(rows):
             slots = sum(self.target.cache.slots[r] for r in due)
             self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True, rows=due)
-            yield watch.part(COMPRESSION, slots)
+            compressed = watch.part(COMPRESSION, slots)
+            compressing = compressed.seconds
+            yield compressed
             watch.start()
         depths = [self._depth(r) if r in rows else 0 for r in range(len(self.contexts))]
         gammas = [self._gamma(r, depth) for r, depth in enumerate(depths)]
         drafted = self._drafted(gammas)
         proposals = [proposal.up_to(depth) for proposal, depth in zip(drafted, depths, strict=True)]
         if any(gammas):
-            yield watch.part(DRAFTING, sum(len(proposal.tokens) for proposal in proposals))
+            part = watch.part(DRAFTING, sum(len(proposal.tokens) for proposal in proposals))
+            drafting = part.seconds
+            yield part
             watch.start()
         rounds = speculate_rows(
             self.target, self.drafter, self.contexts, proposals, rows, self.sampling, self.randomness, self.verification
@@ -122,8 +127,9 @@ class BatchLoop(Decoding):
                 committed=committed[r],
                 rejections=int(round_.cut),
                 seconds=watch.total,
-                draft_seconds=watch.total - last.seconds,
+                draft_seconds=drafting,
                 slots=self.target.cache.slots[r],
+                compress_seconds=compressing,
             )
             for r, round_ in zip(rows, rounds, strict=True)
         ]
@@ -192,6 +198,7 @@ def _summed(rows: list[Iteration], slots: int) -> Iteration:
         gamma=max(row.gamma for row in rows),
         seconds=rows[0].seconds,
         draft_seconds=rows[0].draft_seconds,
+        compress_seconds=rows[0].compress_seconds,
         slots=slots,
         **sums,
     )

@@ -159,6 +159,11 @@ def _check(
             f"{type(schedule).__name__} sizes trees, and {type(drafter).__name__} proposes paths: use Optimal, or "
             "another drafter"
         )
+    if drafter is not None and schedule is not None and schedule.of_paths and drafter.branches:
+        raise ValueError(
+            f"{type(schedule).__name__} counts on paths, and {type(drafter).__name__} proposes trees: use OptimalTree, "
+            "or another schedule"
+        )
     for draft in drafter.models() if drafter else ():
         check_model(draft, "the draft model")
         check_tokens(draft, input_ids, "the draft model's")

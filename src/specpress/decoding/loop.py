@@ -83,16 +83,21 @@ class Loop(Decoding):
     def _round(self, on_tokens: Callable[[Tensor], None]) -> Iterator[Part]:
         """Draft up to gamma tokens, verify them in one forward, commit what stands."""
         watch, proposal = Stopwatch(self.device), None
+        compressing = drafting = 0.0
         if self.compression.due(self.target.length, self.prompt_length):
             slots = self.target.cache.slots
             self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True)
-            yield watch.part(COMPRESSION, slots)
+            compressed = watch.part(COMPRESSION, slots)
+            compressing = compressed.seconds
+            yield compressed
             watch.start()
         depth = self._depth() if self.drafter else 0
         gamma = self._gamma(depth)
         if gamma:
             proposal = self.drafter.propose(self.context[0, : self.length], gamma, self.schedule.stop).up_to(depth)
-            yield watch.part(DRAFTING, len(proposal.tokens))
+            drafted = watch.part(DRAFTING, len(proposal.tokens))
+            drafting = drafted.seconds
+            yield drafted
             watch.start()
         round_ = self._advance(proposal)
         before = self.length
@@ -106,8 +111,9 @@ class Loop(Decoding):
             committed=self.length - before,
             rejections=int(round_.cut),
             seconds=watch.total,
-            draft_seconds=watch.total - last.seconds,
+            draft_seconds=drafting,
             slots=self.target.cache.slots,
+            compress_seconds=compressing,
         )
         self.trace.iterations.append(iteration)
         self.schedule.learn(iteration)

@@ -32,5 +32,5 @@ def draft(
         fed, (probability,) = law.draw(randomness)
         tokens.append(fed)
         laws.append(law)
-        if len(tokens) == gamma or (stop is not never and stop(float(probability))):
+        if (stop is not never and stop(float(probability))) or len(tokens) == gamma:
             return Proposal(torch.cat(tokens), joined(laws))

@@ -69,14 +69,15 @@ def draft_branches(
 ) -> Proposal:
     """Up to `gamma` nodes, `children` after each token of a main line, which goes on from the first of them.
 
-    The main line has at most `room` tokens: it ends where the text does.
+    The main line has at most `room` tokens: it ends where the text does, or where `stop` says so of one of them.
+    `stop` is told of every node how likely it is reached, by the draft's own probabilities.
     The shape depends on the main line alone, never on the value of a child that is tried after it: so each child
     follows the law that it comes with. A step of the model serves all children of a node, and its cache stays a path.
     """
     tokens: list[int] = []
     laws: list[Law] = []
     parents: list[int] = []
-    gamma, fed, parent = min(gamma, children * room), context[cached.length :], -1
+    gamma, fed, parent, reached = min(gamma, children * room), context[cached.length :], -1, 1.0
     for _ in range(room):
         logits, first = cached.feed(fed[None])[0, -1], len(tokens)
         drawn = _most_likely if likely or sampling.greedy else _without_replacement
@@ -86,8 +87,10 @@ def draft_branches(
             tokens.append(token)
             laws.append(law)
             parents.append(parent)
-        if len(tokens) == gamma or stop(found[0][2]):
+        ends = [stop(reached * probability) for *_, probability in found]
+        if ends[0] or len(tokens) == gamma:
             break
+        reached *= found[0][2]
         fed, parent = torch.tensor(tokens[first : first + 1]), first
     return Proposal(torch.tensor(tokens, dtype=torch.long), laws, parents)
 

@@ -65,7 +65,7 @@ class ModelRows:
             for r, token, law in zip(open_rows, tokens, found, strict=True):
                 drafts[r].append(token)
                 laws[r].append(law)
-            going_on = [len(drafts[r]) < gammas[r] and not stop(p) for r, p in zip(open_rows, sure, strict=True)]
+            going_on = [not stop(p) and len(drafts[r]) < gammas[r] for r, p in zip(open_rows, sure, strict=True)]
             open_rows = [r for r, on in zip(open_rows, going_on, strict=True) if on]
             if open_rows:
                 fed = contexts[0].new_zeros(len(contexts), 1)

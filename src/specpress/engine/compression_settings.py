@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from specpress.study.abilities import EVICTS, REFUSED, ability_of, inner_presses
 
 DEFAULT_INTERVAL = 64
+_LOOK = ("HybridPress", "OptimizedHybridPress", "ThinKPress")  # at a window that they do not keep
 _RECENT = 256  # hidden states kept while decoding, as in kvpress's DecodingPress
 
 
@@ -56,7 +57,7 @@ class Compression:
         if self.cache_budget <= always:
             raise ValueError(
                 f"cache_budget must be more than the {always} slots that {type(self.press).__name__} always keeps "
-                f"(sinks and window), got {self.cache_budget}"
+                f"or looks at (sinks and window), got {self.cache_budget}"
             )
 
     @property
@@ -65,15 +66,32 @@ class Compression:
         return DEFAULT_INTERVAL if self.compression_interval is None else self.compression_interval
 
     def check_prompt(self, tokens: int) -> None:
-        """Raise ValueError if a prompt of `tokens` tokens is too short for the press's window."""
+        """Raise ValueError if a prompt of `tokens` tokens is too short for the press's window, or for its ratio."""
         if self.press is None:
             return
+        self._check_ratio(tokens)
         always = always_kept(self.press)
         if tokens <= always and (self.cache_budget is not None or getattr(self.press, "compression_ratio", 1)):
             raise ValueError(
                 f"{type(self.press).__name__} always keeps {always} slots (sinks and window): a prompt of {tokens} "
                 f"tokens is too short for it; give at least {always + 1} tokens, or the press a smaller window"
             )
+
+    def _check_ratio(self, tokens: int) -> None:
+        """Which of the slots that always stay are to go, nothing says."""
+        from kvpress.utils import compute_n_kept
+
+        for press in (self.press, *inner_presses(self.press)):
+            ratio, stay = vars(press).get("compression_ratio"), always_kept(press, looked_at=False)
+            if not ratio or tokens <= stay:
+                continue
+            kept = compute_n_kept(tokens, ratio)
+            if kept <= stay:
+                raise ValueError(
+                    f"{type(press).__name__} always keeps {stay} slots (sinks and window), and at a ratio of {ratio:g} "
+                    f"{kept} of {tokens} are to stay: give a ratio of at most {1 - (stay + 1) / tokens:.2f}, a longer "
+                    "prompt, or the press a smaller window"
+                )
 
     def room(self, seen: int, prompt: int) -> int:
         """Tokens, at least 1, that a cache may take before it is compressed next.
@@ -127,8 +145,13 @@ def recent_tokens(press) -> int:
     return max(_RECENT, always_kept(press) + 1)
 
 
-def always_kept(press) -> int:
-    """Slots that `press` always keeps, its sinks and its window, or the presses inside it theirs."""
-    names = ("n_sink", "num_sinks", "sink_size_start", "sink_size_end", "window_size")
+def always_kept(press, looked_at: bool = True) -> int:
+    """Slots that `press` always keeps, its sinks and its window, or the presses inside it theirs.
+
+    looked_at : count also the windows of presses that score the other slots by them and need not keep them
+    """
+    names = ["n_sink", "num_sinks", "sink_size_start", "sink_size_end", "window_size"]
+    if not looked_at and type(press).__name__ in _LOOK:
+        names.remove("window_size")
     own = sum(getattr(press, name, None) or 0 for name in names)
-    return max(own, *(always_kept(inner) for inner in inner_presses(press)), 0)
+    return max(own, *(always_kept(inner, looked_at) for inner in inner_presses(press)), 0)

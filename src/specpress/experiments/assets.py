@@ -62,10 +62,13 @@ class Assets:
         folder = self._data[spec["data"]]
         return load_questions(folder) if is_prompts(folder) else None
 
-    def passages(self, spec: dict, *, count: int, length: int, tokenizer) -> list[Passage]:
-        """`count` passages of `length` tokens from the part of `spec["data"]` that no draft was trained on."""
+    def passages(self, spec: dict, *, count: int, length: int, tokenizer, least: int | None = None) -> list[Passage]:
+        """`count` passages of `length` tokens from the part of `spec["data"]` that no draft was trained on.
+
+        least : take fewer, as many as there are, if they are so many at least
+        """
         documents = load_documents(self._data[spec["data"]], TEST)
-        return sample_passages(documents, tokenizer, count=count, length=length, seed=spec["seed"])
+        return sample_passages(documents, tokenizer, count=count, length=length, seed=spec["seed"], least=least)
 
     def of_text(self, make: Callable, data: str, model: str):
         """What `make` makes, once, of the part of a data set that no experiment reads, and the size of the vocabulary.

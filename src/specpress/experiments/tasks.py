@@ -13,6 +13,7 @@ from specpress.data.documents import Passage
 from specpress.data.tasks.task import Problem, Task, pose, score
 from specpress.decoding.answers import Answers, Setting, answers
 from specpress.experiments.assets import Assets
+from specpress.models.tokenizers import ends_of_text
 from specpress.presses import Compression, get_press
 from specpress.study.registry import TASKS, resolve
 from specpress.theory.proportions import is_able
@@ -87,7 +88,7 @@ class _Exam:
         rows = ([getattr(problem, part) for problem in batch] for part in ("context", "question", "lead"))
         tensors = [torch.tensor(tokens, device=self.model.device) for tokens in rows]
         new = self.spec["answer_tokens"] * max(len(problem.answers) for problem in batch)
-        stop = self.tokenizer.eos_token_id
+        stop = ends_of_text(self.model, self.tokenizer)
         return answers(self.model, *tensors, settings=settings, max_new_tokens=new, eos_token_id=stop)
 
     def _scored(self, texts: dict[int, str]) -> dict:

@@ -23,6 +23,17 @@ def holds_tokenizer(directory: Path) -> bool:
     return any((directory / name).is_file() for name in _FILES)
 
 
+def ends_of_text(model, tokenizer) -> tuple[int, ...] | None:
+    """The tokens that a text of a model ends with; None if there are none.
+
+    Chat models have several: that of the tokenizer, and those of generation_config.json, of which one ends an answer
+    (Phi-3's <|end|>) and another a text.
+    """
+    found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends = {tokenizer.eos_token_id, *(found if isinstance(found, list | tuple) else [found])}
+    return tuple(sorted(end for end in ends if end is not None)) or None
+
+
 class Tokenizers:
     """Those that have been read, each with its vocabulary, by what their files say; who changes one changes all."""
 

@@ -20,11 +20,12 @@ class Schedule:
 
     `stop` : (the draft's probability of the token just included) -> whether to draft no further
     `of_trees` : whether it sizes trees, of whose nodes `stop` is told the estimated probability of being reached
+    `of_paths` : whether it counts on drafted tokens that follow each other
     `timed` : whether gamma depends on what rounds took, not on what they gave alone
     """
 
     timed = False
-    of_trees = False
+    of_trees = of_paths = False
     stop = staticmethod(never)
 
     def __init__(self, gamma: int):

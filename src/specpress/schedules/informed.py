@@ -33,7 +33,7 @@ class Optimal(Schedule):
     the sampled text, can differ between runs of one seed; the law of the text cannot.
     """
 
-    timed = True
+    timed, of_paths = True, True
 
     def __init__(self, *, cap: int = 16):
         at_least_one(cap=cap)

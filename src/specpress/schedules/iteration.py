@@ -12,6 +12,9 @@ class Iteration:
     afterwards (of its fullest row). `rejections` counts the sequences in which a drafted token was refused after the
     last that was kept; of a path that is one with fewer accepted than proposed, of a tree one that stops before a leaf.
 
+    `seconds` are those of the whole round, `draft_seconds` and `compress_seconds` of them those of drafting and of
+    compressing the target's cache.
+
     For a batch with a drafter, proposed, accepted, committed and rejections are sums over the rows, and gamma is what
     was asked for in each row.
     """
@@ -24,6 +27,7 @@ class Iteration:
     draft_seconds: float
     slots: int
     rejections: int | None = None
+    compress_seconds: float = 0.0
 
     def __post_init__(self):
         if self.rejections is None:  # one sequence
@@ -31,5 +35,5 @@ class Iteration:
 
     @property
     def verify_seconds(self) -> float:
-        """Seconds of the round that were not drafting: the target's forward, verification and bookkeeping."""
-        return self.seconds - self.draft_seconds
+        """Seconds of the round beside drafting and compressing: the target's forward, verification and bookkeeping."""
+        return self.seconds - self.draft_seconds - self.compress_seconds

@@ -53,7 +53,7 @@ class OptimalTree(Schedule):
 
     def learn(self, iteration: Iteration) -> None:
         """Note what the round took, and what was kept of what was promised."""
-        seconds = iteration.seconds
+        seconds = iteration.seconds - iteration.compress_seconds
         if self._finished >= _TRIED:
             first, each = self._line
             seconds = min(seconds, _DISTURBED * (first + each * iteration.proposed))

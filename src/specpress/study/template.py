@@ -20,8 +20,10 @@ EMBEDDED = ROOT / "config" / "config.yaml"
 
 # Bytes a second at which a decoding step reads weights and cache, on a machine of no particular merit.
 _RATES = {"cpu": 2e10, "mps": 1e11, "cuda": 1e12}
+_RATIOS = (0.3, 0.5, 0.7, 0.9)  # of a cache, removed
 _TASK_CONTEXT, _TASK_VOCABULARY = 512, 4096
-_LEAST_CONTEXT = 64  # tokens: below that there is neither a prompt nor anything to compress
+_LEAST_CONTEXT = 190  # tokens: in half of them presses keep a window of 64, and as many others
+_WINDOW = 64  # slots that SnapKV always keeps
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ def write_study(
         draft_shape=draft_config and statement_of(shape_of(draft_config)),
         data=data,
         sizes=sizes,
+        ratios=[0, *ratios(sizes.context)],
+        ratio=max(ratio for ratio in ratios(sizes.long_prompt) if ratio <= 0.7),
         drafters=untrained(config, device),
         of_trees=registry.BRANCHING,
         tasks=can_read_tasks(config, sizes),
@@ -114,6 +118,11 @@ def write_study(
     except StudyError as error:
         raise ValueError(f"{TEMPLATE.relative_to(ROOT)} makes no study of this model: {error}") from error
     return written
+
+
+def ratios(tokens: int) -> list[float]:
+    """Shares of a cache of so many tokens that can be removed: what is left is more than a press's window."""
+    return [ratio for ratio in _RATIOS if (1 - ratio) * tokens > _WINDOW + 1]
 
 
 def untrained(config: Mapping, device: str) -> list[str]:

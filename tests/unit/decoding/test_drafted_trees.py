@@ -21,7 +21,7 @@ from specpress.drafters import (
     TokenRecycling,
 )
 from specpress.presses import get_press
-from specpress.schedules import Confidence, Constant, OptimalTree, Schedule
+from specpress.schedules import Confidence, Constant, Optimal, OptimalTree, Schedule
 from specpress.study.registry import BRANCHING, DRAFTERS, SEEING_CACHE, resolve
 
 GREEDY = SamplingParams(temperature=0)
@@ -196,6 +196,38 @@ def test_each_row_tells_its_own_schedule_of_its_nodes(family):
         assert max(counts[0]) == 3
 
 
+class Told(Schedule):
+    """Notes what a round told `stop`, and how many nodes it proposed."""
+
+    of_trees = True
+
+    def __init__(self):
+        super().__init__(6)
+        self.told, self.rounds = [], []
+
+    def stop(self, probability):
+        self.told.append(probability)
+        return False
+
+    def learn(self, iteration):
+        self.rounds.append((self.told, iteration.proposed))
+        self.told = []
+
+
+@pytest.mark.parametrize("kind", ["token_recycling", "token_recycling, warm", "draft model, children"])
+def test_a_schedule_is_told_of_every_node_how_likely_it_is_reached(family, kind):
+    make, target = family
+    settings = {"max_new_tokens": 30, "sampling": GREEDY, "verification": "traversal"}
+    schedule = Told()
+    generate(target, tiny.prompt(20), drafter=drafters(make)[kind], schedule=schedule, **settings)
+    rounds = schedule.rounds[:-3]  # towards the end nodes are cut that no text has room for
+    assert [len(told) for told, _ in rounds] == [proposed for _, proposed in rounds]
+    assert max(proposed for _, proposed in rounds) > 2
+    sums = [sum(told[:2]) for told, _ in rounds if kind == "draft model, children"]
+    assert all(total <= 1 + 1e-6 for total in sums)  # the first two are siblings
+    assert all(told[-1] <= told[0] + 1e-6 for told, _ in rounds if told)  # deeper ones are reached through the first
+
+
 def test_who_looks_at_the_targets_cache_is_known_by_name():
     classes = {name: resolve(DRAFTERS, name, "drafter") for name in DRAFTERS if name != "mixture"}
     assert {name for name, cls in classes.items() if cls.prefilled is not Drafter.prefilled} == set(SEEING_CACHE)
@@ -212,6 +244,13 @@ def test_a_schedule_of_trees_takes_no_path(family):
     _, target = family
     with pytest.raises(ValueError, match="OptimalTree sizes trees, and PromptLookup proposes paths: use Optimal"):
         generate(target, tiny.prompt(8), max_new_tokens=4, drafter=PromptLookup(), schedule=OptimalTree())
+
+
+def test_a_schedule_that_counts_on_paths_takes_no_tree(family):
+    _, target = family
+    settings = {"drafter": SuffixLookup(), "schedule": Optimal(), "verification": "traversal"}
+    with pytest.raises(ValueError, match="Optimal counts on paths, and SuffixLookup proposes trees: use OptimalTree"):
+        generate(target, tiny.prompt(8), max_new_tokens=4, **settings)
 
 
 def test_a_drafter_says_how_many_nodes_where_no_schedule_does(family):

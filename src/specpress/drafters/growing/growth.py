@@ -110,7 +110,7 @@ def grow(guides: Sequence[Guide], nodes: int, stop: Callable[[float], bool], sha
         tree.tokens.append(token)
         tree.parents.append(family.parent)
         tree.reached.append(reached)
-        if len(tree.tokens) == nodes or stop(reached):
+        if stop(reached) or len(tree.tokens) == nodes:
             break
         offer(family, which + 1)
         states = [_after(guide, state, token) for guide, state in zip(guides, family.states, strict=True)]

@@ -8,7 +8,7 @@ import torch
 from specpress.decoding.generate import prepare
 from specpress.engine.attention import decode_attention
 from specpress.experiments.duels.arms import Arm
-from specpress.experiments.duels.duel import FIRST_ROUNDS, Baseline, Record, duel
+from specpress.experiments.duels.duel import FIRST_ROUNDS, NO_END, Baseline, Record, duel
 from specpress.hardware.clock import no_garbage_collection
 from specpress.theory.costs import Brackets
 from specpress.theory.duels import LEAST_UNITS, Text, speedup, together
@@ -36,7 +36,7 @@ def beside_baseline(arm: Arm, model, prompts: Sequence[list[int]], *, repeats: i
     """
     if options["max_new_tokens"] < 2:
         return None
-    alone = options | {"eos_token_id": None}
+    alone = options | {"eos_token_id": options.get("eos_token_id") and NO_END}
     batches = [torch.tensor([prompt], device=model.device) for prompt in prompts]
     prepare(model, batches[0], **alone | {"max_new_tokens": min(_WARM_UP, options["max_new_tokens"])}).run()
     record, texts, turn = Record(), [], 0

@@ -20,12 +20,13 @@ from specpress.engine.graphs import captures, has_graphs
 from specpress.experiments.assets import Assets, as_batch, as_padded
 from specpress.experiments.duels.arms import Arm
 from specpress.experiments.duels.contender import Contender, Run
-from specpress.experiments.duels.duel import Baseline, Read, Record, count, count_traced, duel
+from specpress.experiments.duels.duel import NO_END, Baseline, Read, Record, count, count_traced, duel
 from specpress.experiments.duels.prompts import Prompt, Turns
 from specpress.hardware.clock import no_garbage_collection
 from specpress.hardware.disturbance import disturbed_steps
 from specpress.hardware.recording import recording
 from specpress.laws.sampling import SamplingParams
+from specpress.models.tokenizers import ends_of_text
 from specpress.theory.duels import FIRST_LOOK, Stretches, forgotten, is_precise, looks
 
 _WARM_UP_PROMPT, _WARM_UP_TOKENS = 512, 8  # enough for a first forward of each kind; a long prompt takes seconds
@@ -54,7 +55,8 @@ class Contest:
         name = spec.get("baseline", spec["model"])
         self.model, self.tokenizer = assets.model(name), assets.tokenizer(name)
         rows = spec.get("batch", 1)
-        self.eos = self.tokenizer.eos_token_id if rows == 1 else None  # the rows of a batch keep their number
+        # the rows of a batch keep their number
+        self.eos = ends_of_text(self.model, self.tokenizer) if rows == 1 else None
         self.prompts = self._prompts(assets, rows)
 
     def _prompts(self, assets: Assets, rows: int) -> Sequence[Prompt]:
@@ -64,9 +66,13 @@ class Contest:
         if questions is not None:
             return Turns(spec, questions, self.tokenizer, self._answer)
         passages = assets.passages(
-            spec, count=spec["most_prompts"] * rows, length=spec["prompt_tokens"], tokenizer=self.tokenizer
+            spec,
+            count=spec["most_prompts"] * rows,
+            least=spec["least_prompts"] * rows,
+            length=spec["prompt_tokens"],
+            tokenizer=self.tokenizer,
         )
-        batches = [passages[i : i + rows] for i in range(0, len(passages), rows)]
+        batches = [passages[i : i + rows] for i in range(0, len(passages) - rows + 1, rows)]
         return [Prompt(i, spec["seed"] + i, batch) for i, batch in enumerate(batches)]
 
     def _answer(self, tokens: list[int]) -> str:
@@ -177,7 +183,7 @@ class Contest:
 
     def _duel(self, contender: Contender, prompt: Prompt) -> Run:
         method = self._make(contender.arm, [prompt], self.eos)
-        baseline = Baseline(self._make(self.baseline, [prompt], None))
+        baseline = Baseline(self._make(self.baseline, [prompt], self.eos and NO_END))
         with no_garbage_collection(), decode_attention(*method.models, *baseline.loop.models):
             read, rounds = duel(baseline, method, contender.record, prompt.number, prompt.number, contender.most_rounds)
             seen = _baseline_figures(baseline, read, method.new)

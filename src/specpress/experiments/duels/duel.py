@@ -21,6 +21,7 @@ BRACKETS = ("prompt", "part", "size", "seconds", "before", "after")
 STRETCHES = ("prompt", "rounds", "seconds", "before", "after")
 _APART, _WHOLE = 4, 2  # rounds taken apart, then rounds left whole, in turn
 FIRST_ROUNDS = 12  # of a prompt, that are set between steps; the others are only counted, which takes a third
+NO_END = (-1,)  # a token that no text has: looking for the end takes the baseline as long as the method
 _SLACK = 8  # tokens the baseline may be ahead of the method before it goes back
 _LONGEST = 4  # steps next to a part at most
 

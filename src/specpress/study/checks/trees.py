@@ -22,6 +22,9 @@ def tree_problems(body: Any, path: str) -> Iterator[str]:
                 f"{path_of(path, ['verification'])}: {name!r} proposes trees, which {verification!r} cannot verify: "
                 f"use {' or '.join(OF_TREES)}"
             )
+        if isinstance(schedule, dict) and schedule.get("name") == "optimal":
+            where = path_of(path, ["schedule", "name"])
+            yield f"{where}: optimal counts on paths; {name!r} proposes trees: use optimal_tree"
         inner = drafter.get("drafters")
         inside = [part.get("name") for part in inner if isinstance(part, dict)] if isinstance(inner, list) else []
         if isinstance(batch, int) and batch > 1 and (seeing := [one for one in inside if one in SEEING_CACHE]):
