@@ -7,6 +7,8 @@ from specpress.analysis.metrics import duels
 from specpress.analysis.metrics.perplexity import field_of, mode_of, ratio_row
 from specpress.analysis.rankings import rankings
 from specpress.study.expansion import branches
+from specpress.study.registry import SCHEDULES, resolve
+from specpress.study.source_code import class_parameters
 from specpress.theory.intervals import among, best_established
 
 REFERENCE_PRESS = "streaming_llm"
@@ -29,10 +31,12 @@ def contrasts(metrics: list[Mapping]) -> list[dict]:
 def _schedules(metrics: list[Mapping]) -> Iterable[dict]:
     """A dynamic schedule against the constant one it starts from."""
     for item in _speeds(metrics):
-        schedule = item["spec"].get("schedule") or {}
-        if schedule.get("name", "constant") == "constant" or "initial" not in schedule:
+        options = dict(item["spec"].get("schedule") or {})
+        name = options.pop("name", "constant")
+        if name not in SCHEDULES or "initial" not in (class_parameters(SCHEDULES[name]) or {}):
             continue
-        constant = {**item["spec"], "schedule": {"name": "constant", "gamma": schedule["initial"]}}
+        begins_at = resolve(SCHEDULES, name, "schedule")(**options).gamma  # within its floor and cap
+        constant = {**item["spec"], "schedule": {"name": "constant", "gamma": begins_at}}
         reference = _find(metrics, constant)
         if reference is not None:
             yield _speed_contrast("speedup_over_reference", item, reference)
@@ -124,7 +128,8 @@ def _find(metrics: list[Mapping], spec: Mapping) -> Mapping | None:
 
 
 def _without(spec: Mapping, keys: set[str] = frozenset()) -> dict:
-    return {key: value for key, value in spec.items() if key not in {"id", "timed_steps", *EFFORT, *keys}}
+    named = {"verification": "token", **spec}  # which is meant where none is said
+    return {key: value for key, value in named.items() if key not in {"id", "timed_steps", *EFFORT, *keys}}
 
 
 def _speed_contrast(metric: str, item: Mapping, reference: Mapping) -> dict:

@@ -20,7 +20,10 @@ class Certificate:
     @property
     def broken(self) -> str | None:
         """What is wrong; None: nothing is."""
-        return next((found.broken for found in (self.enumerated, self.sampled) if found and found.broken), None)
+        findings = [found for found in (self.enumerated, self.sampled) if found]
+        if not any(found.drafted or found.broken for found in findings):
+            return "nothing was drafted on small texts, so that nothing is certified"
+        return next((found.broken for found in findings if found.broken), None)
 
     def __str__(self) -> str:
         if self.broken:

@@ -2,7 +2,8 @@
 
 Under the target's law each token becomes a uniform number, given all before it (the randomised probability integral
 transform); the numbers of a lossless engine's text are independent. A round begins at a stopping time, so those of the
-first tokens after the beginnings of rounds are too. Chi-square tests their joint law in cells.
+first tokens after the beginnings of rounds are too: as many as a round can write, so that every drafted token and the one
+after the last are looked at. Chi-square tests, in cells, the joint law of any three that follow each other.
 """
 
 import itertools
@@ -24,7 +25,9 @@ VOCABULARY = 6
 FALSE_ALARM = 1e-6
 _SAMPLING = {"temperature": 1.3, "top_p": 0.97}
 _NEW, _PROMPT, _NODES = 200, 12, 4
-_WINDOW, _BINS = 3, 4  # tokens, and parts of the unit interval for each
+_WINDOW = _NODES + 1  # tokens: what a round writes at most
+_TOGETHER, _BINS = 3, 4  # tokens whose joint law is tested, and parts of the unit interval for each
+_EDGE = 1e-4  # of top-p: steps on a cache round otherwise than one forward over the text
 
 
 class Finding(NamedTuple):
@@ -33,6 +36,7 @@ class Finding(NamedTuple):
     rounds: int
     p: float
     broken: str | None
+    drafted: int = 0  # tokens
 
 
 def certify(make: Callable[[str], Callable[[], Drafter]], verification: str, rounds: int) -> Finding:
@@ -40,7 +44,7 @@ def certify(make: Callable[[str], Callable[[], Drafter]], verification: str, rou
 
     make : by family, what makes fresh drafters for a target of `VOCABULARY` tokens
     """
-    windows, done, seed = [], 0, 0
+    windows, done, drafted, seed = [], 0, 0, 0
     while done < rounds:
         family = FAMILIES[seed % len(FAMILIES)]
         target, prompt = model(family, vocabulary=VOCABULARY), text(_PROMPT, seed, VOCABULARY)[None]
@@ -57,10 +61,11 @@ def certify(make: Callable[[str], Callable[[], Drafter]], verification: str, rou
         committed = [1, *(iteration.committed for iteration in found.trace.iterations)]
         windows += _windows(uniforms, list(itertools.accumulate(committed)))
         done += len(found.trace.iterations)
+        drafted += sum(iteration.proposed for iteration in found.trace.iterations)
         seed += 1
     p = _p_value(torch.stack(windows))
     broken = f"the text does not follow the target's law: p = {p:.1e}" if p < FALSE_ALARM else None
-    return Finding(done, p, broken)
+    return Finding(done, p, broken, drafted)
 
 
 def transformed(target: nn.Module, prompt: Tensor, tokens: Tensor, seed: int) -> Tensor | None:
@@ -68,7 +73,11 @@ def transformed(target: nn.Module, prompt: Tensor, tokens: Tensor, seed: int) ->
     whole = torch.cat([prompt, tokens], 1)[:, :-1]
     with torch.inference_mode():
         logits = target(whole, use_cache=False).logits[0, prompt.shape[1] - 1 :]
-    law = probabilities(logits, SamplingParams(**_SAMPLING)).double()
+    law, wider = (
+        probabilities(logits, SamplingParams(**{**_SAMPLING, "top_p": _SAMPLING["top_p"] + more})).double()
+        for more in (0, _EDGE)
+    )
+    law = torch.where(law.gather(1, tokens[0][:, None]) > 0, law, wider)
     mass = law.gather(1, tokens[0][:, None])[:, 0]
     if not (mass > 0).all():
         return None
@@ -88,7 +97,10 @@ def _windows(uniforms: Tensor, starts: list[int]) -> list[Tensor]:
 
 
 def _p_value(windows: Tensor) -> float:
+    """Of the least likely of the tests, corrected for how many there are (Bonferroni)."""
     cells = (windows * _BINS).long().clamp_(max=_BINS - 1)
-    weights = _BINS ** torch.arange(_WINDOW)
-    counts = torch.bincount((cells * weights).sum(1), minlength=_BINS**_WINDOW)
-    return float(chisquare(counts.numpy()).pvalue)
+    weights, found = _BINS ** torch.arange(_TOGETHER), []
+    for first in range(_WINDOW - _TOGETHER + 1):
+        counts = torch.bincount((cells[:, first : first + _TOGETHER] * weights).sum(1), minlength=_BINS**_TOGETHER)
+        found.append(float(chisquare(counts.numpy()).pvalue))
+    return min(1.0, len(found) * min(found))

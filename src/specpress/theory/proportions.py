@@ -48,7 +48,9 @@ def _worth(scores: Sequence[float], units: Sequence[Hashable], tail: float) -> f
     if len(apart) < 2:
         return 1.0
     variance = len(apart) / (len(apart) - 1) * sum(each**2 for each in apart.values()) / n**2
-    if not variance or not 0 < mean < 1:
+    if not 0 < mean < 1:
+        return float(len(apart))  # nothing differs, within units or between: so many outcomes at least
+    if not variance:
         return float(n)
     fewer = float(stdtrit(n - 1, tail) / stdtrit(len(apart) - 1, tail)) ** 2
     return min(float(n), max(1.0, fewer * mean * (1 - mean) / variance))

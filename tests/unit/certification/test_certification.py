@@ -12,6 +12,7 @@ from specpress.certification.small import maker
 from specpress.cli.main import main
 from specpress.drafters import CompressedTarget, Drafter, DraftModel, PromptLookup, Proposal
 from specpress.laws.law import Law
+from specpress.laws.sampling import SamplingParams
 from specpress.speculation.verification import OF_TREES, RULES, Rest
 from specpress.study.registry import DRAFTERS, resolve
 
@@ -105,6 +106,45 @@ def test_what_cannot_be_enumerated_is_told_by_its_text():
     found = certify(Dropping, "token", rounds=1500)
     assert found.enumerated is None
     assert str(found).startswith("BROKEN: the text does not follow the target's law: p = ")
+
+
+class LateGreed(DraftModel):
+    """Its fourth token is the likeliest, and comes with the whole law, the target's own, as if it had been drawn."""
+
+    def start(self, target, *rest):
+        self.model = target
+        super().start(target, *rest)
+
+    def propose(self, context, gamma, stop):
+        found = super().propose(context, gamma, stop)
+        for law in list(found.laws)[3:4]:
+            found.tokens[3] = int(law.tokens[law.mass.argmax()])
+        return found
+
+
+def test_what_is_wrong_of_the_last_token_of_a_round_alone_is_told_by_the_text():
+    found = sampled.certify(lambda family: maker(LateGreed, family, sampled.VOCABULARY), "token", 4000)
+    assert "does not follow the target's law" in found.broken
+
+
+class Sharp(DraftModel):
+    """Draws at a temperature of its own, and gives the laws that it draws from: tokens of hardly any mass among them."""
+
+    def start(self, target, sampling, *rest):
+        super().start(target, SamplingParams(temperature=0.05), *rest)
+
+
+def test_a_draft_with_sharp_laws_is_found_right():
+    assert certify(Sharp, "token", rounds=300).broken is None
+
+
+class Silent(PromptLookup):
+    def propose(self, context, gamma, stop):
+        return Proposal(context[:0], [])
+
+
+def test_a_drafter_that_drafts_nothing_is_not_certified():
+    assert certify(Silent, "token", rounds=30).broken.startswith("nothing was drafted")
 
 
 def credulous(target, draft, drafted, tree, coin):

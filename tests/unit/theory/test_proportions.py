@@ -100,3 +100,8 @@ def test_a_task_passes_where_the_lower_end_reaches_the_bar_and_so_many_samples_a
     scores = [1.0] * 16 + [0.0] * 4
     assert is_able(scores, proportion(scores).low)
     assert not is_able(scores, proportion(scores).low + 1e-9)
+
+
+def test_contexts_that_are_all_alike_count_once_each():
+    """Of ten contexts, each right or wrong as a whole, none is wrong one time in three where a tenth of them are."""
+    assert proportion([1.0] * 50, units=[i // 5 for i in range(50)]).low == proportion([1.0] * 10).low
