@@ -135,7 +135,10 @@ def _of_runs(item: Mapping, steps: _Steps) -> float:
         if run["tokens"] <= 0:
             continue
         full = run["prompt_tokens"] + run["tokens"] / 2
-        kept = steps.kept(spec["model"], number(run["method"].get("kv_bytes")), batch) if "press" in spec else full
+        kept = full
+        if "press" in spec:  # what is recorded are the bytes at the end
+            grown = 0 if "cache_budget" in spec else run["tokens"] / 2
+            kept = steps.kept(spec["model"], number(run["method"].get("kv_bytes")), batch) - grown
         rounds = sum(
             count * _part_ms(part, size / batch, spec, steps, full, min(kept, full), batch)
             for part, size, count in run["rounds"]

@@ -2,8 +2,8 @@
 
 Under the target's law each token becomes a uniform number, given all before it (the randomised probability integral
 transform); the numbers of a lossless engine's text are independent. A round begins at a stopping time, so those of the
-first tokens after the beginnings of rounds are too: as many as a round can write, so that every drafted token and the one
-after the last are looked at. Chi-square tests, in cells, the joint law of any three that follow each other.
+first tokens after the beginnings of rounds are too: as many as a round can write, so that every drafted token and the
+one after the last are looked at. Chi-square tests, in cells, the joint law of any three that follow each other.
 """
 
 import itertools

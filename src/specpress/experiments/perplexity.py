@@ -4,7 +4,6 @@ The acceptance beside it is what self-speculation on such a cache would see: the
 cache's. Instead of a press a model may be set beside another, its `baseline`: what its weights cost.
 """
 
-import math
 import statistics
 from dataclasses import dataclass
 
@@ -32,10 +31,12 @@ class Point:
         """Compressing that far; while decoding, to the slots that the ratio leaves of the context."""
         if self.ratio == 0:
             return Compression()
+        from kvpress.utils import compute_n_kept  # which takes seconds to import
+
         press = get_press(compression_ratio=self.ratio, **spec["press"])
         if self.mode == ONCE:
             return Compression(press)
-        budget = math.ceil((1 - self.ratio) * spec["context"])
+        budget = compute_n_kept(spec["context"], self.ratio)
         return Compression(press, budget, spec["decoding_interval"])
 
 
@@ -89,13 +90,12 @@ def _points(spec: dict) -> list[Point]:
 
 
 def _row(point: Point, found: tuple[Perplexity, ...]) -> dict:
-    """A point of the curve for the metrics file: sizes of the cache, and one value a passage of everything else."""
+    """A point of the curve for the metrics file: mean sizes of the cache, one value a passage of everything else."""
     values = {name: [getattr(result, name) for result in found] for name in _PER_PASSAGE}
     return {
         "ratio": point.ratio,
         "mode": point.mode,
-        "slots": found[0].slots,
-        "kv_bytes": found[0].kv_bytes,
+        **{name: statistics.mean(getattr(result, name) for result in found) for name in ("slots", "kv_bytes")},
         **{name: None if None in column else column for name, column in values.items()},
         **_times([result.steps for result in found]),
     }

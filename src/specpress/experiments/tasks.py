@@ -5,6 +5,7 @@ are not run on it.
 """
 
 from collections.abc import Iterator
+from statistics import mean
 
 import torch
 from tqdm import tqdm
@@ -75,14 +76,16 @@ class _Exam:
         self.model, self.tokenizer = assets.model(spec["model"]), assets.tokenizer(spec["model"])
 
     def answered(self, settings: list[Setting]) -> list[dict]:
-        """For each setting the scores and texts of all answers, and the size of one row's cache."""
+        """For each setting the scores and texts of all answers, and the mean size of one row's cache."""
         texts: list[dict[int, str]] = [{} for _ in settings]
+        sizes: list[list[tuple[int, int]]] = [[] for _ in settings]  # slots and bytes of each problem's cache
         for batch in self._batches():
             found = list(self._answers([self.problems[i] for i in batch], settings))
-            sizes = [{"slots": each.slots, "kv_bytes": each.kv_bytes // len(batch)} for each in found]
-            for said, each in zip(texts, found, strict=True):
+            for said, size, each in zip(texts, sizes, found, strict=True):
+                size += [(each.slots, each.kv_bytes // len(batch))] * len(batch)
                 said |= zip(batch, (self.tokenizer.decode(row) for row in each.tokens), strict=True)
-        return [self._scored(said) | size for said, size in zip(texts, sizes, strict=True)]
+        means = [dict(zip(("slots", "kv_bytes"), map(mean, zip(*size, strict=True)), strict=True)) for size in sizes]
+        return [self._scored(said) | size for said, size in zip(texts, means, strict=True)]
 
     def _answers(self, batch: list[Problem], settings: list[Setting]) -> Iterator[Answers]:
         rows = ([getattr(problem, part) for problem in batch] for part in ("context", "question", "lead"))

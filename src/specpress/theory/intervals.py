@@ -174,16 +174,6 @@ def joined(
     return with_interval(Estimate(value, None, None, n, "", variance**0.5, df, skew), confidence)
 
 
-def contributions(parts: Sequence[Estimate], weights: Sequence[float]) -> list[float | None]:
-    """What share of the variance of `joined` each part brings; None where there is none to share."""
-    variances = [
-        None if part.se is None else (weight * part.se) ** 2 for part, weight in zip(parts, weights, strict=True)
-    ]
-    if None in variances or not sum(variances):
-        return [None] * len(parts)
-    return [variance / sum(variances) for variance in variances]
-
-
 def _quantile(confidence: float, df: float, skew: float) -> float:
     """Half-width of the interval in standard errors."""
     q, b = _student(confidence, df)

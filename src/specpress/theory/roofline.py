@@ -10,8 +10,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from specpress.theory.expected import expected_tokens
-
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -94,38 +92,3 @@ def roofline_step_ms(
     arithmetic = 1e-6 * model.flops_per_token * rows / machine.gflops
     cache = batch * slots * model.kv_bytes_per_token * _ms_per_byte(machine.kv_gb_s, queries)
     return machine.step_overhead_ms + max(weights, arithmetic) + cache
-
-
-def roofline_speedup(
-    model: ModelShape,
-    machine: MachineRates,
-    *,
-    context: float,
-    batch: int = 1,
-    slots: float | None = None,
-    gamma: int = 0,
-    acceptance: float = 0.0,
-    draft: ModelShape | None = None,
-    draft_slots: float | None = None,
-) -> float:
-    """Predicted speed-up over autoregressive decoding on the full cache: of a press, of speculation, or of both.
-
-    t(context) E / (gamma d(draft_slots) + t(slots, gamma + 1)), where t and d are `roofline_step_ms` of the target and
-    of the draft, and E = `expected_tokens`(acceptance, gamma) the tokens a round yields.
-
-    Parameters
-    ----------
-    context : tokens a sequence has in its cache
-    slots : slots the press leaves of the target's cache; None for the full cache
-    gamma, acceptance : tokens drafted a round, and the chance that a tested one is kept; 0 without speculation
-    draft : the draft model; None for self-speculation, the target drafting on `draft_slots` slots of its own cache
-    draft_slots : slots of the draft's cache; None for the full context
-    """
-    baseline = roofline_step_ms(model, machine, slots=context, batch=batch)
-    verification = roofline_step_ms(
-        model, machine, slots=context if slots is None else slots, batch=batch, queries=gamma + 1
-    )
-    drafting = roofline_step_ms(
-        draft or model, machine, slots=context if draft_slots is None else draft_slots, batch=batch
-    )
-    return expected_tokens(acceptance, gamma) * baseline / (gamma * drafting + verification)

@@ -60,6 +60,12 @@ def test_what_is_looked_up_costs_nothing_and_the_draft_alone_its_share():
 
 def test_a_press_saves_the_reading_of_what_it_removed():
     value, _, _ = most(experiment([[VERIFICATION, 1, 100]], press={"name": "knorm", "compression_ratio": 0.75}))
+    assert value == pytest.approx(step_ms(FULL) / step_ms(0.25 * FULL - 50))  # half of the text later than the mean
+
+
+def test_under_a_budget_a_cache_does_not_grow_with_the_text():
+    press = {"press": {"name": "knorm", "compression_ratio": 0.75}, "cache_budget": FULL // 4}
+    value, _, _ = most(experiment([[VERIFICATION, 1, 100]], **press))
     assert value == pytest.approx(step_ms(FULL) / step_ms(0.25 * FULL))
 
 

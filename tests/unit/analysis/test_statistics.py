@@ -10,7 +10,7 @@ from specpress.analysis.statistics import (
     perplexity_interval,
     perplexity_ratio_interval,
 )
-from specpress.theory.intervals import among, contributions, joined
+from specpress.theory.intervals import among, joined
 
 dyadic = st.integers(-3000, 3000).map(lambda k: k / 1024)  # sums are exact, so ties stay ties when everything moves
 logs = st.lists(dyadic, min_size=3, max_size=20)
@@ -111,9 +111,6 @@ def test_independent_parts_join_by_adding_variances():
     halves = [np.log(part.high / part.value) for part in (tokens, cost)]
     assert np.log(whole.high / whole.value) == pytest.approx(np.hypot(*halves), rel=0.01)
     assert whole.n == tokens.n
-    shares = contributions((tokens, cost), (1, -1))
-    assert sum(shares) == pytest.approx(1)
-    assert shares[1] == pytest.approx((cost.se / whole.se) ** 2)
     alone = joined(tokens.value, (tokens,), (1,))
     assert (alone.low, alone.high, alone.df) == pytest.approx((tokens.low, tokens.high, tokens.df), rel=0.02)
     inverse = joined(1 / cost.value, (cost,), (-1,))
@@ -125,7 +122,6 @@ def test_a_part_without_an_interval_leaves_the_whole_without_one():
     few, many = geometric_mean_interval([0.1, 0.2]), geometric_mean_interval([0.1, 0.2, 0.4])
     whole = joined(1.3, (many, few), (1, -1), n=3)
     assert (whole.value, whole.low, whole.n, whole.note) == (1.3, None, 3, few.note)
-    assert contributions((many, few), (1, -1)) == [None, None]
     with pytest.raises(ValueError, match="one weight a part"):
         joined(1.3, (many,), (1, -1))
     with pytest.raises(ValueError, match="log scale"):

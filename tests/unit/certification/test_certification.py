@@ -128,7 +128,7 @@ def test_what_is_wrong_of_the_last_token_of_a_round_alone_is_told_by_the_text():
 
 
 class Sharp(DraftModel):
-    """Draws at a temperature of its own, and gives the laws that it draws from: tokens of hardly any mass among them."""
+    """Draws at a temperature of its own, and gives the laws it draws from: tokens of hardly any mass among them."""
 
     def start(self, target, sampling, *rest):
         super().start(target, SamplingParams(temperature=0.05), *rest)
