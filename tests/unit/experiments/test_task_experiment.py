@@ -72,7 +72,7 @@ def test_a_task_that_it_can_do_is_put_to_every_press_ratio_and_mode_and_texts_ar
         for result in task["results"]:
             assert len(result["scores"]) == len(result["texts"]) == 5
             asked = {"agnostic": 400, "aware": 400 + (result["slots"] / (1 - result["ratio"]) - 400)}[result["mode"]]
-            assert result["slots"] == int(asked * (1 - result["ratio"]))
+            assert result["slots"] == pytest.approx(asked * (1 - result["ratio"]), abs=1)  # a mean: questions differ
             assert result["slots"] > 400 * (1 - result["ratio"]) or result["mode"] == "agnostic"
             assert result["kv_bytes"] == result["slots"] * 2 * 16 * 4
     json.dumps(metrics, allow_nan=False)
