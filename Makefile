@@ -35,7 +35,9 @@ $(if $(filter 1,$(words $(VENV))),,$(error VENV is the folder of the virtual env
 BIN := $(VENV)/bin
 CONFIGFILE := $(if $(STUDY),--configfile "$(STUDY)")
 STUDYFILE := "$(or $(STUDY),config/config.yaml)"
-SNAKEMAKE := $(BIN)/python -m snakemake $(CONFIGFILE) --cores $(CORES)
+# No more jobs at once than the memory holds: each says what it needs.
+MEMORY := $(shell awk '/^MemTotal/ {print int($$2 / 1024)}' /proc/meminfo 2> /dev/null)
+SNAKEMAKE := $(BIN)/python -m snakemake $(CONFIGFILE) --cores $(CORES) $(if $(MEMORY),--resources mem_mb=$(MEMORY))
 
 # The library is this checkout's, wherever the virtual environment was made.
 export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))

@@ -40,15 +40,25 @@ def answers(item: Mapping) -> tuple[list[dict], list[dict]]:
             ):  # fmt: skip
                 choice[key].append(value)
             choice["accept_lengths"] += lengths
-    return list(both[0].values()), list(both[1].values())
+    baseline_and_method = [list(lines.values()) for lines in both]
+    for lines in baseline_and_method:
+        _number(lines)
+    return tuple(baseline_and_method)
+
+
+def _number(lines: list[dict]) -> None:
+    """Give questions the numbers that their ids end with, if no two have one: Spec-Bench's own are numbers."""
+    numbers = [line["question_id"].rpartition("/")[2] for line in lines]
+    if all(number.isdecimal() for number in numbers) and len({int(number) for number in numbers}) == len(lines):
+        for line, number in zip(lines, numbers, strict=True):
+            line["question_id"] = int(number)
 
 
 def _line(run: Mapping, who: str, item: Mapping) -> dict:
     identifier = run["document"]
-    number = identifier.rpartition("/")[2]
     choice: dict = {"index": 0, "turns": [], "decoding_steps": [], "new_tokens": [], "wall_time": []}
     return {
-        "question_id": int(number) if number.isdecimal() else identifier,
+        "question_id": identifier,
         "category": run["category"],
         "answer_id": hashlib.sha256(f"{who}/{identifier}".encode()).hexdigest()[:22],
         "model_id": who,

@@ -14,8 +14,6 @@ from specpress.study.reading import read_yaml
 from specpress.study.source_code import ROOT
 from specpress.study.template import write_study
 
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `specpress new`."""
@@ -98,6 +96,7 @@ def _written(args: argparse.Namespace, name: str) -> str:
     if args.draft is not None:
         draft_folder, draft = _located(args.draft)
         draft_config = read_config(draft_folder).to_dict()
+        _check_draft(folder, draft_folder)
     device = resolve_device(args.device)
     return write_study(
         name,
@@ -109,6 +108,14 @@ def _written(args: argparse.Namespace, name: str) -> str:
         device=device.type,
         dtype=str(default_dtype(device)).removeprefix("torch."),
     )
+
+
+def _check_draft(target: Path, draft: Path) -> None:
+    """Refuse a draft with other tokens than the target's, where the files of both tokenizers are here."""
+    from specpress.experiments.preflight import check_vocabulary
+
+    if all((folder / "tokenizer.json").is_file() for folder in (target, draft)):
+        check_vocabulary(target, draft, target_name=str(target), draft_name=str(draft))
 
 
 def _of_text(text: Path) -> dict:
@@ -155,6 +162,8 @@ def _located(model: str) -> tuple[Path, dict]:
 
 
 def _check_folder(folder: Path) -> None:
+    from specpress.models.tokenizers import check_tokenizer, has_tokens  # imports transformers
+
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds no config.json: give the folder of a model in Hugging Face's format")
     if not any(folder.glob("*.safetensors")):
@@ -162,8 +171,9 @@ def _check_folder(folder: Path) -> None:
             f"{folder} holds no weights as *.safetensors; convert pickled ones where you trust them: "
             "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         )
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise ValueError(f"{folder} holds no tokenizer ({' or '.join(_TOKENIZERS)}), which the texts are read with")
+    check_tokenizer(folder)
+    if not has_tokens(folder):
+        raise ValueError(f"{folder} holds no tokenizer (tokenizer.json), which the texts are read with")
 
 
 def _from_root(path: Path) -> str:

@@ -40,7 +40,7 @@ class Talk:
         from specpress.data.questions import conversation
 
         for _ in self.question.turns:
-            yield conversation(self.question, self.answers, tokenizer, special=True)
+            yield conversation(self.question, self.answers, tokenizer)
 
 
 def talks(args: argparse.Namespace) -> list[Talk]:

@@ -54,7 +54,14 @@ def split_documents(documents: list[Document], test_fraction: float) -> tuple[li
 
 
 def sample_passages(
-    documents: Sequence[Document], tokenizer, *, count: int, length: int, seed: int, least: int | None = None
+    documents: Sequence[Document],
+    tokenizer,
+    *,
+    count: int,
+    length: int,
+    seed: int,
+    least: int | None = None,
+    opening: Sequence[int] = (),
 ) -> list[Passage]:
     """Draw passages that do not overlap, from as many documents as possible.
 
@@ -71,6 +78,8 @@ def sample_passages(
     seed : int
     least : int, optional
         Take fewer, as many as there are, if they are so many at least; None: `count` of them.
+    opening : sequence of int
+        Tokens that every passage begins with, of its `length`; they are of no document.
 
     Returns
     -------
@@ -84,10 +93,11 @@ def sample_passages(
     """
     if count < 1 or length < 1:
         raise ValueError(f"count ({count}) and length ({length}) must be at least 1")
-    passages = []
-    for document, tokens, piece in _pieces_in_turn(documents, tokenizer, length, seed, min(count, AT_ONCE)):
-        offset = piece * length
-        passages.append(Passage(document.title or document.id, offset, tokens[offset : offset + length]))
+    passages, size = [], length - len(opening)
+    for document, tokens, piece in _pieces_in_turn(documents, tokenizer, size, seed, min(count, AT_ONCE)):
+        offset = piece * size
+        text = [*opening, *tokens[offset : offset + size]]
+        passages.append(Passage(document.title or document.id, offset, text))
         if len(passages) == count:
             return passages
     if least is not None and len(passages) >= least:

@@ -1,8 +1,9 @@
-"""Files of prompts: JSON lines as Spec-Bench, MT-Bench and HumanEval have them, or anyone's."""
+"""Files of prompts: JSON lines, or parquet, as Spec-Bench, MT-Bench and HumanEval have them, or anyone's."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from specpress.data.loaders import LoaderError, load_rows
 from specpress.data.questions import Question
 from specpress.data.readers import ReaderError, json_records
 
@@ -12,7 +13,7 @@ IDS = ("question_id", "task_id", "id")  # Spec-Bench and MT-Bench; HumanEval; an
 def read_questions(
     path: str | Path, *, chat: bool = False, category: str | None = None, most_turns: int | None = None
 ) -> list[Question]:
-    """The questions of a file of JSON lines, each with `prompt` or `turns`, and a `category`.
+    """The questions of a file of JSON lines, or rows of parquet, each with `prompt` or `turns`, and a `category`.
 
     Parameters
     ----------
@@ -26,7 +27,7 @@ def read_questions(
         With the record, if one has no text or no category, or an id that another has.
     """
     questions, seen = [], set()
-    for number, record in enumerate(json_records(Path(path)), start=1):
+    for number, record in enumerate(_records(Path(path)), start=1):
         where = f"{path}, record {number}"
         identifier = next((str(record[key]) for key in IDS if record.get(key) is not None), str(number))
         if identifier in seen:
@@ -35,10 +36,19 @@ def read_questions(
         named = record.get("category") if record.get("category") is not None else category
         if not isinstance(named, str) or not named.strip():
             raise ReaderError(f"{where}: no `category`; give one there, or `category` of the data set for all")
-        questions.append(Question(identifier, named.strip(), chat, _turns(record, where)[:most_turns]))
+        questions.append(Question(identifier, " ".join(named.split()), chat, _turns(record, where)[:most_turns]))
     if not questions:
         raise ReaderError(f"{path} holds no prompt")
     return questions
+
+
+def _records(path: Path) -> Iterable[dict]:
+    if path.suffix != ".parquet":
+        return json_records(path)
+    try:
+        return list(load_rows("parquet", path))
+    except LoaderError as error:
+        raise ReaderError(f"{path} cannot be read as parquet ({error})") from error
 
 
 def _turns(record: dict, where: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from specpress.data.chat import in_template, opening
 from specpress.data.documents import uniform
 from specpress.data.store import TEST, load_table, save_tables
 
@@ -73,12 +74,11 @@ def in_turn(questions: Iterable[Question], seed: int) -> Iterator[Question]:
         yield from (question for question in turn if question is not None)
 
 
-def conversation(question: Question, answers: list[str], tokenizer, *, special: bool = False) -> list[int]:
+def conversation(question: Question, answers: list[str], tokenizer) -> list[int]:
     """Tokens of the prompt of turn `len(answers)`: what was said before with the answers, and the turn itself.
 
-    special : whether the tokenizer adds its special tokens to plain text; a chat template has its own
-
-    Without a chat template turns and answers follow each other on lines of their own, as text to be continued.
+    Without a chat template turns and answers follow each other on lines of their own, as text to be continued; it
+    begins as the tokenizer begins a text.
 
     Raises
     ------
@@ -88,25 +88,8 @@ def conversation(question: Question, answers: list[str], tokenizer, *, special: 
     turns = question.turns[: len(answers) + 1]
     if not question.chat:
         text = "".join(f"{turn}{answer}\n" for turn, answer in zip(turns, answers, strict=False)) + turns[-1]
-        return tokenizer.encode(text, add_special_tokens=special, verbose=False)
-    require_template(tokenizer)
+        return opening(tokenizer) + tokenizer.encode(text, add_special_tokens=False, verbose=False)
     said = [{"role": "user", "content": turns[0]}]
     for answer, turn in zip(answers, turns[1:], strict=True):
         said += [{"role": "assistant", "content": answer}, {"role": "user", "content": turn}]
-    text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
-    return tokenizer.encode(text, add_special_tokens=False, verbose=False)
-
-
-def require_template(tokenizer) -> None:
-    """Refuse a tokenizer without a chat template.
-
-    Raises
-    ------
-    ValueError
-        If it has none.
-    """
-    if not getattr(tokenizer, "chat_template", None):
-        raise ValueError(
-            "the model's tokenizer has no chat template: take a model that was tuned for chat, or leave `chat` out, so "
-            "that the prompts are continued as plain text"
-        )
+    return tokenizer.encode(in_template(said, tokenizer), add_special_tokens=False, verbose=False)

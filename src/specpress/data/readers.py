@@ -77,7 +77,7 @@ def read_jsonl(path: str | Path) -> Iterator[Document]:
 def read_parquet(path: str | Path, *, column: str = "text") -> Iterator[Document]:
     """A parquet file, one document a row: the text of `column`, with `id`, `title` or `short_book_title` if any."""
     for number, row in enumerate(_columns(path, column, ("id", "title", "short_book_title")), start=1):
-        identifier = str(row.get("id", number))
+        identifier = str(number if row.get("id") is None else row["id"])
         title = row.get("title") or row.get("short_book_title") or identifier
         yield Document(identifier, str(title), row[column] or "")
 
@@ -150,12 +150,24 @@ def _columns(path: str | Path, column: str, optional: Iterable[str] = ()) -> Ite
     from pyarrow import ArrowException
 
     try:
-        names = pyarrow.parquet.read_schema(path).names
+        schema = pyarrow.parquet.read_schema(path)
     except (ArrowException, OSError) as error:
         raise ReaderError(f"{path} is not a parquet file ({error})") from error
+    names = schema.names
+    if column in names and not _is_text(schema.field(column).type):
+        raise ReaderError(
+            f"{path}: the column {column!r} holds {schema.field(column).type}, not text; set `column` to one that "
+            f"does, of {', '.join(names)}"
+        )
     if column not in names:
         raise ReaderError(f"{path} has no column {column!r}; it has {', '.join(names)}; set `column`")
     return _rows("parquet", Path(path), columns=[column, *(name for name in optional if name in names)])
+
+
+def _is_text(kind) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_null(kind)
 
 
 def _rows(loader: str, path: Path, **options) -> Iterator[dict]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from specpress.data.chat import opening
 from specpress.data.documents import Passage, sample_passages
 from specpress.data.questions import Question, is_prompts, load_questions
 from specpress.data.store import TEST, TRAIN, load_documents
@@ -62,13 +63,17 @@ class Assets:
         folder = self._data[spec["data"]]
         return load_questions(folder) if is_prompts(folder) else None
 
-    def passages(self, spec: dict, *, count: int, length: int, tokenizer, least: int | None = None) -> list[Passage]:
+    def passages(
+        self, spec: dict, *, count: int, length: int, tokenizer, least: int | None = None, opened: bool = True
+    ) -> list[Passage]:
         """`count` passages of `length` tokens from the part of `spec["data"]` that no draft was trained on.
 
         least : take fewer, as many as there are, if they are so many at least
+        opened : whether they begin as the tokenizer begins a text, with a token of its own for that if it has one
         """
         documents = load_documents(self._data[spec["data"]], TEST)
-        return sample_passages(documents, tokenizer, count=count, length=length, seed=spec["seed"], least=least)
+        options = {"least": least, "opening": opening(tokenizer) if opened else ()}
+        return sample_passages(documents, tokenizer, count=count, length=length, seed=spec["seed"], **options)
 
     def of_text(self, make: Callable, data: str, model: str):
         """What `make` makes, once, of the part of a data set that no experiment reads, and the size of the vocabulary.

@@ -25,9 +25,9 @@ def check(
     Raises
     ------
     ValueError
-        A drafting model has another vocabulary than the model it drafts for, prompts ask for a chat template that the
-        baseline lacks, a drafter has no kernels for the device, the texts are longer than the model's context, or the
-        memory cannot hold it all.
+        A model has another vocabulary than the baseline, whose tokens all are given, prompts ask for a chat template
+        that the baseline lacks, a drafter has no kernels for the device, the texts are longer than the model's
+        context, or the memory cannot hold it all.
     """
     models = {name: Path(folder) for name, folder in models.items()}
     for _, what, part in parts(spec):
@@ -44,8 +44,8 @@ def check(
     if spec.get("data") in (data or {}):
         check_template(models[baseline], Path(data[spec["data"]]), model_name=baseline, data_name=spec["data"])
     for name in models_of(spec):
-        if name not in (spec["model"], spec.get("baseline")):
-            check_vocabulary(models[spec["model"]], models[name], target_name=spec["model"], draft_name=name)
+        if name != baseline:  # whose tokens the prompts are
+            check_vocabulary(models[baseline], models[name], target_name=baseline, draft_name=name)
     check_length(spec, models[spec["model"]])
     manifests = {name: json.loads((models[name] / "manifest.json").read_text()) for name in models_of(spec)}
     if all("weight_bytes" in manifest for manifest in manifests.values()):
@@ -116,8 +116,9 @@ def check_vocabulary(target: Path, draft: Path, *, target_name: str, draft_name:
         With the first difference: the size of the vocabulary, or a token.
     """
     wrong = (
-        f"{draft_name} cannot draft for {target_name}: {{}}. Speculative decoding needs one tokenizer for both; take a "
-        "draft of the target's family, or train one from the target (key `drafts` of the study)"
+        f"{draft_name} cannot draft for {target_name}: {{}}. Speculative decoding needs one tokenizer for both, and so "
+        "does a comparison on the same tokens; take a model of its family, or train one from it (key `drafts` of "
+        "the study)"
     )
     if _hold_the_same(target, draft, "tokenizer.json"):
         return  # megabytes that need not be read as JSON

@@ -34,7 +34,8 @@ def measure(spec: dict, assets: Assets) -> dict:
     settings = [_setting(**point) for point in points]  # presses and tasks are made before a model is loaded
     kinds = [_kind(part) for part in spec["tasks"]]
     tokenizer = assets.tokenizer(spec["model"])
-    passages = assets.passages(spec, count=spec["samples"], length=spec["context"], tokenizer=tokenizer)
+    length, count = spec["context"], spec["samples"]
+    passages = assets.passages(spec, count=count, length=length, tokenizer=tokenizer, opened=False)  # `pose` opens them
     tasks = []
     for part, kind in zip(tqdm(spec["tasks"], desc=spec["id"], unit="task"), kinds, strict=True):
         exam = _Exam(spec, assets, _problems(spec, part, kind, passages, tokenizer))

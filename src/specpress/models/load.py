@@ -77,11 +77,11 @@ def load_with(tokenizers: Tokenizers, path_or_repo, *, dtype="auto", device="aut
             "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
         )
     _check_dtypes(directory, held)
+    tokenizer, vocabulary = tokenizers.of(directory, config.model_type)  # first: weights take longer
     of_our_own = held is not None or any(getattr(config, key, None) is not None for key in _KEYS_OF_OUR_OWN)
     model = mark_head((_written_here if of_our_own else _pretrained)(directory, config, dtype))
     if weights != held and weights is not None:
         quantize_model(model, weights)
-    tokenizer, vocabulary = tokenizers.of(directory, config.model_type)
     return know_tokens(model.to(device).eval(), vocabulary), tokenizer
 
 

@@ -45,6 +45,7 @@ def save_model(model, tokenizer, directory, manifest):
         If what was written reads back as another model; likewise.
     """
     keep_partial_rotary(model.config)
+    _keep_ends_alone(model)
     with publish(directory, {**manifest, **model_size(model)}) as folder, transformers_quiet():
         try:
             model.save_pretrained(folder, max_shard_size="1TB")
@@ -57,6 +58,15 @@ def save_model(model, tokenizer, directory, manifest):
                 f"{directory} was not written: read back, the model is another one ({wrong}). Its configuration does "
                 f"not survive transformers {transformers.__version__}; give a model that does"
             )
+
+
+def _keep_ends_alone(model) -> None:
+    """Of how the model's authors generate keep where a text begins and ends: the rest is not used here, and may be
+    what transformers does not save."""
+    given = getattr(model, "generation_config", None)
+    if given is not None:
+        kept = {name: getattr(given, name, None) for name in ("bos_token_id", "eos_token_id")}
+        model.generation_config = transformers.GenerationConfig(**kept)
 
 
 def _difference(model, tokenizer, folder) -> str | None:

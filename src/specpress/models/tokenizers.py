@@ -13,14 +13,29 @@ from transformers import AutoTokenizer
 from specpress.models.config import first_line
 from specpress.models.vocabulary import Vocabulary
 
-_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-_BESIDE = ("merges.txt", "added_tokens.json", "special_tokens_map.json", "chat_template.jinja")
+_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+_PIECES = "tokenizer.model"
+_BESIDE = (_PIECES, "merges.txt", "added_tokens.json", "special_tokens_map.json", "chat_template.jinja")
 _NO_MATTER = ("is_local", "name_or_path")  # of tokenizer_config.json: where a tokenizer was read from
 
 
 def holds_tokenizer(directory: Path) -> bool:
     """Whether a model's directory has a file of a tokenizer."""
     return any((directory / name).is_file() for name in _FILES)
+
+
+def has_tokens(directory: Path) -> bool:
+    """Whether it has the tokens of one, in a file that is read here."""
+    return any((directory / name).is_file() for name in ("tokenizer.json", "vocab.json"))
+
+
+def check_tokenizer(directory: Path) -> None:
+    """Raise ValueError for a directory whose tokenizer is of a kind that nothing here reads."""
+    if (directory / _PIECES).is_file() and not has_tokens(directory):
+        raise ValueError(
+            f"{directory} holds its tokenizer as {_PIECES} alone, which is not read here; where sentencepiece is "
+            "installed, AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes tokenizer.json beside it"
+        )
 
 
 def ends_of_text(model, tokenizer) -> tuple[int, ...] | None:
@@ -50,6 +65,7 @@ class Tokenizers:
         ValueError
             If its files cannot be read.
         """
+        check_tokenizer(directory)
         if not holds_tokenizer(directory):
             warnings.warn(f"{directory} holds no tokenizer; load_model returns None for it", stacklevel=4)
             return None, None

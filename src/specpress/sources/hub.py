@@ -29,7 +29,8 @@ from specpress.sources.errors import SourceError
 
 # Pickles (*.bin) and Python files can run code when they are read, so they are never downloaded.
 MODEL_FILES = ["*.json", "*.safetensors", "tokenizer.model", "merges.txt", "chat_template.jinja"]
-_IN_FOLDERS = ["*/*"]
+# What lies in folders, and the same weights once more in Mistral's own layout.
+_LEFT_THERE = ["*/*", "consolidated*.safetensors"]
 _PASSING = {408, 429, 500, 502, 503, 504}
 
 
@@ -53,7 +54,7 @@ def download_model(repo: str, revision: str | None = None, **patience) -> Path:
     """
 
     def fetch() -> Path:
-        wanted = {"revision": revision, "allow_patterns": MODEL_FILES, "ignore_patterns": _IN_FOLDERS}
+        wanted = {"revision": revision, "allow_patterns": MODEL_FILES, "ignore_patterns": _LEFT_THERE}
         if not constants.HF_HUB_OFFLINE:
             for file in snapshot_download(repo, **wanted, dry_run=True):
                 if file.will_download:
@@ -81,7 +82,8 @@ def download_config(repo: str, revision: str | None = None, **patience) -> tuple
         If the repository cannot be had, or holds no config.json.
     """
     wanted = {"revision": revision, "allow_patterns": ["config.json"]}
-    folder = persist(lambda: Path(snapshot_download(repo, **wanted)), repo, revision, **patience)
+    found = persist(lambda: Path(snapshot_download(repo, **wanted)) / "config.json", repo, revision, **patience)
+    folder = found.parent
     if not (folder / "config.json").is_file():
         raise SourceError(f"{repo} holds no config.json: it is not a model in Hugging Face's format")
     return folder, folder.name
@@ -171,7 +173,7 @@ def _check(path: Path) -> None:
     _WrongHash
         If one differs. It is removed from the cache.
     """
-    for file in (p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]:
+    for file in (p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path] * path.is_file():
         blob = file.resolve()
         expected = blob.name
         if not file.is_symlink() or len(expected) not in (40, 64):

@@ -20,6 +20,7 @@ EMBEDDED = ROOT / "config" / "config.yaml"
 
 # Bytes a second at which a decoding step reads weights and cache, on a machine of no particular merit.
 _RATES = {"cpu": 2e10, "mps": 1e11, "cuda": 1e12}
+_TASK_TOKENS, _TASK_MEMORY = 128, {"cpu": 3e9, "mps": 5e9, "cuda": 8e9}  # of a question; bytes of caches
 _RATIOS = (0.3, 0.5, 0.7, 0.9)  # of a cache, removed
 _TASK_CONTEXT, _TASK_VOCABULARY = 512, 4096
 _LEAST_CONTEXT = 190  # tokens: in half of them presses keep a window of 64, and as many others
@@ -111,6 +112,7 @@ def write_study(
         drafters=untrained(config, device),
         of_trees=registry.BRANCHING,
         tasks=can_read_tasks(config, sizes),
+        rows=rows_of_tasks(config, sizes, device, dtype),
         device=device,
     )
     try:
@@ -135,6 +137,12 @@ def untrained(config: Mapping, device: str) -> list[str]:
 def can_read_tasks(config: Mapping, sizes: Sizes) -> bool:
     """Whether the sentences of tasks fit the context: not as single bytes, say."""
     return sizes.context >= _TASK_CONTEXT and config["vocab_size"] >= _TASK_VOCABULARY
+
+
+def rows_of_tasks(config: Mapping, sizes: Sizes, device: str, dtype: str) -> int:
+    """Problems answered at once, at most five: their caches, one a ratio, fit a part of a machine of no great merit."""
+    row = 5 * (sizes.context + _TASK_TOKENS) * shape_of(config).kv_elements_per_token * BYTES[dtype]
+    return max(1, min(5, int(_TASK_MEMORY[device] / row)))
 
 
 def in_groups(config: Mapping) -> bool:

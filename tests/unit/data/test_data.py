@@ -194,6 +194,16 @@ def test_passages_follow_the_seed_and_grow_without_moving():
     assert sample_passages(documents[::-1], TOKENIZER, count=6, length=32, seed=0) == draw()
 
 
+def test_passages_begin_as_the_tokenizer_begins_a_text_and_may_be_fewer():
+    documents = [Document(f"{i}", "", "x" * 100) for i in range(3)]
+    passages = sample_passages(documents, TOKENIZER, count=99, length=33, seed=0, least=9, opening=[7])
+    assert {(len(passage.tokens), passage.tokens[0], passage.tokens.count(7)) for passage in passages} == {(33, 7, 1)}
+    assert sorted({passage.offset for passage in passages}) == [0, 32, 64]
+    assert len(passages) == 9
+    with pytest.raises(ValueError, match="10 passages of 33 tokens were asked for"):
+        sample_passages(documents, TOKENIZER, count=99, length=33, seed=0, least=10, opening=[7])
+
+
 def test_passages_need_a_positive_size():
     with pytest.raises(ValueError, match="at least 1"):
         sample_passages(documents_named("a"), TOKENIZER, count=0, length=5, seed=0)

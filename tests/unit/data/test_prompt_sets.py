@@ -1,8 +1,12 @@
 import gzip
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
+from tokenizers.processors import TemplateProcessing
 
+from specpress.data.chat import in_template, opening
 from specpress.data.documents import Document
 from specpress.data.passage_prompts import passage_questions
 from specpress.data.prompt_files import only, read_questions
@@ -34,6 +38,44 @@ def test_the_formats_of_others_are_read(tmp_path):
     assert read_questions(spec_bench, most_turns=1)[0].turns == ["a"]
     human_eval = write(tmp_path / "h.jsonl.gz", {"task_id": "HumanEval/0", "prompt": "def f():\n"}, compress=True)
     assert read_questions(human_eval, category="code") == [Question("HumanEval/0", "code", False, ["def f():\n"])]
+
+
+def test_prompts_of_a_hubs_split_come_as_parquet(tmp_path):
+    rows = {"task_id": ["HumanEval/0", "HumanEval/1"], "prompt": ["def f():\n", "def g():\n"], "test": ["", None]}
+    pyarrow.parquet.write_table(pyarrow.table(rows), tmp_path / "test.parquet")
+    found = read_questions(tmp_path / "test.parquet", category="code")
+    assert [(question.id, question.turns) for question in found] == [
+        (name, [text]) for name, text in zip(rows["task_id"], rows["prompt"], strict=True)
+    ]
+    (tmp_path / "none.parquet").write_text("none")
+    with pytest.raises(ReaderError, match=r"none\.parquet cannot be read as parquet"):
+        read_questions(tmp_path / "none.parquet", category="code")
+
+
+def test_a_category_is_one_line(tmp_path):
+    file = write(tmp_path / "lines.jsonl", {"prompt": "x", "category": " a\n  b "})
+    assert read_questions(file)[0].category == "a b"
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_text_begins_as_the_tokenizer_begins_one(plain):
+    """Where a model was trained with a token before every text; a chat template has its own."""
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    tokenizer.chat_template = TEMPLATE
+    asked = conversation(Question("q", "c", not plain, ["x"]), [], tokenizer)
+    assert opening(tokenizer) == []
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
+    )
+    assert opening(tokenizer) == [tokenizer.bos_token_id]
+    assert conversation(Question("q", "c", not plain, ["x"]), [], tokenizer) == opening(tokenizer) * plain + asked
+
+
+def test_a_template_that_says_the_date_says_the_same_on_every_day():
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{{ date_string }} {{ strftime_now('%d %b') }}"
+    assert in_template([{"role": "user", "content": "x"}], tokenizer) == "26 Jul 2024 26 Jul 2024"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ import json
 import shutil
 
 import pytest
+from transformers import GenerationConfig
 
 from specpress import load_model
 from specpress.models.build import build_model, random_model
 from specpress.models.load import load_with
 from specpress.models.save import save_model
-from specpress.models.tokenizers import Tokenizers
+from specpress.models.tokenizers import Tokenizers, ends_of_text
 
 SOURCE = {"architecture": "llama", "hidden_size": 32, "layers": 1, "heads": 2, "seed": 0}
 
@@ -75,3 +76,27 @@ def test_a_model_that_is_filled_from_a_file_is_the_one_that_was_first_drawn_at_r
     ours, theirs = (dict(m.named_buffers()) | m.state_dict() for m in (drawn, loaded))
     assert ours.keys() == theirs.keys()
     assert all(ours[name].equal(theirs[name]) for name in ours)
+
+
+def test_a_text_ends_with_any_of_a_models_ends(target):
+    model, tokenizer = load_model(target, device="cpu")
+    end = tokenizer.eos_token_id
+    for given, ends in ((None, (end,)), (3, (3, end)), ([5, 3], (3, 5, end))):
+        model.generation_config.eos_token_id = given
+        assert ends_of_text(model, tokenizer) == ends
+
+
+def test_pieces_alone_are_refused_with_what_to_do(target, tmp_path):
+    other = copied(target, tmp_path / "other")
+    (other / "tokenizer.json").rename(other / "tokenizer.model")
+    with pytest.raises(ValueError, match=r"as tokenizer\.model alone, which is not read here.*writes tokenizer\.json"):
+        load_model(other, device="cpu")
+
+
+def test_of_how_its_authors_generate_a_model_keeps_where_a_text_ends(tmp_path):
+    """Settings of sampling without do_sample, which transformers reads and does not save."""
+    model, tokenizer = random_model(SOURCE)
+    model.generation_config = GenerationConfig(eos_token_id=[1, 2], temperature=0.5, top_p=0.6, pad_token_id=-1)
+    save_model(model, tokenizer, tmp_path / "saved", {})
+    kept = load_model(tmp_path / "saved", device="cpu")[0].generation_config
+    assert (kept.eos_token_id, kept.temperature, kept.pad_token_id) == ([1, 2], GenerationConfig().temperature, None)

@@ -203,6 +203,19 @@ def test_a_batch_takes_trees_of_those_that_read_no_cache(study):
     assert [line.partition(":")[0] for line in found] == ["experiments[1].batch"]
 
 
+def test_a_tree_takes_no_schedule_that_counts_on_paths_and_no_prompts_to_know_before(study):
+    tree = {"drafter": {"name": "token_recycling", "warm": "prose"}, "verification": "traversal"}
+    tree |= {"schedule": {"name": "optimal", "cap": "{gamma}"}}
+    spec = {**study["experiments"][1], **tree}
+    asked = {"kind": "prompts", "source": {"kind": "path", "path": "x.jsonl"}}
+    found = problems_of(changed(changed(study, "experiments.1", spec), "data.asked", asked))
+    assert [line.partition(": ")[0] for line in found] == ["experiments[1].schedule.name"]
+    assert "use optimal_tree" in found[0]
+    spec["drafter"]["warm"] = "asked"
+    found = problems_of(changed(changed(study, "experiments.1", spec), "data.asked", asked))
+    assert "experiments[1].drafter.warm: 'asked' holds prompts, of which no part is set aside" in "".join(found)
+
+
 def test_study_without_drafts(study):
     del study["drafts"], study["experiments"][1]
     assert load_study(study).drafts == {}

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from specpress.data.questions import require_template
+from specpress.data.chat import in_template, opening
 
 SENTENCE_ENDS = (".", "!", "?", "\n")
 CONSONANTS = "BCDFGHJKLMNPQRSTVWXZ"  # names of these are in no word of a text, nor of an answer
@@ -122,7 +122,7 @@ def pose(task: Task, tokens: Sequence[int], tokenizer, *, seed, chat: bool = Fal
     words = Words(tokenizer.decode(tokens), seed)
     drawn = task.draw(words)
     before, after = frame(tokenizer) if chat else ("", "\n")
-    head = _encoded(tokenizer, before)
+    head = _encoded(tokenizer, before) if chat else opening(tokenizer)
     needles = [_encoded(tokenizer, f" {needle}") for needle in drawn.needles]
     context = head + hide(list(tokens), needles, tokenizer, words.random, room=len(tokens) - len(head))
     question, lead = f"\n\nQuestion: {drawn.question}", f"{after}Answer: {drawn.lead}"
@@ -150,10 +150,8 @@ def hide(tokens: list[int], needles: list[list[int]], tokenizer, generator: rand
 
 def frame(tokenizer) -> tuple[str, str]:
     """What the model's chat template puts before a user's first words, and after them up to the answer."""
-    require_template(tokenizer)
     mark = "\u241f"
-    turns = [{"role": "user", "content": mark}]
-    before, _, after = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True).partition(mark)
+    before, _, after = in_template([{"role": "user", "content": mark}], tokenizer).partition(mark)
     return before, after
 
 
@@ -162,10 +160,9 @@ def _encoded(tokenizer, text: str) -> list[int]:
 
 
 _NOUNS = """
-apple banana basket beach bottle bridge button camera candle carpet castle cheese cherry chicken clock coffee
-cotton cow dinner dragon drum eagle engine farmer fence flower forest fruit garden ghost glass hammer hat honey horse
-jacket juice kitchen knife lamp lemon letter lion milk mirror monkey mouse needle nurse onion orange oven pencil piano
-pig pillow pizza pocket potato rabbit ribbon river rope salad sand shirt shoe snake soap coat spider spoon sugar table
-teacher tiger tomato towel tower train truck tree violin wheel window winter wolf
+apple banana beach bottle button camera candle carpet cheese cherry chicken clock coffee cotton dinner dragon drum
+farmer flower forest fruit garden ghost glass hammer honey horse jacket juice kitchen knife lemon letter milk mirror
+monkey mouse needle nurse onion orange pencil piano pillow pizza pocket potato rabbit ribbon salad shirt shoe snake
+soap spider spoon sugar teacher tiger tomato towel tower violin wheel window winter wolf
 """
-NOUNS = _NOUNS.split()
+NOUNS = _NOUNS.split()  # none that is part of a common word: an answer is found by what its text contains

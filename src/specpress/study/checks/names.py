@@ -22,17 +22,19 @@ def name_problems(config: dict, body: dict, path: str) -> Iterator[str]:
         yield from unknown(f"{path}.steps[{index}].model", "model or draft", field(step, "model"), models)
     yield from unknown(f"{path}.sampling", "sampling", body.get("sampling"), items(config, "sampling", dict))
     for where, what, part in parts(body):
-        yield from _part_problems(part, what, path_of(path, where), models, [*items(config, "data", dict)])
+        yield from _part_problems(part, what, path_of(path, where), models, items(config, "data", dict))
 
 
-def _part_problems(part: dict, what: str, path: str, models: list[str], data: list[str]) -> Iterator[str]:
+def _part_problems(part: dict, what: str, path: str, models: list[str], data: dict) -> Iterator[str]:
     name = part.get("name")
     nameless = list(unknown(f"{path}.name", what, name, TABLES[what]))
     yield from nameless
     for key in MODEL_KEYS:
         yield from unknown(f"{path}.{key}", "model or draft", part.get(key), models)
     for key in DATA_KEYS:
-        yield from unknown(f"{path}.{key}", "data set", part.get(key), data)
+        yield from unknown(f"{path}.{key}", "data set", part.get(key), [*data])
+        if field(data.get(part[key]) if isinstance(part.get(key), str) else None, "kind") == "prompts":
+            yield f"{path}.{key}: {part[key]!r} holds prompts, of which no part is set aside; name a data set of texts"
     yield from mixture_problems(part, path)
     if what == "press" and ability_of(part).status == REFUSED:
         yield f"{path}.name: press {name!r} cannot run here: it {ability_of(part).reason}"
