@@ -8,10 +8,21 @@ import tiny
 import torch
 
 import specpress
-from specpress import SamplingParams, generate, load_model, perplexity
-from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
-from specpress.presses import get_press, list_presses
-from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal
+from specpress import SamplingParams, drafters, generate, load_model, perplexity, presses, schedules
+from specpress.drafters import (
+    Cascade,
+    CompressedTarget,
+    DraftModel,
+    Mixture,
+    PromptLookup,
+    Proposal,
+    QuantizedTarget,
+    SuffixLookup,
+    TokenRecycling,
+)
+from specpress.presses import Compression, get_press, list_presses
+from specpress.schedules import AIMD, Confidence, Constant, Heuristic, Optimal, OptimalTree, PlusMinusOne
+from specpress.speculation.verification import METHODS
 
 
 def signature(function):
@@ -20,6 +31,24 @@ def signature(function):
 
 POSITIONAL, KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 REQUIRED = inspect.Parameter.empty
+
+
+def test_public_names():
+    assert set(specpress.__all__) == {
+        "generate", "Generation", "SamplingParams", "load_model", "perplexity", "Perplexity"
+    }  # fmt: skip
+    assert set(drafters.__all__) == {
+        "Cascade", "CompressedTarget", "DraftModel", "Drafter", "FeatureHead", "Mixture", "PromptLookup", "Proposal",
+        "QuantizedTarget", "Successors", "SuffixAutomaton", "SuffixLookup", "TokenRecycling",
+    }  # fmt: skip
+    assert set(schedules.__all__) == {
+        "AIMD", "Confidence", "Constant", "Heuristic", "Iteration", "Optimal", "OptimalTree", "PlusMinusOne", "Schedule"
+    }  # fmt: skip
+    assert set(presses.__all__) == {"Compression", "get_press", "list_presses", "press_lines"}
+    assert METHODS == ("token", "block", "traversal", "recursive")
+    assert Proposal._fields == ("tokens", "laws", "parents")
+    for module in (specpress, drafters, schedules, presses):
+        assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_generate():
@@ -35,8 +64,11 @@ def test_generate():
         "cache_budget": (KEYWORD, None),
         "compression_interval": (KEYWORD, None),
         "eos_token_id": (KEYWORD, None),
+        "attention_mask": (KEYWORD, None),
     }
-    assert expected.items() <= signature(generate).items()
+    found = signature(generate)
+    assert expected.items() <= found.items()
+    assert found.keys() - expected.keys() == {"on_tokens"}
 
 
 def test_generation():
@@ -79,6 +111,16 @@ def test_sampling_params_defaults():
     ("build", "defaults"),
     [
         (PromptLookup, {"max_ngram": 3}),
+        (DraftModel, {"press": None, "children": 1, "likely": False}),
+        (CompressedTarget, {"interval": None}),
+        (QuantizedTarget, {"bits": 4, "group": 32, "symmetric": False}),
+        (Mixture, {"nodes": 12, "gamma": 4, "shape": "best"}),
+        (SuffixLookup, {"nodes": 8, "corpus": None}),
+        (TokenRecycling, {"k": 8, "nodes": 8, "warm": None, "shape": "best"}),
+        (PlusMinusOne, {"initial": 4, "floor": 2, "cap": 16}),
+        (OptimalTree, {"cap": 16, "row_cost": 0.02}),
+        (Compression, {"press": None, "cache_budget": None, "compression_interval": None}),
+        (Constant, {"gamma": 4}),
         (Cascade, {"gamma": 4, "rounds": 4}),
         (AIMD, {"initial": 4, "floor": 4, "cap": None}),
         (Heuristic, {"initial": 5}),

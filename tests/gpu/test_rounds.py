@@ -127,5 +127,7 @@ def test_batches_padding_the_uncached_protocol_and_perplexity(gpu):
     ):
         assert torch.equal(run(there), run(here))
     for options in ({}, {"press": get_press("knorm", **HALF)}, {"press": get_press("knorm"), "cache_budget": 20}):
-        figures = [perplexity(models[0], tiny.prompt(60), context=40, **options).ppl for models in (here, there)]
+        # no token twice: its keys in the first layer would have one norm, and rounding choose between them
+        distinct = tiny.distinct(46, tiny.VOCABULARY)
+        figures = [perplexity(models[0], distinct, context=32, **options).ppl for models in (here, there)]
         assert figures[1] == pytest.approx(figures[0], rel=1e-4)

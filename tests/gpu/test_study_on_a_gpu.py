@@ -10,6 +10,8 @@ import pytest
 import yaml
 from tree import Tree
 
+from specpress.study.load import load_study
+
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +32,7 @@ def test_a_tiny_study(gpu, tmp_path):
         if "steps" in experiment:
             experiment["steps"] = [step for step in experiment["steps"] if step["name"] != "four-bits"]  # a CPU's alone
     tree.write_study(study)
-    wanted = [f"results/tiny/metrics/{experiment['id']}.json" for experiment in study["experiments"]]
+    wanted = [f"results/tiny/metrics/{name}.json" for name in load_study(study).experiments]
     tree.snakemake("--cores", "2", *wanted, "results/tiny/machine.json")
     for file in wanted:
         environment = json.loads((tree.path / file).read_text())["environment"]

@@ -56,6 +56,11 @@ def forward_of(model: nn.Module) -> "Forward | None":
     return known.forward
 
 
+def forget(model: nn.Module) -> None:
+    """Let go of what was made of the weights of `model`, copies and views: `forward_of` makes it anew."""
+    _passes.pop(model, None)
+
+
 def passes_window(forward: "Forward", slots: int) -> bool:
     """Whether layers of a forward over so many slots have a window, and one that does not reach over all of them."""
     return forward.window is not None and slots > forward.window

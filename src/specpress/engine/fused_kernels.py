@@ -13,6 +13,7 @@ from torch import Tensor
 _SLOTS = 32  # that a program of `attended` takes at a time
 _ROWS = 64  # of a KV head that one takes at most
 _PRODUCT = 16  # the least size of a matrix product in Triton
+_PARTS = 64  # of the slots at most: what merges them holds all in registers
 _PROGRAMS = 512  # wanted of it, for the multiprocessors to share: some four each
 
 
@@ -155,7 +156,7 @@ def attended(q: Tensor, buffers: list[Tensor], slots: int, mask: Tensor, scaling
     pairs, rows = batch * kv_heads, heads // kv_heads * n
     block = min(_ROWS, max(_PRODUCT, triton.next_power_of_2(rows)))
     blocks = triton.cdiv(rows, block)
-    wanted = min(triton.cdiv(_PROGRAMS, pairs * blocks), triton.cdiv(slots, _SLOTS))
+    wanted = min(triton.cdiv(_PROGRAMS, pairs * blocks), triton.cdiv(slots, _SLOTS), _PARTS)
     length = triton.cdiv(triton.cdiv(slots, wanted), _SLOTS) * _SLOTS
     parts = triton.cdiv(slots, length)
     sums = q.new_empty(2, pairs * rows, parts, dtype=torch.float32)

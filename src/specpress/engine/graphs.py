@@ -13,6 +13,7 @@ differ in number, models that only their own modules can run, and more than `MAX
 eager way. The tests put other recordings in the place of a CUDA graph.
 """
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import cache as once
@@ -25,10 +26,10 @@ from transformers.cache_utils import Cache, DynamicLayer
 from specpress.engine.arena import Arena
 from specpress.engine.attention import ATTENTION, slot_mask
 from specpress.engine.cache import PreallocatedCache, whole_blocks
-from specpress.engine.forward import Forward, follows_length, passes_window
-from specpress.engine.fused import fused
+from specpress.engine.forward import Forward, follows_length, forget, passes_window
+from specpress.engine.fused import FusedForward, fused
 from specpress.engine.tree import Tree
-from specpress.hardware.recording import Capture, CudaGraphs
+from specpress.hardware.recording import Capture, CudaGraphs, is_casting
 
 SIZES = (1, 2, 5, 9, 17)  # tokens of a step, after padding: a verification of gamma drafted ones feeds gamma + 1
 MAX_QUERIES = SIZES[-1]
@@ -60,14 +61,19 @@ def use_graphs(model: nn.Module, *, ahead: bool = False) -> bool:
 
 
 def use_eager(model: nn.Module) -> None:
-    """Launch the kernels of decoding steps one by one from now on, on any device, and give back what graphs took."""
+    """Launch the kernels of decoding steps one by one from now on, on any device, and give back what graphs took.
+
+    So do before a model leaves a device whose memory is to be free: what was made for it there keeps its weights there.
+    """
     model.static_steps = model.steps_chosen = None
+    forget(model)
 
 
 def free_graphs(model: nn.Module) -> None:
     """Give back the steps captured for `model`, and the buffers that no cache uses; later steps are captured anew."""
     if has_graphs(model):
         model.static_steps.arenas = []
+    forget(model)
 
 
 def steps_of(model: nn.Module) -> "StaticSteps | None":
@@ -89,6 +95,12 @@ def has_graphs(model: nn.Module) -> bool:
         else:
             model.static_steps, model.steps_chosen = None, Choice(model.device, ahead)
     return model.static_steps is not None
+
+
+def is_fused(model: nn.Module) -> bool:
+    """Whether steps have been captured for `model`, in kernels of ours."""
+    arenas = model.static_steps.arenas if has_graphs(model) else []
+    return any(step.fused for arena in arenas for step in arena.steps.values())
 
 
 def captures(models: Iterable[nn.Module]) -> int:
@@ -175,6 +187,11 @@ class Step:
         self._cache = Cache(layers=[StaticLayer(layer, self.slots, key.bucket) for layer in buffers])
         self._replay = capture(self._run)
 
+    @property
+    def fused(self) -> bool:
+        """Whether it runs in kernels of ours."""
+        return isinstance(self._forward, FusedForward)
+
     def __call__(self, tokens: Tensor, position: int, slot: int, tree: Tree | None = None) -> Tensor:
         """Logits, (batch, n, head size), of n tokens from `position` on whose keys and values go from `slot` on.
 
@@ -217,6 +234,10 @@ class StaticSteps:
         self.arenas: list[Arena] = []
         self.captured = 0
 
+    def __deepcopy__(self, memo) -> "StaticSteps":
+        """Those of a copied model, which has yet to capture any: what is captured reads the weights it was made of."""
+        return StaticSteps(copy.deepcopy(self._capture, memo), ahead=self._ahead)
+
     def fit(self, model: nn.Module, forward: Forward | None, cache: PreallocatedCache, tokens: Tensor) -> bool:
         """Whether feeding tokens, (batch, n), to the cache is a step at a fixed shape."""
         first = cache.layers[0]
@@ -226,6 +247,7 @@ class StaticSteps:
             and key_of(tokens.shape[1], first.slots, first.capacity) is not None
             and cache.position + MAX_QUERIES <= longest(model.config)
             and model.config._attn_implementation == ATTENTION
+            and not is_casting(tokens.device)
             and not passes_window(forward, first.slots + MAX_QUERIES)
             and all(
                 layer.hidden is None and (layer.slots, layer.capacity) == (first.slots, first.capacity)

@@ -8,9 +8,10 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from specpress.engine.attention import ATTENTION, grouped_attention, grouped_mask
@@ -20,9 +21,10 @@ from specpress.engine.graphs import use_eager, use_graphs
 from specpress.engine.linear import LinearMap
 from specpress.files.metrics import SCHEMA
 from specpress.hardware.clock import clock
-from specpress.hardware.devices import exact_kernels
+from specpress.hardware.devices import exact_kernels, fuses
 from specpress.hardware.disturbance import watch
 from specpress.hardware.environment import describe, now, peak_memory_bytes
+from specpress.hardware.recording import CudaGraphs
 from specpress.hardware.threads import use_threads
 from specpress.models.build import build_model, with_layers
 
@@ -81,14 +83,18 @@ def _rates(config, dtype: torch.dtype, device: torch.device, graphs: bool, name:
     step, maps = _thin_step(config, dtype, device, graphs)
     copy, copy_bytes = _copy(device)
     product, operations = _product(dtype, device)
-    caches, cache_bytes = _attention(config, dtype, device, _BATCH, _SLOTS, QUERIES)
-    alone = {slots: _attention(config, dtype, device, 1, slots, (1,)) for slots in ALONE}
-    runs = {
-        **{("copy", 1): copy, ("product", 1): product, ("step", 1): step, ("maps", 1): maps},
+    caches, cache_bytes = _attention(config, dtype, device, graphs, _BATCH, _SLOTS, QUERIES)
+    alone = {slots: _attention(config, dtype, device, graphs, 1, slots, (1,)) for slots in ALONE}
+    parts = {
+        ("maps", 1): maps,
         **{("weights", rows): run for rows, run in weights.items()},
         **{("caches", queries): run for queries, run in caches.items()},
         **{("alone", slots): run[1] for slots, (run, _) in alone.items()},
     }
+    if graphs:  # as the steps that they are parts of: launched one by one they would take what launching does
+        capture = CudaGraphs(device)
+        parts = {key: capture(run) for key, run in parts.items()}
+    runs = {("copy", 1): copy, ("product", 1): product, ("step", 1): step, **parts}
     seconds = _in_turn(runs, device, name)
     return {
         "copy_gb_s": 1e-9 * copy_bytes / seconds["copy", 1],
@@ -158,9 +164,12 @@ def _products(maps: list[LinearMap], rows: int, dtype: torch.dtype, device: torc
 
 
 def _attention(
-    config, dtype: torch.dtype, device: torch.device, batch: int, slots: int, queries: Sequence[int]
+    config, dtype: torch.dtype, device: torch.device, graphs: bool, batch: int, slots: int, queries: Sequence[int]
 ) -> tuple[dict[int, Callable[[], None]], int]:
-    """Decode attention by queries, over caches of `batch` sequences, one a layer; and the bytes of these."""
+    """Decode attention by queries, over caches of `batch` sequences, one a layer; and the bytes of these.
+
+    It attends as steps do: those that are captured in kernels of their own, or by two products.
+    """
     heads, kv_heads, size = _heads(config)
     shape = (batch, kv_heads, slots, size)
     layers = min(config.num_hidden_layers, 1 + _COLD_BYTES // (2 * batch * kv_heads * slots * size * dtype.itemsize))
@@ -170,12 +179,30 @@ def _attention(
         query = torch.randn(batch, heads, number, size, device=device).to(dtype)
         mask = grouped_mask(batch, torch.arange(number, device=device), slots, dtype=dtype, config=config)
 
+        if graphs:
+            runs[number] = partial(_attend_as_captured, caches, query)
+            continue
+
         def run(query=query, mask=mask):
             for key, value in caches:
                 grouped_attention(module, query, key, value, mask)
 
         runs[number] = run
     return runs, sum(x.nbytes for cache in caches for x in cache)
+
+
+def _attend_as_captured(caches: Sequence[Sequence[Tensor]], query: Tensor) -> None:
+    """Attention of `query`, (batch, heads, n, head size), over keys and values, as captured steps attend."""
+    (_, kv_heads, slots, size), (_, heads, number, _) = caches[0][0].shape, query.shape
+    mask = query.new_zeros(1, 1, heads // kv_heads * number, slots)
+    for key, value in caches:
+        if fuses(query.device):
+            from specpress.engine.fused_kernels import attended  # needs Triton
+
+            attended(query, [key, value], slots, mask, size**-0.5)
+        else:
+            key.captured = True  # tells `specpress.engine.attention`
+            grouped_attention(None, query, key, value, mask)
 
 
 def _thin_step(

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from specpress.engine.forward import forward_of
-from specpress.engine.graphs import has_graphs
+from specpress.engine.graphs import captures, has_graphs, is_fused
 from specpress.engine.kernels import chosen
 from specpress.experiments import preflight
 from specpress.experiments.assets import Assets
@@ -46,7 +46,8 @@ def run(
     Returns
     -------
     dict, the metrics: spec, environment, raw observations. What could not be measured is None, with the reason.
-    The environment's "forward" says what computed the model: "specpress", its pass, or "modules", transformers' own.
+    "captured" says how many steps of the model ran as graphs, and whether in kernels of ours. The environment's
+    "forward" says what computed the model: "specpress", its pass, or "modules", transformers' own.
 
     Raises
     ------
@@ -75,5 +76,6 @@ def run(
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(str(model.device)),
         "attention": chosen(),
+        "captured": {"steps": captures([model]), "fused": is_fused(model)},
         **measured,
     }

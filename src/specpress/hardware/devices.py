@@ -16,6 +16,7 @@ import torch
 KINDS = ("cuda", "mps", "cpu")
 UNFUSED = "SPECPRESS_FUSED"  # set it to 0 to have captured steps run in torch's kernels alone
 
+_TRITON = (8, 0)  # the compute capability that it is made for
 _LOOK_AGAIN = 1.0  # seconds between two looks for a free GPU
 _held: dict[str, IO] = {}  # locks of the GPUs this process has claimed, by their UUID
 
@@ -128,14 +129,19 @@ def exact_kernels():
 
 
 def fuses(device: torch.device) -> bool:
-    """Whether steps captured there run in kernels of ours, which need Triton; torch for CUDA brings it along."""
-    return device.type == "cuda" and find_spec("triton") is not None and os.environ.get(UNFUSED) != "0"
+    """Whether steps captured there run in kernels of ours, which need Triton and a GPU that it is made for.
+
+    torch for CUDA brings it along.
+    """
+    if device.type != "cuda" or find_spec("triton") is None or os.environ.get(UNFUSED) == "0":
+        return False
+    return torch.cuda.get_device_capability(device) >= _TRITON
 
 
 def settings(cuda_graphs: bool = False) -> dict:
     """What decides whether two runs on one device give the same numbers, as a metrics file records it: while decoding.
 
-    cuda_graphs : whether decoding steps ran as graphs
+    cuda_graphs : whether decoding steps ran as graphs, where they could
     """
     cuda = torch.backends.cuda
     with exact_kernels():

@@ -26,6 +26,10 @@ class CudaGraphs:
     def __init__(self, device: torch.device):
         self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
 
+    def __deepcopy__(self, memo) -> "CudaGraphs":
+        """Another one there: streams cannot be copied, and a copied model captures its own steps."""
+        return CudaGraphs(self._stream.device)
+
     def __call__(self, run: Callable[[], object]) -> Callable[[], object]:
         """Warm up on a side stream, as capturing needs it, then capture there."""
         with torch.cuda.device(self._stream.device):
@@ -45,6 +49,11 @@ class CudaGraphs:
         return replay
 
 
+def is_casting(device: torch.device) -> bool:
+    """Whether autocast is on there: a graph would go on reading copies of weights that are gone with it."""
+    return device.type in ("cuda", "cpu") and torch.is_autocast_enabled(device.type)
+
+
 class Recording:
     """Whether functions are recorded, and what was.
 
@@ -60,7 +69,7 @@ class Recording:
 
     def takes(self, device: torch.device) -> bool:
         """Whether functions of tensors there are recorded."""
-        return self.on and device.type == self._kind
+        return self.on and device.type == self._kind and not is_casting(device)
 
     def of(self, setting: tuple) -> dict[int, tuple]:
         """What is recorded of a setting, by rows, to add to; of more than `SETTINGS` the one used least lately goes."""

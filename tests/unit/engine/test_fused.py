@@ -1,7 +1,5 @@
 """Captured steps in Triton's kernels against the plain pass: interpreted on a CPU, compiled where there is a GPU."""
 
-import os
-
 import pytest
 import tiny
 import torch
@@ -13,13 +11,13 @@ from specpress.engine.cached_model import CachedModel
 from specpress.engine.forward import forward_of
 from specpress.engine.fused import FusedForward, fused
 from specpress.engine.tree import Tree
+from specpress.hardware import devices
 
-pytest.importorskip("triton", reason="Triton comes with torch for CUDA")
 
-
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def interpreted(monkeypatch):
     """Triton runs the kernels on the CPU, in NumPy; every step takes them."""
+    pytest.importorskip("triton", reason="Triton comes with torch for CUDA")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     if torch.cuda.is_available():
         pytest.skip("tests/gpu has the kernels as they are compiled")
@@ -28,6 +26,7 @@ def interpreted(monkeypatch):
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "phi3"])
+@pytest.mark.usefixtures("interpreted")
 def test_logits_are_those_of_the_plain_pass(family, batch):
     """One and five tokens, after a rollback, and across the end of a bucket (256 slots)."""
     model = tiny.EVERY[family](**LONG)
@@ -40,6 +39,7 @@ def test_logits_are_those_of_the_plain_pass(family, batch):
         torch.testing.assert_close(a, b, **CLOSE)
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_a_tree_hides_what_is_not_on_the_path():
     model, tree = tiny.llama(**LONG), Tree([-1, -1, 0, 0])
 
@@ -62,4 +62,16 @@ def test_layers_that_norm_queries_and_keys_take_the_plain_pass():
 def test_a_cpu_takes_the_plain_pass():
     forward = forward_of(tiny.llama())
     assert fused(forward, torch.device("cpu")) is forward
-    assert os.environ["TRITON_INTERPRET"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("triton", "capability", "switch", "expected"),
+    [(True, (9, 0), "1", True), (True, (8, 0), "1", True), (False, (9, 0), "1", False), (True, (7, 5), "1", False),
+     (True, (9, 0), "0", False)],
+)  # fmt: skip
+def test_kernels_of_ours_run_where_triton_and_the_gpu_let_them(monkeypatch, triton, capability, switch, expected):
+    monkeypatch.setattr(devices, "find_spec", lambda name: triton or None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setenv(devices.UNFUSED, switch)
+    assert devices.fuses(torch.device("cuda")) is expected
+    assert isinstance(fused(forward_of(tiny.llama()), torch.device("cuda")), FusedForward) is expected

@@ -4,6 +4,7 @@
 runs those, as a CUDA graph does: whatever a step does not read from its static inputs is frozen in it.
 """
 
+import copy
 import warnings
 from types import SimpleNamespace
 
@@ -11,12 +12,14 @@ import pytest
 import tiny
 import torch
 from instruments import Again, NoHostReads, Tape
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from specpress import SamplingParams, generate
 from specpress.drafters import CompressedTarget, DraftModel
 from specpress.engine import graphs
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
+from specpress.engine.forward import forward_of
 from specpress.engine.graphs import (
     MAX_QUERIES,
     SIZES,
@@ -38,6 +41,12 @@ from specpress.speculation.prefill import read_rows
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 LONG = {"max_position_embeddings": 1024}
+
+
+class Named(SimpleNamespace):
+    """A stand-in for a model: it has attributes, and can be referred to weakly."""
+
+    __hash__ = object.__hash__
 
 
 def static(model, capture=None, **how):
@@ -423,7 +432,7 @@ def test_the_switch_leaves_a_cpu_eager_and_says_so_once(monkeypatch):
 )
 def test_on_cuda_only_rotary_embeddings_that_ask_the_host_stay_eager(rotary, eager):
     config = SimpleNamespace(rope_parameters={"rope_type": rotary})
-    why = graphs._why_eager(SimpleNamespace(device=torch.device("cuda"), config=config))
+    why = graphs._why_eager(Named(device=torch.device("cuda"), config=config))
     assert (why is not None) == eager
 
 
@@ -537,7 +546,7 @@ def test_a_step_reads_nothing_on_the_host(family):
 def test_a_gpu_gets_graphs_unless_told_otherwise(monkeypatch):
     monkeypatch.setattr(graphs, "CudaGraphs", lambda device: Again())
     config = SimpleNamespace(rope_parameters={"rope_type": "default"})
-    gpu, told, cpu = (SimpleNamespace(device=torch.device(kind), config=config) for kind in ("cuda", "cuda", "cpu"))
+    gpu, told, cpu = (Named(device=torch.device(kind), config=config) for kind in ("cuda", "cuda", "cpu"))
     use_eager(told)
     assert [has_graphs(model) for model in (gpu, told, cpu)] == [True, False, False]
     assert use_graphs(told, ahead=True)
@@ -547,7 +556,7 @@ def test_a_gpu_gets_graphs_unless_told_otherwise(monkeypatch):
 def on(device):
     """What a model says of itself, on a device that need not be here."""
     config = SimpleNamespace(rope_parameters={"rope_type": "default"})
-    return SimpleNamespace(device=torch.device(device), config=config)
+    return Named(device=torch.device(device), config=config)
 
 
 def moved(model, device):
@@ -600,3 +609,33 @@ def test_a_model_that_moved_under_its_cache_is_not_replayed():
         here = model, cached.forward, cached.cache
         assert model.static_steps.fit(*here, tiny.prompt(1))
         assert not model.static_steps.fit(*here, tiny.prompt(1).to("meta"))
+
+
+def test_a_copied_model_has_yet_to_capture_its_own_steps():
+    """The steps read the weights that they were captured with; a CUDA stream cannot be copied."""
+    model = tiny.llama(**LONG)
+    static(model, ahead=True)
+    with decode_attention(model):
+        fed(model, tiny.prompt(300), [1])
+    copied = copy.deepcopy(model)
+    assert (model.static_steps.captured > 0, copied.static_steps.captured, copied.static_steps.arenas) == (True, 0, [])
+    assert copied.static_steps._ahead
+
+
+def test_under_autocast_no_step_is_captured():
+    """A graph would go on reading the copies of weights that autocast keeps, and gives up at its end."""
+    model = tiny.llama(**LONG)
+    static(model)
+    with decode_attention(model), torch.autocast("cpu", dtype=torch.bfloat16):
+        fed(model, tiny.prompt(300), [1, 1])
+    assert model.static_steps.captured == 0
+
+
+def test_a_model_told_to_be_eager_keeps_nothing_of_weights_that_it_no_longer_has():
+    model = tiny.llama(1)
+    forward_of(model)
+    held = StorageWeakRef(model.lm_head.weight.untyped_storage())
+    model.to(torch.float64)  # as moving does, other storages
+    assert not held.expired()
+    use_eager(model)
+    assert held.expired()

@@ -41,6 +41,20 @@ def test_all_rates_come_from_one_round_of_benchmarks(monkeypatch):
     assert {name for name, _ in runs} == {"copy", "product", "step", "maps", "weights", "caches", "alone"}
 
 
+def test_parts_of_captured_steps_are_captured_too(monkeypatch):
+    """Launched one by one they would take what launching takes: a cache would seem to be read slowly."""
+    monkeypatch.setattr(machine, "_COLD_BYTES", 2**16)
+    rounds, captured = [], []
+    monkeypatch.setattr(machine, "_in_turn", lambda runs, *args: rounds.append(runs) or dict.fromkeys(runs, 1.0))
+    monkeypatch.setattr(machine, "CudaGraphs", lambda device: lambda run: captured.append(run) or (lambda: run()))
+    monkeypatch.setattr(machine, "use_graphs", lambda model: None)
+    machine._rates(tiny.llama(layers=2).config, torch.float32, torch.device("cpu"), True, "machine")
+    (runs,) = rounds
+    for run in runs.values():
+        run()
+    assert len(captured) == len([key for key in runs if key[0] in ("maps", "weights", "caches", "alone")]) > 10
+
+
 def test_a_large_model_is_sampled_by_as_many_layers_as_no_cache_holds(monkeypatch):
     config = tiny.llama(layers=3).config
     layer = sum(m.nbytes for m in forward_of(tiny.llama(layers=1)).linear_maps[:-1])

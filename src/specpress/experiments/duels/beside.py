@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from specpress.decoding.generate import prepare
 from specpress.engine.attention import decode_attention
+from specpress.engine.graphs import has_graphs
 from specpress.experiments.duels.arms import Arm
 from specpress.experiments.duels.duel import FIRST_ROUNDS, NO_END, Baseline, Record, duel
 from specpress.hardware.clock import no_garbage_collection
@@ -38,7 +40,7 @@ def beside_baseline(arm: Arm, model, prompts: Sequence[list[int]], *, repeats: i
         return None
     alone = options | {"eos_token_id": options.get("eos_token_id") and NO_END}
     batches = [torch.tensor([prompt], device=model.device) for prompt in prompts]
-    prepare(model, batches[0], **alone | {"max_new_tokens": min(_WARM_UP, options["max_new_tokens"])}).run()
+    _warm_up(arm, model, batches, alone, options)
     record, texts, turn = Record(), [], 0
     given = len(prompts) < LEAST_UNITS  # the texts, and only the costs are uncertain
     for _ in range(repeats if given else 1):
@@ -54,3 +56,18 @@ def beside_baseline(arm: Arm, model, prompts: Sequence[list[int]], *, repeats: i
     if given:
         texts = list(together(("these", text) for text in texts).values()) * LEAST_UNITS
     return speedup(texts, Brackets.from_columns(record.brackets)).estimate()
+
+
+def _warm_up(arm: Arm, model, batches: Sequence[Tensor], alone: dict, options: dict) -> None:
+    """Decode a few tokens; with CUDA graphs all of the prompts, so that no step that comes is captured in the duel.
+
+    Captures belong to a length and to the caches in use at once: as in a duel, the baseline's is kept meanwhile.
+    """
+    if not has_graphs(model):
+        prepare(model, batches[0], **alone | {"max_new_tokens": min(_WARM_UP, options["max_new_tokens"])}).run()
+        return
+    for tokens in batches:
+        baseline = prepare(model, tokens, **alone)
+        baseline.run()
+        arm(tokens, **options).run()
+        del baseline
