@@ -1,4 +1,6 @@
 # The whole study, from downloads to paper/main.pdf. `make help` lists what it offers; config/README.md explains a study.
+import platform
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -62,7 +64,9 @@ rule all:
 
 # Snakemake's limit of jobs a second wakes its scheduler once a second for every job that has ended, to look through all
 # that wait: an eighth of a core beside whatever is timed. Where jobs run here, one at a time, there is nothing to limit.
+# A lock says nothing of the machine that holds it, where several share a file system: workflow/recover.py asks for it.
 onstart:
+    Path(".snakemake/runs-on").write_text(f"{platform.node()}\n", encoding="utf-8")
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
 

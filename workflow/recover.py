@@ -6,6 +6,7 @@ whatever a job makes from them now is older, which snakemake takes for a failure
 """
 
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 
 HERE = Path.cwd().resolve()
+RUNS_ON = Path(".snakemake/runs-on")  # the host of the last run: Snakefile
 
 
 def works_here(process: psutil.Process) -> bool:
@@ -58,6 +60,12 @@ def main() -> None:
     locks = list(Path(".snakemake/locks").glob("*"))
     here = [process for process in psutil.process_iter() if process.pid != os.getpid() and works_here(process)]
     running = [process.pid for process in here if is_snakemake(process)]
+    host = RUNS_ON.read_text(encoding="utf-8").strip() if RUNS_ON.is_file() else ""
+    if locks and not running and host not in ("", platform.node()):
+        sys.exit(
+            f"snakemake holds the lock of this directory since it ran on {host}. If it still works there, wait for it; "
+            f"if that machine is gone, remove {RUNS_ON} and run the same command again"
+        )
     if running and locks:
         sys.exit(
             f"snakemake is already at work in this directory (process {running[0]}). "
@@ -73,7 +81,9 @@ def main() -> None:
             process.kill()
     if locks:
         print("Removing the lock of an interrupted run; it goes on where it stopped", flush=True)
-        subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", *sys.argv[1:]], check=True)
+        unlock = [sys.executable, "-m", "snakemake", "--unlock", "--quiet", *sys.argv[1:]]
+        if status := subprocess.run(unlock, check=False).returncode:
+            sys.exit(status)
     if ahead := from_the_future():
         print(f"The clock was set back: {len(ahead)} files from later lose their time, contents decide", flush=True)
         for path in ahead:

@@ -1,6 +1,7 @@
 """Wrong input, failing and killed jobs: what the user is told, and how the next run goes on."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -129,6 +130,27 @@ def test_killed_run_is_recovered_and_its_job_runs_again(tree, running):
     assert "run_experiment plain" in tree.jobs()
     (tree.path / "scripts/run_experiment.py").write_text("open('results/stub/metrics/plain.json', 'w').close()\n")
     tree.snakemake("results/stub/metrics/plain.json", "--quiet")
+
+
+def test_a_lock_of_another_machine_is_left_alone(tree, running):
+    """Where several share a file system, what is at work on one is seen by no other."""
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    runs_on = tree.path / ".snakemake/runs-on"
+    assert runs_on.read_text() == f"{platform.node()}\n"
+    runs_on.write_text("elsewhere\n")
+    done = tree.recover()
+    assert done.returncode == 1
+    assert "since it ran on elsewhere. If it still works there, wait for it" in done.stderr
+    runs_on.unlink()
+    assert tree.recover().returncode == 0
+
+
+def test_a_training_that_fails_has_failed_though_its_output_goes_through_a_pipe(tree):
+    (tree.path / "scripts/train_draft.py").write_text("raise SystemExit('error: no such text')\n")
+    text = tree.snakemake("results/stub/drafts/draft/manifest.json", "--quiet", check=False)
+    assert "error: no such text" in text
+    assert "missing" not in text.lower()
 
 
 def test_output_of_a_killed_job_is_not_trusted(tree, running):

@@ -89,6 +89,20 @@ def model_mb(name):
     return 3000 + (2 * model.size["weight_bytes"] // 10**6 if model else 0)
 
 
+def model_minutes(name):
+    """Minutes to prepare a model: half an hour, and what its download takes at 5 MB/s."""
+    megabytes = study.models[name].get("download_mb") if name in study.models else None
+    size = known_sizes[name].size["weight_bytes"] / 1e6 if known_sizes[name] else 0
+    return 30 + int((megabytes or size) / 5 / 60)
+
+
+def machine_mb(name):
+    """Megabytes to measure the machine: a few layers of a model, and its embeddings and output head."""
+    model = known_sizes[name]
+    shape = model.shape if model else None
+    return 4000 + (4 * 2 * shape.vocabulary * shape.hidden_size // 10**6 if shape else 0)
+
+
 def calibration_mb(name):
     """Megabytes of a calibration: the weights, and beside them those of a format twice as wide."""
     model = known_sizes[name]

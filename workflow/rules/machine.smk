@@ -11,7 +11,7 @@ rule measure_machine:
         f"{LOGS}/measure_machine.log",
     threads: workflow.cores
     resources:
-        mem_mb=4000,
+        mem_mb=machine_mb(study.config["baseline"]),
         runtime=10,
     params:
         spec=canonical({"id": "machine", "kind": "machine", "model": study.config["baseline"]}),

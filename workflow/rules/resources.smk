@@ -47,7 +47,7 @@ rule prepare_model:
     priority: 1
     resources:
         mem_mb=lambda w: model_mb(w.model),
-        runtime=30,
+        runtime=lambda w: model_minutes(w.model),
     params:
         options=lambda w: options(**without_plan(study.models[w.model]), device=study.device),
         wheel=lambda w: options(wheel=wheel_path(study.models[w.model]["source"])),

@@ -15,7 +15,7 @@ rule calibrate_rounding:
     threads: workflow.cores
     resources:
         mem_mb=lambda w: calibration_mb(w.model),
-        runtime=30,
+        runtime=lambda w: model_minutes(w.model),
     params:
         spec=lambda w: canonical({"id": f"rounding-{w.model}", "kind": "rounding", "model": w.model}),
         model=lambda w: model_dir(w.model),

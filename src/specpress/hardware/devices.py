@@ -40,6 +40,9 @@ def resolve_device(device="auto") -> torch.device:
     if not available[kind]:
         here = ", ".join(name for name in KINDS if available[name])
         raise ValueError(f"device {device!r} is not available here (available: {here}); set `device` in the study")
+    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
+        here = ", ".join(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+        raise ValueError(f"there is no device {device!r} here, only {here}; set `device` in the study")
     return torch.device(device)
 
 

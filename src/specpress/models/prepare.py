@@ -2,6 +2,8 @@
 
 import tempfile
 
+import torch
+
 from specpress.hardware.devices import default_dtype, resolve_device
 from specpress.models.build import from_gguf, random_model, resolve_dtype
 from specpress.models.config import read_config
@@ -22,7 +24,7 @@ def prepare(
     output : str or Path, the folder to write
     dtype : what to store it in; by default what suits the device
     weights : None, or "q4" or "q8": the linear maps in four or eight bits
-    device : on which it will run
+    device : on which it will run, which need not be here: on a cluster models are prepared where there is a network
     wheel : the downloaded file of a source of kind wheel
 
     Raises
@@ -31,10 +33,12 @@ def prepare(
         If the source is no model of that kind, has no tokenizer, or does not read back as what was written.
     """
     check_source(source, kinds=MODEL_KINDS)
-    device = resolve_device(device)
+    kind = str(device).partition(":")[0]
+    elsewhere = kind == "cuda" and not torch.cuda.is_available()
+    device = torch.device("cuda") if elsewhere else resolve_device(device)
     if weights:
         require_kernels(weights, device)
-    stored = resolve_dtype(dtype) if dtype else default_dtype(device)
+    stored = resolve_dtype(dtype) if dtype else torch.bfloat16 if elsewhere else default_dtype(device)
     model, tokenizer, downloaded = _read(source, stored, wheel, weights)
     if tokenizer is None:
         raise ValueError(
