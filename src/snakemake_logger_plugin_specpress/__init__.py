@@ -15,6 +15,8 @@ from logging import LogRecord
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from snakemake_logger_plugin_specpress.pace import Pace
+
 # The study that is meant where none is given, as in the Snakefile.
 EMBEDDED = "config/config.yaml"
 
@@ -48,7 +50,8 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         """Judge the studies: snakemake makes its loggers before it reads them. Nothing is planned yet."""
         check_caches()
-        check_studies(sys.argv[1:])
+        self.paths = check_studies(sys.argv[1:])
+        self.pace, self.there = Pace({}), set()  # of experiments, and those whose results are there already
         self.planned: dict[str, int] = {}
         self.begun = dict.fromkeys(UNITS, 0)
         self.ended = dict.fromkeys(UNITS, 0)
@@ -64,6 +67,7 @@ class LogHandler(LogHandlerBase):
             event = getattr(record, "event", None)
             if event == LogEvent.RUN_INFO:
                 self.planned = {rule: count for rule, count in record.stats.items() if rule in UNITS}
+                self.pace = Pace(experiments(self.paths))
             elif event == LogEvent.JOB_INFO and record.rule_name in self.planned:
                 self.begin(record)
             elif event == LogEvent.JOB_FINISHED and record.job_id in self.jobs:
@@ -80,13 +84,18 @@ class LogHandler(LogHandlerBase):
         name = " ".join(record.wildcards.values())
         job = Job(rule, name, record.output[0], self.begun[rule], time.monotonic())
         self.jobs[record.jobid] = job
-        self.first.setdefault(rule, job.began)
+        if rule not in self.first:
+            self.first[rule] = job.began
+            self.there |= results_beside(job.output)
+        self.pace.begin(name, job.began)
         self.say(job, f"{name} ...{self.left(rule)}")
 
     def finish(self, job: Job) -> None:
         """Say what a job found, how long it took and how long the others will take."""
-        seconds = time.monotonic() - job.began
+        now = time.monotonic()
+        seconds = now - job.began
         self.ended[job.rule] += 1
+        self.pace.end(job.name, now)
         self.say(job, f"{job.name}: {headline(job.output)} in {duration(seconds)}{self.left(job.rule)}")
 
         for doubt in doubts(job.output):
@@ -99,11 +108,14 @@ class LogHandler(LogHandlerBase):
             write(f"!! {doubt}")
 
     def left(self, rule: str) -> str:
-        """The time the jobs of a rule that have not ended will take at the pace of those that have."""
+        """The time that the other jobs of a rule will take, by their kinds or at the pace of those that have ended."""
         ended, waiting = self.ended[rule], self.planned[rule] - self.ended[rule]
         if not ended or not waiting:
             return ""
-        return f", about {duration(waiting * (time.monotonic() - self.first[rule]) / ended)} left"
+        seconds = self.pace.left(waiting, self.there) if rule == "run_experiment" else None
+        if seconds is None:
+            seconds = waiting * (time.monotonic() - self.first[rule]) / ended
+        return f", about {duration(seconds)} left"
 
     def say(self, job: Job, text: str, mark: str = ">>") -> None:
         """Write a line about a job."""
@@ -114,6 +126,25 @@ def write(line: str) -> None:
     """A line on the terminal in one piece: Snakemake's own thread writes there too, between a text and its end."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def experiments(paths: list[str]) -> dict[str, dict]:
+    """The experiments of the study that runs, by name; none if it cannot be said which that is."""
+    if len(paths) != 1:  # of several snakemake makes one
+        return {}
+    from specpress.study.load import read_study
+
+    try:
+        return dict(read_study(paths[0]).experiments)
+    except ValueError:  # snakemake says so itself
+        return {}
+
+
+def results_beside(output: str) -> set[str]:
+    """The names of results in the folder of one that is about to be made."""
+    folder, ending = os.path.split(output)[0] or ".", ".json"
+    found = os.listdir(folder) if os.path.isdir(folder) else []
+    return {name.removesuffix(ending) for name in found if name.endswith(ending)}
 
 
 def check_caches() -> None:
@@ -129,8 +160,10 @@ def check_caches() -> None:
         raise CliException(f"{why}: set XDG_CACHE_HOME, or run make, which finds a place") from None
 
 
-def check_studies(arguments: list[str]) -> None:
+def check_studies(arguments: list[str]) -> list[str]:
     """Refuse a study that is none before snakemake reads it, which names no line, if any file, or adds its own lines.
+
+    Returns the paths of its files.
 
     arguments : of snakemake's command line, which it has read already; without --configfile the embedded study is meant
     """
@@ -138,7 +171,7 @@ def check_studies(arguments: list[str]) -> None:
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=[])
     given = parser.parse_known_args(arguments)[0].configfile
     if not (paths := given or [path for path in [EMBEDDED] if os.path.isfile(path)]):
-        return
+        return []
     sys.path.insert(0, os.path.abspath("src"))  # the library of this checkout: see workflow/rules/start.smk
     from snakemake.exceptions import CliException
 
@@ -153,6 +186,7 @@ def check_studies(arguments: list[str]) -> None:
             raise CliException(f"{path} cannot be read: {problem.strerror}") from None
         if not isinstance(content, dict):
             raise CliException(f"{path} is no study: it holds no keys; config/README.md explains them")
+    return paths
 
 
 def duration(seconds: float) -> str:

@@ -43,6 +43,30 @@ def test_lines_tell_what_is_measured_k_of_n_result_and_time_left(handler, tmp_pa
     ]
 
 
+def test_time_left_is_by_kind_and_budget():
+    """Not at the pace of the short ones, if these come first."""
+    kinds = {"short": "perplexity", "tasks": "tasks", "speed": "speed"}
+    specs = {f"{name}{i}": {"kind": kind} for name, kind in kinds.items() for i in (0, 1, 2)}
+    for i in (0, 1, 2):
+        specs[f"speed{i}"]["budget_seconds"] = 300 * (1 + i)
+    pace = progress.Pace(specs)
+    assert pace.left(9, ()) is None  # of tasks nothing is known
+    for name, begun in (("short0", 0), ("short1", 0)):  # side by side
+        pace.begin(name, begun)
+    pace.end("short0", 20)
+    pace.end("short1", 20)  # ten seconds of the run each
+    pace.begin("tasks0", 20)
+    pace.end("tasks0", 80)
+    assert pace.left(6, ()) == pytest.approx(10 + 2 * 60 + 300 * (1 + 2 + 3))
+    pace.begin("speed0", 80)
+    pace.end("speed0", 230)  # half of its budget
+    pace.begin("speed1", 230)
+    pace.begin("draft", 240)
+    pace.end("draft", 250)
+    assert pace.left(4, ["short2"]) == pytest.approx(2 * 60 + (300 - 20) + 450)
+    assert pace.left(2, ["short2"]) == pytest.approx((2 * 60 + (300 - 20) + 450) / 2)
+
+
 def test_a_line_is_one_write_so_that_snakemakes_own_cannot_come_between_it_and_its_end(handler, tmp_path, monkeypatch):
     stream = mock.Mock()
     monkeypatch.setattr(progress.sys, "stderr", stream)
