@@ -209,6 +209,31 @@ def test_a_prompt_shorter_than_the_window_is_refused():
         perplexity(tiny.llama(), tiny.prompt(60), context=40, press=press)
 
 
+@pytest.mark.parametrize("name", ["snapkv", "hybrid", "think"])
+def test_a_ratio_that_leaves_less_than_always_stays_is_refused(name):
+    """Hybrid and ThinK look at a window, which they need not keep."""
+    press = example(name, 0.75)
+    stays = {"snapkv": 8, "hybrid": 8, "think": 0}[name]
+    for tokens, fits in ((40, 10 > stays), (32, 8 > stays)):
+        if fits:
+            generate(tiny.llama(), tiny.prompt(tokens), max_new_tokens=2, press=press)
+        else:
+            with pytest.raises(
+                ValueError, match=f"always keeps {stays} slots .* at a ratio of 0.75 8 of 32 are to stay"
+            ):
+                generate(tiny.llama(), tiny.prompt(tokens), max_new_tokens=2, press=press)
+
+
+def test_rounds_tell_drafting_and_compressing_apart():
+    options = {**settings("knorm"), **GREEDY, "drafter": PromptLookup()}
+    rounds = generate(tiny.llama(), PROMPT, **options).trace.iterations
+    compressed = [each.compress_seconds > 0 for each in rounds]
+    assert 0 < sum(compressed) < len(rounds)
+    for each in rounds:
+        assert each.verify_seconds > 0
+        assert each.seconds == pytest.approx(each.draft_seconds + each.compress_seconds + each.verify_seconds)
+
+
 def test_a_press_for_the_prompt_alone_cannot_refresh_a_draft():
     with pytest.raises(ValueError, match="CompactorPress cannot compress while decoding"):
         CompressedTarget(get_press("compactor"), interval=3)
