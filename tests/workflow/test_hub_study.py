@@ -74,11 +74,11 @@ def scaled_down() -> dict:
         entry |= {"dtype": "float32"}
     for entry in study["data"].values():
         entry["test_fraction"] = 0.8
-    few = {"prompt_tokens": 12, "max_new_tokens": 8}
+    few = {"prompt_tokens": 20, "max_new_tokens": 8}
     few |= {"precision": 0.5, "budget_seconds": 1, "least_prompts": 2, "most_prompts": 2}
     study["defaults"]["speed"] |= few
     study["defaults"]["chain"] |= few
-    short = {"context": 48, "score": 16, "passages": 2, "decoding_interval": 8, "timed_steps": 2}
+    short = {"context": 60, "score": 16, "passages": 2, "decoding_interval": 8, "timed_steps": 2}
     study["defaults"]["perplexity"] |= short
     study["defaults"]["regime"] |= {"repeats": 1, "steps": 2, "max_new_tokens": 6}
     for experiment in study["experiments"]:
