@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         "max_new_tokens": args.max_new_tokens,
         "eos_token_id": ends_of_text(model, tokenizer),
     }
+    _check_lengths(asked, model, tokenizer, args.max_new_tokens)
     prompts = []
     for talk in asked:
         for turn, tokens in enumerate(talk.prompts(tokenizer), start=1):
@@ -67,6 +68,18 @@ def run(args: argparse.Namespace) -> int:
 
         print(_comparison(beside_baseline(build(arm, models), model, prompts, **options), len(prompts)))
     return 0
+
+
+def _check_lengths(asked: list, model, tokenizer, new: int) -> None:
+    """Refuse questions that do not fit the model's context before the first is answered; later turns grow by answers."""
+    from specpress.decoding.inputs import check_context
+
+    for talk in asked:
+        first = len(next(talk.prompts(tokenizer)))
+        try:
+            check_context(model, first, new, "the model's")
+        except ValueError as error:
+            raise ValueError(f"{talk.title}: {error}" if talk.title else str(error)) from None
 
 
 def _ready(arm: dict, models: Loaded, args: argparse.Namespace) -> None:

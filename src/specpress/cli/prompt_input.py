@@ -57,7 +57,7 @@ def talks(args: argparse.Namespace) -> list[Talk]:
     if (args.prompt is None) == (args.prompt_file is None):
         raise ValueError("give the text to continue with --prompt, or a file with --prompt-file (one of them)")
     path = None if args.prompt_file is None else Path(args.prompt_file)
-    if path and path.name.endswith((".jsonl", ".jsonl.gz")):
+    if path and path.name.endswith((".jsonl", ".jsonl.gz", ".parquet")):
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
         questions = read_questions(path, chat=args.chat, category="prompt")[: args.prompts]

@@ -482,3 +482,11 @@ def test_the_real_data_supplies_the_embedded_study(tmp_path, name, reader, docum
     # a token has about four characters: passages of 1280 tokens, and whole documents of more than 5000
     assert sum(len(document.text) >= 6_000 for document in test) >= 12
     assert sum(len(document.text) >= 25_000 for document in test) >= long
+
+
+def test_a_column_that_is_no_text_is_refused(tmp_path):
+    table = pa.table({"messages": [[{"role": "user"}]], "text": ["x"], "id": pa.array([None], pa.string())})
+    pq.write_table(table, tmp_path / "chats.parquet")
+    with pytest.raises(ReaderError, match=r"the column 'messages' holds list<.*, not text; set `column` to one"):
+        read("parquet", tmp_path / "chats.parquet", column="messages")
+    assert [document.id for document in read("parquet", tmp_path / "chats.parquet")] == ["1"]
