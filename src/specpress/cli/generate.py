@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_lengths(asked: list, model, tokenizer, new: int) -> None:
-    """Refuse questions that do not fit the model's context before the first is answered; later turns grow by answers."""
+    """Refuse questions too long for the model before the first is answered; later turns grow by answers."""
     from specpress.decoding.inputs import check_context
 
     for talk in asked:

@@ -231,6 +231,14 @@ def test_a_file_of_questions_is_played_turn_by_turn(folders, capsys, tmp_path):
     assert out.split("--- prompt 2, turn 1\n")[1].splitlines()[:-2] == alone
 
 
+def test_a_question_that_is_too_long_is_refused_before_the_first_is_answered(folders, capsys, tmp_path):
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"prompt": "One"}\n' + json.dumps({"prompt": "x" * 10**5}) + "\n")
+    status, out, error = run(folders, capsys, "--prompt-file", str(path), draft=False)
+    assert (status, out) == (2, "")
+    assert "prompt 2: a prompt of 100000 tokens" in error
+
+
 def test_compare_duels_with_the_baseline_and_says_the_interval(folders, capsys):
     out = texts(folders, capsys, "--prompt", "The river " * 4, "--prompt-lookup", "--compare")
     found = re.fullmatch(r"speed-up over plain decoding on this prompt: (.+) \[(.+), (.+)\]", out.splitlines()[-1])
