@@ -130,4 +130,5 @@ def model_size(model) -> dict[str, int]:
         "flops_per_token": 2 * shape.read_parameters,
         "kv_bytes_per_token": shape.kv_elements_per_token * model.dtype.itemsize,
         "layers": shape.layers,
+        "hidden_size": shape.hidden_size,
     }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from math import inf
 
+from specpress.study import expansion
 from specpress.study.expansion import models_of
 
 GRAPHS_BYTES = 1_000_000_000  # of recorded steps, their results and the libraries' workspaces, on one GPU
@@ -46,6 +47,8 @@ def estimate(spec: dict, sizes: Mapping[str, dict], device: str) -> dict[str, in
             parts[f"packed weights of {name}"] = size["step_weight_bytes"]
         cache = min(batch * tokens * size["kv_bytes_per_token"], spec.get("max_kv_bytes", inf))
         parts[f"KV cache of {name}, {copies} x {batch} x {tokens} tokens"] = copies * cache
+        if shown := _shown_bytes(spec, size):
+            parts[f"hidden states of {name} that presses are shown"] = batch * tokens * shown
     for name, bits in quantized_copies(spec):
         stored = sizes[name]["step_weight_bytes"] * (bits + 1) // 16  # a scale and an offset for 32 numbers: a bit each
         parts[f"weights of {name} in {bits} bits, as they are and packed"] = 2 * stored
@@ -55,6 +58,19 @@ def estimate(spec: dict, sizes: Mapping[str, dict], device: str) -> dict[str, in
     if device.startswith("cuda"):
         parts["CUDA graphs"] = GRAPHS_BYTES
     return parts
+
+
+def _shown_bytes(spec: dict, size: Mapping) -> int:
+    """Bytes a token of what the layers are given, kept while a prompt is read for presses that look at it.
+
+    Of tasks `caches` counts them as caches, which are smaller where KV heads are few.
+    """
+    pressed = bool(spec.get("presses")) or any(what == "press" for _, what, _ in expansion.parts(spec))
+    number = 4 if size.get("dtype") == "float32" else 2
+    shown = number * size["layers"] * size.get("hidden_size", 0) if pressed else 0
+    if spec.get("kind") == "tasks":
+        return len(spec["modes"]) * max(0, shown - size["kv_bytes_per_token"])
+    return shown
 
 
 def caches(spec: dict, name: str, device: str) -> int:

@@ -89,6 +89,7 @@ class Shape:
             "flops_per_token": 2 * self.read_parameters,
             "kv_bytes_per_token": self.kv_elements_per_token * BYTES[dtype],
             "layers": self.layers,
+            "hidden_size": self.hidden_size,
         }
 
     def _held_bytes(self, dtype: str, weights: str) -> tuple[int, int]:

@@ -143,6 +143,16 @@ def test_tasks_have_a_cache_a_mode_what_was_observed_and_a_copy():
     assert "KV cache of target, 5 x 4 x 228 tokens" in estimate({**spec, "modes": ["agnostic", "aware"]}, SIZES, "cpu")
 
 
+def test_hidden_states_that_presses_are_shown_count_where_kv_heads_are_few():
+    sizes = {"target": {**SIZES["target"], "hidden_size": 40}}  # 160 bytes a token over two layers, the cache has 10
+    spec = {"kind": "perplexity", "model": "target", "context": 100, "score": 28, "ratios": [0, 0.5]}
+    part = "hidden states of target that presses are shown"
+    assert estimate({**spec, "press": {"name": "knorm"}}, sizes, "cpu")[part] == 128 * 160
+    assert part not in estimate(spec, sizes, "cpu")
+    tasks = {"kind": "tasks", "model": "target", "context": 100, "batch": 4, "presses": [{"name": "knorm"}]}
+    assert estimate({**tasks, "modes": ["agnostic", "aware"]}, sizes, "cpu")[part] == 4 * 228 * 2 * (160 - 10)
+
+
 def test_on_a_cpu_bfloat16_weights_count_again_as_packed():
     sizes = {name: {**size, "dtype": "bfloat16", "step_weight_bytes": 7} for name, size in SIZES.items()}
     assert estimate(SPEED, sizes, "cpu")["packed weights of draft"] == 7
