@@ -109,6 +109,20 @@ def test_failed_job_shows_its_log_and_where_it_is(tree):
     assert "error: the reason" in text
 
 
+def test_an_experiment_that_fails_does_not_end_the_others(tree):
+    """A night is not lost for one of them; the same command does what is left."""
+    script = tree.path / "scripts/run_experiment.py"
+    whole = script.read_text()
+    script.write_text(f"import sys\nif 'plain.json' in ' '.join(sys.argv):\n    sys.exit('error: the reason')\n{whole}")
+    text = tree.snakemake(check=False)
+    assert "error: the reason" in text
+    there = {path.stem for path in tree.path.glob("results/stub/metrics/*.json")}
+    assert len(there) == 5
+    assert "plain" not in there
+    script.write_text(whole)
+    assert "run_experiment plain" in tree.jobs()
+
+
 def test_run_tells_what_it_measures_and_how_much_is_left(tree):
     tree.append("src/specpress/drafters/prompt_lookup.py", "# faster\n")
     text = tree.snakemake()
