@@ -91,8 +91,8 @@ def sample_passages(
     ValueError
         If the documents hold fewer than `least` such pieces; the message says how many.
     """
-    if count < 1 or length < 1:
-        raise ValueError(f"count ({count}) and length ({length}) must be at least 1")
+    if count < 1 or length <= len(opening):
+        raise ValueError(f"count ({count}) and length ({length}) must be at least 1 and {len(opening) + 1}")
     passages, size = [], length - len(opening)
     for document, tokens, piece in _pieces_in_turn(documents, tokenizer, size, seed, min(count, AT_ONCE)):
         offset = piece * size
