@@ -15,6 +15,7 @@ from torch.utils import _device
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from specpress.engine import graphs
+from specpress.experiments import machine
 from specpress.hardware import devices
 from specpress.hardware.recording import recording
 
@@ -233,7 +234,8 @@ def pretended_gpu(folder):
     with pytest.MonkeyPatch.context() as patch, _Everywhere():
         for name, answer in answers.items():
             patch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)
-        patch.setattr(graphs, "CudaGraphs", lambda device: lambda run: run)
+        for module in (graphs, machine):
+            patch.setattr(module, "CudaGraphs", lambda device: lambda run: run)
         patch.setattr(recording, "_capture_on", lambda device: lambda run: run)
         for name, value in {"made": {}, "on": True, "ahead": False, "captured": 0}.items():
             patch.setattr(recording, name, value)

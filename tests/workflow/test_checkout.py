@@ -83,7 +83,7 @@ def test_a_misplaced_environment_is_made_anew(tree, environment, tmp_path, how):
     said = ".venv has no Python that runs" if how.startswith("without") else ".venv was made in /"
     assert said in done.stdout
     assert "it is made anew" in done.stdout
-    assert done.stdout.index("rm -rf .venv") < done.stdout.index("-m venv .venv")
+    assert done.stdout.index("rm -rf .venv") < done.stdout.index("-m venv --clear .venv")
 
 
 def test_a_subfolder_is_no_place_to_start_from(tree):

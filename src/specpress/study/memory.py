@@ -48,7 +48,8 @@ def estimate(spec: dict, sizes: Mapping[str, dict], device: str) -> dict[str, in
         cache = min(batch * tokens * size["kv_bytes_per_token"], spec.get("max_kv_bytes", inf))
         parts[f"KV cache of {name}, {copies} x {batch} x {tokens} tokens"] = copies * cache
         if shown := _shown_bytes(spec, size):
-            parts[f"hidden states of {name} that presses are shown"] = batch * tokens * shown
+            at_once = cache / size["kv_bytes_per_token"]  # tokens
+            parts[f"hidden states of {name} that presses are shown"] = int(at_once * shown)
     for name, bits in quantized_copies(spec):
         stored = sizes[name]["step_weight_bytes"] * (bits + 1) // 16  # a scale and an offset for 32 numbers: a bit each
         parts[f"weights of {name} in {bits} bits, as they are and packed"] = 2 * stored

@@ -120,7 +120,7 @@ def test_a_main_line_ends_where_the_text_does(children):
 
 def test_stops_after_the_children_of_the_token_it_was_told():
     told = []
-    _, _, proposal = branched(True, stop=lambda probability: told.append(probability) or len(told) == 2, gamma=9)
+    _, _, proposal = branched(True, stop=lambda probability: told.append(probability) or len(told) == 3, gamma=9)
     assert list(proposal.parents) == [-1, -1, 0, 0]
 
 

@@ -27,9 +27,9 @@ def scored(monkeypatch):
     """The layers that were asked about, and those that were scored."""
     asked, made, of = [], [], Scores.of
 
-    def counted(self, scorer, layer, score):
-        asked.append(layer)
-        return of(self, scorer, layer, lambda press: made.append(layer) or score(press))
+    def counted(self, scorer, place, score):
+        asked.append(place[0])
+        return of(self, scorer, place, lambda press: made.append(place[0]) or score(press))
 
     monkeypatch.setattr(Scores, "of", counted)
     return asked, made

@@ -14,6 +14,7 @@ from specpress.hardware.environment import describe, peak_memory_bytes
 @pytest.fixture
 def gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
@@ -27,6 +28,8 @@ def test_the_fastest_device_is_taken_automatically(gpu):
     assert resolve_device() == torch.device("cuda")
     assert resolve_device("cpu") == torch.device("cpu")
     assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="there is no device 'cuda:2' here, only cuda:0, cuda:1; set `device`"):
+        resolve_device("cuda:2")
 
 
 def test_a_device_that_is_not_there_is_refused(no_gpu):
