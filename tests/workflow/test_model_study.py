@@ -45,11 +45,14 @@ def thinned(study, whole):
     """The study with less to measure: a tiny model's figures mean nothing. Unless `whole`, one value of each grid."""
     study["defaults"]["speed"] |= {"budget_seconds": 1, "precision": 0.5, "most_prompts": 4, "prompt_tokens": 24}
     study["defaults"]["speed"] |= {"max_new_tokens": 12}
-    study["defaults"]["perplexity"] |= {"context": 96, "score": 32, "passages": 3}
+    study["defaults"]["perplexity"] |= {"context": 96, "score": 32, "passages": 3, "ratios": [0, 0.3]}
     for experiment in study["experiments"]:
         experiment.pop("precision", None)
         if "prompt_tokens" in experiment:
             experiment["prompt_tokens"] = 120
+        for part in (experiment, experiment.get("drafter", {})):
+            if "press" in part and experiment["kind"] == "speed":  # a window of 64 slots stays
+                part["press"]["compression_ratio"] = 0.3
         if "grid" in experiment and not whole:
             experiment["grid"] = {key: values[-1:] for key, values in experiment["grid"].items()}
     return study
