@@ -55,7 +55,7 @@ GOOD = [
     {"id": "perplexity-knorm", "kind": "perplexity", "press": {"name": "knorm"}, "ratios": [0, 0.5]},
 ]
 BAD = {"id": "impossible", "kind": "speed", "sampling": "greedy", "prompt_tokens": 1_900, "most_prompts": 1000,
-       "least_prompts": 1000}  # fmt: skip
+       "least_prompts": 1000, "budget_seconds": 20}  # fmt: skip
 LONG = {"id": "long", "kind": "speed", "sampling": "greedy", "max_new_tokens": 1000}
 LONG |= {"precision": 1e-6, "budget_seconds": 1000, "most_prompts": 1000}
 
