@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from specpress.analysis.kinds import LOSSLESS, kind_of
+from specpress.analysis.kinds import LOSSLESS, of_kinds
 from specpress.paper.plotting import PALETTE, cut_intervals, empty_sheet, figure_command, panels
 from specpress.paper.wording import drafter_name, is_tree, sampling_name, schedule_name, tree_size
 
@@ -59,7 +59,7 @@ def accepted(summary: pd.DataFrame) -> pd.DataFrame:
     Other schedules, other verification and long prompts stand for a drafter only where it has nothing else.
     """
     rows = summary[(summary.kind == "speed") & (summary.metric == "tokens_per_iteration") & summary.estimate.notna()]
-    rows = rows[[kind_of(row) in LOSSLESS for _, row in rows.iterrows()]]
+    rows = of_kinds(rows, LOSSLESS)
     if rows.empty:
         return rows
     each = [row for _, row in rows.iterrows()]

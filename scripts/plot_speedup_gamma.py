@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from specpress.analysis.factors import prompt_lengths
-from specpress.analysis.kinds import kind_of
+from specpress.analysis.kinds import of_kinds
 from specpress.paper.plotting import Look, cut_intervals, draw_series, empty_sheet, figure_command, looks, panels
-from specpress.paper.wording import data_name, drafter_name, method_name, sampling_name, schedule_name
+from specpress.paper.wording import PROMPT_WORDS, drafter_name, method_name, sampling_name, schedule_name
 
 PREDICTED = "0.35"
 WIDEST = 22  # characters in a line of the name of a method without a gamma axis
@@ -50,8 +50,7 @@ def speculative(summary: pd.DataFrame) -> pd.DataFrame:
     """The rows to draw, with the series each belongs to; `swept` says whether the series runs over gamma."""
     rows = summary[(summary.kind == "speed") & summary.metric.isin(["speedup", "predicted_speedup"])]
     rows = rows[rows.estimate.notna()].assign(prompt_limit=prompt_lengths(rows))
-    drawn = [kind_of(row) in ("constant", "dynamic", "block", "other") for _, row in rows.iterrows()]
-    rows = rows[pd.Series(drawn, index=rows.index, dtype=bool)]
+    rows = of_kinds(rows, ("constant", "dynamic", "block", "other"))
     if rows.empty:
         return rows.assign(swept=[], series=[])
     constant = rows.gamma.notna()
@@ -86,11 +85,8 @@ def in_lines(name: str) -> str:
 def panel_title(row: pd.Series, varied: list[str]) -> str:
     """How the panel samples, and below that what else differs between panels."""
     name = sampling_name(row)
-    names = {
-        "data": data_name(row.data), "baseline": str(row.baseline), "batch": f"batch {row.batch:.0f}",
-        "prompt_limit": f"{row.prompt_limit:.0f} tokens of prompt",
-    }  # fmt: skip
-    return "\n".join([name[0].upper() + name[1:], *(names[key] for key in varied)])
+    words = {**PROMPT_WORDS, "baseline": str}
+    return "\n".join([name[0].upper() + name[1:], *(words[key](row[key]) for key in varied)])
 
 
 def draw_panel(axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: dict[str, Look], gammas: list) -> None:

@@ -26,7 +26,7 @@ def draw(summary: pd.DataFrame) -> Figure:
         return empty_sheet("This study has no task that the full cache can do.")
     tasks = tasks[tasks.experiment == tasks.experiment.iloc[0]]
     beside = nearest_curves(summary, tasks.iloc[0])
-    labels = labelled(pd.concat([tasks, beside]))
+    labels = press_labels(pd.concat([tasks, beside]))
     tasks, beside = tasks.assign(press=labels), beside.assign(press=labels)
     presses = list(tasks.press.dropna().unique())
     style = looks(presses)
@@ -77,12 +77,6 @@ def nearest_curves(summary: pd.DataFrame, task: pd.Series) -> pd.DataFrame:
     rows = rows[(rows.data == task.data) & (rows.model == task.model)]
     away = (rows.context - task.context).abs()
     return rows[away == away.groupby([rows.press, rows.press_parameters, rows.metric], dropna=False).transform("min")]
-
-
-def labelled(rows: pd.DataFrame) -> pd.Series:
-    """The press of each row, and of those of several settings which; none where there is none."""
-    pressed = rows[rows.press.notna()]
-    return pd.Series(press_labels(pressed), index=pressed.index, dtype=object).reindex(rows.index)
 
 
 def step_times(rows: pd.DataFrame) -> pd.DataFrame:

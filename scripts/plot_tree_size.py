@@ -2,16 +2,15 @@
 
 from textwrap import fill
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from specpress.analysis.factors import prompt_lengths
-from specpress.analysis.kinds import kind_of
+from specpress.analysis.kinds import of_kinds
 from specpress.paper.plotting import Look, cut_intervals, draw_series, empty_sheet, figure_command, looks, panels
-from specpress.paper.wording import data_name, drafter_name, is_only_sampling, is_sampling, sampling_name
+from specpress.paper.wording import PROMPT_WORDS, drafter_name, is_only_sampling, is_sampling, sampling_name
 
 METRICS = {"tokens_per_iteration": "tokens per iteration", "speedup": "speed-up (×)"}
 
@@ -39,7 +38,7 @@ def trees(summary: pd.DataFrame) -> pd.DataFrame:
     """Both metrics of every tree of a constant size, with the series it belongs to."""
     rows = summary[(summary.kind == "speed") & summary.metric.isin(METRICS) & summary.estimate.notna()]
     rows = rows[rows.gamma.notna()]
-    rows = rows[np.array([kind_of(row) == "tree" for _, row in rows.iterrows()], dtype=bool)]
+    rows = of_kinds(rows, ["tree"])
     each = [row for _, row in rows.iterrows()]
     alike = is_only_sampling(each)
     ways = ["sampled" if alike and is_sampling(row) else sampling_name(row) for row in each]
@@ -51,10 +50,7 @@ def trees(summary: pd.DataFrame) -> pd.DataFrame:
 def apart_by(rows: pd.DataFrame) -> pd.Series:
     """What else than the number of nodes differs between the rows of one series, after a comma, if anything."""
     said = pd.Series("", index=rows.index)
-    words = {
-        "data": data_name, "prompt_limit": "{:.0f} tokens of prompt".format, "batch": "batch {:.0f}".format,
-        "baseline": "against {}".format, "verification": "{} verification".format,
-    }  # fmt: skip
+    words = {**PROMPT_WORDS, "baseline": "against {}".format, "verification": "{} verification".format}
     for key, word in words.items():
         several = rows.groupby("series")[key].transform("nunique") > 1
         said = said.where(~several, said + rows[key].map(lambda value, word=word: f", {word(value)}").astype(str))

@@ -1,7 +1,7 @@
 """Kinds of speed experiments, told by their factors: what a table or a figure keeps together."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import pandas as pd
 
@@ -32,6 +32,11 @@ def kind_of(row: Mapping) -> str:
     if not pd.isna(row["verification"]) and row["verification"] != "token":
         return "block"
     return "constant" if not pd.isna(row["gamma"]) else "dynamic"
+
+
+def of_kinds(rows: pd.DataFrame, kinds: Container[str]) -> pd.DataFrame:
+    """The rows of experiments of these kinds."""
+    return rows[pd.Series([kind_of(row) in kinds for _, row in rows.iterrows()], index=rows.index, dtype=bool)]
 
 
 def uses_target(row: Mapping) -> bool:

@@ -40,10 +40,10 @@ def answers(item: Mapping) -> tuple[list[dict], list[dict]]:
             ):  # fmt: skip
                 choice[key].append(value)
             choice["accept_lengths"] += lengths
-    baseline_and_method = [list(lines.values()) for lines in both]
-    for lines in baseline_and_method:
+    method, baseline = (list(lines.values()) for lines in both)
+    for lines in (method, baseline):
         _number(lines)
-    return tuple(baseline_and_method)
+    return method, baseline
 
 
 def _number(lines: list[dict]) -> None:

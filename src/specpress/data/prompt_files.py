@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from specpress.data.loaders import LoaderError, load_rows
 from specpress.data.questions import Question
-from specpress.data.readers import ReaderError, json_records
+from specpress.data.readers import ReaderError, json_records, read_rows
 
 IDS = ("question_id", "task_id", "id")  # Spec-Bench and MT-Bench; HumanEval; anyone's
 
@@ -43,12 +42,7 @@ def read_questions(
 
 
 def _records(path: Path) -> Iterable[dict]:
-    if path.suffix != ".parquet":
-        return json_records(path)
-    try:
-        return list(load_rows("parquet", path))
-    except LoaderError as error:
-        raise ReaderError(f"{path} cannot be read as parquet ({error})") from error
+    return read_rows("parquet", path) if path.suffix == ".parquet" else json_records(path)
 
 
 def _turns(record: dict, where: str) -> list[str]:

@@ -58,7 +58,7 @@ def document_size(path: str | Path) -> int:
 def read_text(path: str | Path, *, document_characters: int = DOCUMENT) -> Iterator[Document]:
     """A UTF-8 text file: its paragraphs, grouped into documents of at least `document_characters` (the last: fewer)."""
     path = Path(path)
-    for row in _rows("text", path, sample_by="document", encoding="utf-8-sig"):
+    for row in read_rows("text", path, sample_by="document", encoding="utf-8-sig"):
         paragraphs = [p.strip() for p in re.split(r"\n\s*\n", row["text"]) if p.strip()]
         for number, text in enumerate(_grouped(paragraphs, document_characters), start=1):
             yield Document(f"{path.stem}-{number:04d}", f"{path.stem}, part {number}", text)
@@ -161,7 +161,7 @@ def _columns(path: str | Path, column: str, optional: Iterable[str] = ()) -> Ite
         )
     if column not in names:
         raise ReaderError(f"{path} has no column {column!r}; it has {', '.join(names)}; set `column`")
-    return _rows("parquet", Path(path), columns=[column, *(name for name in optional if name in names)])
+    return read_rows("parquet", Path(path), columns=[column, *(name for name in optional if name in names)])
 
 
 def _is_text(kind) -> bool:
@@ -170,7 +170,8 @@ def _is_text(kind) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_null(kind)
 
 
-def _rows(loader: str, path: Path, **options) -> Iterator[dict]:
+def read_rows(loader: str, path: Path, **options) -> Iterator[dict]:
+    """The rows of a file, as `load_rows` gives them; what it cannot read is a ReaderError."""
     try:
         yield from load_rows(loader, path, **options)
     except LoaderError as error:

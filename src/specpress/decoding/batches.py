@@ -94,22 +94,17 @@ class BatchLoop(Decoding):
     def _round(self, rows: list[int], on_tokens: Callable[[list[Tensor]], None]) -> Iterator[Part]:
         """The open rows draft, the target verifies them in one forward, each commits what stands."""
         watch = Stopwatch(self.device)
-        compressing = drafting = 0.0
         if due := self._due(rows):
             slots = sum(self.target.cache.slots[r] for r in due)
             self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True, rows=due)
-            compressed = watch.part(COMPRESSION, slots)
-            compressing = compressed.seconds
-            yield compressed
+            yield watch.part(COMPRESSION, slots)
             watch.start()
         depths = [self._depth(r) if r in rows else 0 for r in range(len(self.contexts))]
         gammas = [self._gamma(r, depth) for r, depth in enumerate(depths)]
         drafted = self._drafted(gammas)
         proposals = [proposal.up_to(depth) for proposal, depth in zip(drafted, depths, strict=True)]
         if any(gammas):
-            part = watch.part(DRAFTING, sum(len(proposal.tokens) for proposal in proposals))
-            drafting = part.seconds
-            yield part
+            yield watch.part(DRAFTING, sum(len(proposal.tokens) for proposal in proposals))
             watch.start()
         rounds = speculate_rows(
             self.target, self.drafter, self.contexts, proposals, rows, self.sampling, self.randomness, self.verification
@@ -127,9 +122,9 @@ class BatchLoop(Decoding):
                 committed=committed[r],
                 rejections=int(round_.cut),
                 seconds=watch.total,
-                draft_seconds=drafting,
+                draft_seconds=watch.of[DRAFTING],
                 slots=self.target.cache.slots[r],
-                compress_seconds=compressing,
+                compress_seconds=watch.of[COMPRESSION],
             )
             for r, round_ in zip(rows, rounds, strict=True)
         ]

@@ -1,5 +1,6 @@
 """A generation that can be advanced part by part: prefill, then rounds of compression, drafting and verification."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -50,11 +51,19 @@ class Part(NamedTuple):
 
 
 class Stopwatch:
-    """Seconds of the parts of a round; what happens between a part and the next `start` counts for none."""
+    """Seconds of the parts of a round; what happens between a part and the next `start` counts for none.
+
+    `of` : those of the parts of each name
+    """
 
     def __init__(self, device: torch.device):
-        self._device, self.total = device, 0.0
+        self._device, self.of = device, defaultdict(float)
         self.start()
+
+    @property
+    def total(self) -> float:
+        """Those of all parts."""
+        return sum(self.of.values())
 
     def start(self) -> None:
         """The next part begins."""
@@ -63,7 +72,7 @@ class Stopwatch:
     def part(self, name: str, size: int) -> Part:
         """The part that ends now."""
         seconds = clock(self._device) - self._started
-        self.total += seconds
+        self.of[name] += seconds
         return Part(name, size, seconds)
 
 

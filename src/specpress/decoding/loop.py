@@ -83,21 +83,16 @@ class Loop(Decoding):
     def _round(self, on_tokens: Callable[[Tensor], None]) -> Iterator[Part]:
         """Draft up to gamma tokens, verify them in one forward, commit what stands."""
         watch, proposal = Stopwatch(self.device), None
-        compressing = drafting = 0.0
         if self.compression.due(self.target.length, self.prompt_length):
             slots = self.target.cache.slots
             self.target.compress(self.compression.press, self.compression.cache_budget, decoding=True)
-            compressed = watch.part(COMPRESSION, slots)
-            compressing = compressed.seconds
-            yield compressed
+            yield watch.part(COMPRESSION, slots)
             watch.start()
         depth = self._depth() if self.drafter else 0
         gamma = self._gamma(depth)
         if gamma:
             proposal = self.drafter.propose(self.context[0, : self.length], gamma, self.schedule.stop).up_to(depth)
-            drafted = watch.part(DRAFTING, len(proposal.tokens))
-            drafting = drafted.seconds
-            yield drafted
+            yield watch.part(DRAFTING, len(proposal.tokens))
             watch.start()
         round_ = self._advance(proposal)
         before = self.length
@@ -111,9 +106,9 @@ class Loop(Decoding):
             committed=self.length - before,
             rejections=int(round_.cut),
             seconds=watch.total,
-            draft_seconds=drafting,
+            draft_seconds=watch.of[DRAFTING],
             slots=self.target.cache.slots,
-            compress_seconds=compressing,
+            compress_seconds=watch.of[COMPRESSION],
         )
         self.trace.iterations.append(iteration)
         self.schedule.learn(iteration)

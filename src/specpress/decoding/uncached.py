@@ -134,7 +134,7 @@ class _Uncached(Decoding):
         new = until_end(judged.tokens, self._stop)
         self._commit(new, on_tokens)
         last = watch.part(VERIFICATION, asked + 1)
-        seconds, drafting = watch.total, watch.total - last.seconds
+        seconds, drafting = watch.total, watch.of[DRAFTING]
         self.trace.iterations.append(Iteration(asked, asked, judged.accepted, len(new), seconds, drafting, slots=0))
         yield last
 

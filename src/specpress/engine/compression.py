@@ -18,6 +18,7 @@ compression: the interval may be shorter than the window that a press needs.
 """
 
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -122,26 +123,25 @@ def _compress_layer(
         ) from error
 
 
-def _shown(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation, r: int) -> tuple:
-    """What a press is given of row r: hidden states, keys, values, attention weights, and the layer's arguments."""
-    row = slice(r, r + 1)
-    hidden_states = seen.hidden_states[row]
-    counted = torch.arange(hidden_states.shape[1], device=hidden_states.device)
-    arguments = {
-        "hidden_states": hidden_states,
-        "position_embeddings": view.rotary_emb(hidden_states, counted[None]),
+def _shown(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObservation) -> Iterator[tuple]:
+    """What a press is given of each row: hidden states, keys, values, attention weights, and the layer's arguments."""
+    counted = torch.arange(seen.hidden_states.shape[1], device=seen.hidden_states.device)
+    placed = {
+        "position_embeddings": view.rotary_emb(seen.hidden_states, counted[None]),
         "position_ids": counted[None],
         "cache_position": counted,
     }
-    attentions = seen.attentions[row] if needs_attention_weights(press) and seen.attentions is not None else None
-    return hidden_states, view.shown(layer.keys[row]), layer.values[row], attentions, arguments
+    keys, weighed = view.shown(layer.keys), needs_attention_weights(press) and seen.attentions is not None
+    for row in (slice(r, r + 1) for r in range(len(keys))):
+        hidden_states = seen.hidden_states[row]
+        arguments = {"hidden_states": hidden_states, **placed}
+        yield hidden_states, keys[row], layer.values[row], seen.attentions[row] if weighed else None, arguments
 
 
 def _scores(scorer, layer: PreallocatedLayer, view: LayerView, seen: LayerObservation, known, chances) -> Tensor:
     """Of every slot, (batch, KV heads, slots)."""
     rows = []
-    for r in range(len(layer.keys)):
-        given = _shown(layer, scorer, view, seen, r)
+    for r, given in enumerate(_shown(layer, scorer, view, seen)):
         with chances.of(r):
             if known is None:
                 rows.append(scorer.score(view, *given))
@@ -157,9 +157,8 @@ def _run_hooks(layer: PreallocatedLayer, press, view: LayerView, seen: LayerObse
     Raises ValueError if it keeps other numbers of slots of one row than of another.
     """
     rows, masked = [], []
-    for r in range(len(layer.keys)):
-        *_, attentions, arguments = given = _shown(layer, press, view, seen, r)
-        held = SimpleNamespace(keys=given[1], values=given[2])
+    for r, (_, keys, values, attentions, arguments) in enumerate(_shown(layer, press, view, seen)):
+        held = SimpleNamespace(keys=keys, values=values)
         arguments["past_key_values"] = SimpleNamespace(layers={view.layer_idx: held})
         view.masked_key_indices = None
         with chances.of(r):

@@ -177,11 +177,10 @@ def _attention(
     module, runs = nn.Module().eval(), {}
     for number in queries:
         query = torch.randn(batch, heads, number, size, device=device).to(dtype)
-        mask = grouped_mask(batch, torch.arange(number, device=device), slots, dtype=dtype, config=config)
-
         if graphs:
             runs[number] = partial(_attend_as_captured, caches, query)
             continue
+        mask = grouped_mask(batch, torch.arange(number, device=device), slots, dtype=dtype, config=config)
 
         def run(query=query, mask=mask):
             for key, value in caches:

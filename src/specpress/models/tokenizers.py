@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 from specpress.models.config import first_line
 from specpress.models.vocabulary import Vocabulary
 
-_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+_TOKENS = ("tokenizer.json", "vocab.json")
+_FILES = (*_TOKENS, "tokenizer_config.json")
 _PIECES = "tokenizer.model"
 _BESIDE = (_PIECES, "merges.txt", "added_tokens.json", "special_tokens_map.json", "chat_template.jinja")
 _NO_MATTER = ("is_local", "name_or_path")  # of tokenizer_config.json: where a tokenizer was read from
@@ -26,7 +27,7 @@ def holds_tokenizer(directory: Path) -> bool:
 
 def has_tokens(directory: Path) -> bool:
     """Whether it has the tokens of one, in a file that is read here."""
-    return any((directory / name).is_file() for name in ("tokenizer.json", "vocab.json"))
+    return any((directory / name).is_file() for name in _TOKENS)
 
 
 def check_tokenizer(directory: Path) -> None:

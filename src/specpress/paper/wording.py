@@ -4,7 +4,8 @@ Plain text, not LaTeX: the figures use it as it is, the tables escape it.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -76,6 +77,14 @@ def task_name(row: Mapping) -> str:
 def data_name(name: str) -> str:
     """The name of a data set, likewise."""
     return DATA.get(name, name.replace("_", " "))
+
+
+# What is said of the prompts of an experiment where it tells it from others.
+PROMPT_WORDS: dict[str, Callable[[Any], str]] = {
+    "data": data_name,
+    "prompt_limit": "{:.0f} tokens of prompt".format,
+    "batch": "batch {:.0f}".format,
+}
 
 
 def data_prose(name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from specpress.analysis.tables import read_table
 from specpress.provenance.archive import ArchiveError, Stored
 
 # The two kinds of line of numbers.tex (paper/templates/numbers.tex.j2).
@@ -77,7 +78,7 @@ def read_numbers(stored: Stored) -> dict[str, Number]:
 def _summary(stored: Stored) -> pd.DataFrame:
     name = "analysis/summary.csv"
     try:
-        summary = pd.read_csv(io.StringIO(stored.text(name)), low_memory=False)
+        summary = read_table(io.StringIO(stored.text(name)))
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise stored.damaged(name, f"no table ({str(error).strip()})") from error
     if missing := sorted({"metric", "file", "field", "kind", "estimate"} - set(summary)):

@@ -37,7 +37,7 @@ class PressPoint:
     @property
     def name(self) -> str:
         """The press as its authors write it, with the parameters that tell it from itself, if it stands there twice."""
-        return press_name(self.press) + (f" ({self.variant})" if self.variant else "")
+        return _named(self.press, self.variant)
 
     @property
     def removed(self) -> str:
@@ -71,13 +71,19 @@ def press_points(summary: pd.DataFrame) -> list[PressPoint]:
     return points
 
 
-def press_labels(rows: pd.DataFrame) -> list[str]:
-    """The press of each row by name, with the parameters that tell it from itself where it has several settings."""
-    variants = _variants(rows)
-    names = []
-    for _, press, given in map(press_of, rows.to_dict("records")):
-        names.append(press_name(press) + (f" ({variants[press, given]})" if variants[press, given] else ""))
-    return names
+def press_labels(rows: pd.DataFrame) -> pd.Series:
+    """The press of each row as a `PressPoint` is named; none where a row has none."""
+    pressed = rows[rows.press.notna()]
+    variants = _variants(pressed)
+    labels = {
+        place: _named(press, variants[press, given])
+        for place, (_, press, given) in zip(pressed.index, map(press_of, pressed.to_dict("records")), strict=True)
+    }
+    return pd.Series(labels, index=rows.index, dtype=object)
+
+
+def _named(press: str, variant: str) -> str:
+    return press_name(press) + (f" ({variant})" if variant else "")
 
 
 def _variants(rows: pd.DataFrame) -> dict[tuple[str, str | None], str]:
