@@ -11,7 +11,7 @@ from specpress import generate
 from specpress.drafters import DraftModel, PromptLookup
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
-from specpress.engine.graphs import captures, is_fused, use_eager
+from specpress.engine.graphs import captures, free_graphs, is_fused, use_eager
 from specpress.hardware.devices import fuses
 from specpress.laws.device import DeviceLaws
 from specpress.laws.law import Laws
@@ -221,15 +221,40 @@ def memory(check: Check) -> Iterator[Row]:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     check.graphs(target, draft)
-    free = torch.cuda.mem_get_info()[0]
     for options in ({}, {"drafter": DraftModel(draft)}):
         generate(target, check.prompt(length), max_new_tokens=new, sampling=SAMPLED, **options)
-    torch.cuda.empty_cache()
-    kept, count = free - torch.cuda.mem_get_info()[0], captures([target, draft])
-    held = sum(b.nbytes for m in (target, draft) for a in m.static_steps.arenas for layer in a.buffers for b in layer)
-    each = (kept - held) / 1e6 / max(1, count)
-    yield Row("of a captured step beside the caches, MB", "1 to 10", f"{each:.1f} ({count} of them)", each)
     peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
     share = peak / expected
     measured = f"{share:.2f} ({peak / 1e9:.2f} GB, reserved {reserved / 1e9:.2f}, estimate {expected / 1e9:.2f})"
     yield Row("peak over the estimate", "0.6 to 1", measured, share, share <= 1)
+    for name in ("2.8B", "410M", "70M"):
+        check.keep_only(name)
+        yield _taken_by_steps(check, name)
+
+
+def _taken_by_steps(check: Check, name: str) -> Row:
+    """What the captured steps of a cache take beside it: of the driver, and of outputs that stay where they are."""
+    model = check.model(name)
+    check.graphs(model)
+    with decode_attention(model):
+        cached = CachedModel(model, check.slots[-1])
+        cached.feed(check.prompt(check.slots[0]))
+        one_step(cached, 1)
+    arenas, count = model.static_steps.arenas, captures([model])
+    held = sum(buffer.nbytes for arena in arenas for layer in arena.buffers for buffer in layer)
+    with_steps = _free_bytes(check)
+    del cached, arenas
+    free_graphs(model)
+    taken = _free_bytes(check) - with_steps
+    each = (taken - held) / 1e6 / max(1, count)
+    layers = check.shapes[name][0]
+    measured = (
+        f"{each:.2f} ({count} of them, {1e3 * each / layers:.0f} kB a layer; {taken / 1e6:.0f} MB with the cache)"
+    )
+    return Row(f"{name}, a captured step beside the cache, MB", "1 to 10", measured, each)
+
+
+def _free_bytes(check: Check) -> int:
+    torch.cuda.synchronize(check.device)
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(check.device)[0]
