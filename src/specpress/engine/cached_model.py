@@ -12,7 +12,7 @@ from specpress.engine.attention import ATTENTION, grouped_mask, tree_mask, withi
 from specpress.engine.cache import PreallocatedCache, in_place
 from specpress.engine.compression import compress
 from specpress.engine.forward import Forward, forward_of, kept, passes_window
-from specpress.engine.graphs import spare_slots, steps_of
+from specpress.engine.graphs import StaticSteps, spare_slots, steps_of
 from specpress.engine.observation import Observations, observed_attention
 from specpress.engine.scores import Scores
 from specpress.engine.states import HiddenStates
@@ -69,10 +69,9 @@ class CachedModel:
         Positions count real tokens: they go on from what was fed, whatever has been evicted since.
         """
         tokens = tokens.to(self.device)
-        static, here = steps_of(self.model), (self.model, self.forward, self.cache, tokens)
-        plain = inputs is None and not (self.observations or self.states)  # what captured steps know
-        if static and plain and self._padding is None and static.fit(*here):
-            return without_padding(kept(static.feed(*here, tree), keep), self.model).clone()
+        if inputs is None and (static := self._captured(tokens)):
+            logits = static.feed(self.model, self.forward, self.cache, tokens, tree)
+            return without_padding(kept(logits, keep), self.model).clone()
         positions, mask = self._positions(tokens)
         new, slots = tokens.shape[1], self.cache.get_seq_length()
         if tree is not None:
@@ -89,6 +88,17 @@ class CachedModel:
         end = self.cache.position + new
         extras = self.observations, self.states, inputs, narrow
         return run(self.model, self.forward, tokens, positions, end, mask, self.cache, keep, *extras)
+
+    def make_ready(self) -> None:
+        """Move the cache, a prompt having been read, to where captured steps read it: else the first waits for that."""
+        if static := self._captured(torch.empty(1, 1, device=self.device)):
+            static.take_in(self.forward, self.cache)
+
+    def _captured(self, tokens: Tensor) -> StaticSteps | None:
+        """The captured steps of the model, if one of them feeds the tokens; they know neither padding nor observers."""
+        static = steps_of(self.model)
+        plain = self._padding is None and not (self.observations or self.states)
+        return static if static and plain and static.fit(self.model, self.forward, self.cache, tokens) else None
 
     def _positions(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Position ids (batch or 1, n) of the tokens, and the padding mask over all slots (None without padding)."""

@@ -260,10 +260,8 @@ class StaticSteps:
         self, model: nn.Module, forward: Forward, cache: PreallocatedCache, tokens: Tensor, tree: Tree | None = None
     ) -> Tensor:
         """Append tokens that `fit`; returns the logits after each, (batch, n, head size), until the next step."""
-        if forward is not self._forward:  # other weights than those the steps read
-            self._forward, self.arenas = forward, []
         first, new = cache.layers[0], tokens.shape[1]
-        arena = self._arena(cache)
+        arena = self.take_in(forward, cache)
         key = key_of(new, first.slots, first.capacity)
         if key not in arena.steps:
             self._make(arena, model.config, key)
@@ -271,6 +269,13 @@ class StaticSteps:
         for layer in cache.layers:
             layer.count(new)
         return logits
+
+    @torch.inference_mode()
+    def take_in(self, forward: Forward, cache: PreallocatedCache) -> Arena:
+        """The arena that holds the cache, which has moved there if it was elsewhere."""
+        if forward is not self._forward:  # other weights than those the steps read
+            self._forward, self.arenas = forward, []
+        return self._arena(cache)
 
     def _make(self, arena: Arena, config, key: Key) -> None:
         """Capture a step; ahead of time also those of every size on as many slots and more, which may follow.

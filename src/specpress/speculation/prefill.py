@@ -36,6 +36,7 @@ def prefill(
         if drafter.learns:
             drafter.learn(prompt[0, -keep:], logits[0])
     settle(cached, press, budget, drafter)
+    cached.make_ready()
     return logits[:, -1:]
 
 

@@ -37,7 +37,7 @@ from specpress.engine.observation import Observations
 from specpress.engine.tree import Tree
 from specpress.presses import get_press
 from specpress.schedules import Constant
-from specpress.speculation.prefill import read_rows
+from specpress.speculation.prefill import prefill, read_rows
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
 LONG = {"max_position_embeddings": 1024}
@@ -251,6 +251,17 @@ def test_an_arena_holds_all_layers_of_a_cache_or_does_not_hold_it():
     first.evict(torch.arange(21).expand(1, first.keys.shape[1], -1))  # as many slots, in buffers of its own
     assert not arena.holds(cached.cache)
     assert not arena.free  # the other layers are still here
+
+
+@pytest.mark.parametrize("press", [None, get_press("knorm", compression_ratio=0.5)])
+def test_a_prompt_that_was_read_lies_where_its_first_step_reads_it(press):
+    model = tiny.llama()
+    static(model)
+    with decode_attention(model):
+        cached = CachedModel(model, 100)
+        prefill(cached, tiny.prompt(20), press=press)
+    (arena,) = model.static_steps.arenas
+    assert arena.holds(cached.cache)
 
 
 @pytest.mark.parametrize(("ahead", "kept"), [(False, [(1, 768)]), (True, [(1, 512), (1, 768)])])
