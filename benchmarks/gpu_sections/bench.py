@@ -17,7 +17,6 @@ from specpress.engine.cached_model import CachedModel
 from specpress.engine.graphs import CudaGraphs, StaticSteps, use_eager, use_graphs
 from specpress.hardware.clock import clock
 from specpress.laws import engines
-from specpress.laws.device import DeviceLaws
 from specpress.models.build import build_model
 
 GREEDY, SAMPLED = SamplingParams(temperature=0), SamplingParams(temperature=0.85, top_p=0.9)
@@ -147,7 +146,7 @@ def laws_on(kind: str, where: str) -> Iterator[None]:
     before = dict(engines.ENGINES)
     engines.ENGINES.pop(kind, None)
     if where == "device":
-        engines.ENGINES[kind] = DeviceLaws
+        engines.ENGINES[kind] = engines.laws_there
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -12,12 +13,13 @@ from specpress.decoding.uncached import generate_uncached
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.engine.graphs import use_eager, use_graphs
 from specpress.engine.tree import Tree
-from specpress.laws.device import DeviceLaws
+from specpress.laws.engines import laws_of
 from specpress.laws.law import Laws
 from specpress.laws.sampling import Randomness
 from specpress.presses import get_press
 from specpress.schedules import AIMD, Confidence, Constant
-from specpress.speculation.device_verification import verify_on_device
+from specpress.speculation.drafter import Proposal
+from specpress.speculation.rounds import judge
 from specpress.speculation.verification import OF_TREES, verify
 
 pytestmark = pytest.mark.gpu
@@ -53,15 +55,14 @@ def test_laws_draws_and_verdicts_are_the_hosts(sampling, method, gpu):
         target = 4 * torch.randn(5, 50304, generator=generator)
         near = (target[:4] + torch.randn(4, 50304, generator=generator)).to(gpu, torch.float16)
         target = target.to(gpu, torch.float16)
-        ours, theirs = DeviceLaws(target, sampling), Laws(target, sampling)
-        dense = torch.tensor(theirs[0].dense(50304))
-        torch.testing.assert_close(ours.mass[0].cpu(), dense, rtol=1e-10, atol=1e-15)
-        one, other = Randomness(seed), Randomness(seed)
-        drafted = Laws(near, sampling).take(one)
-        assert torch.equal(DeviceLaws(near, sampling).draw(other).tokens.cpu(), drafted)
+        ours, theirs = laws_of(target, sampling), Laws(target, sampling)
+        np.testing.assert_allclose(ours[0].dense(50304), theirs[0].dense(50304), rtol=1e-10, atol=1e-15)
+        one, other, drafts = Randomness(seed), Randomness(seed), laws_of(near, sampling)
+        drafted, there = Laws(near, sampling).take(one), drafts.draw(other).tokens
+        assert torch.equal(there.cpu(), drafted)
         expected = verify(method, theirs, Laws(near, sampling), drafted.tolist(), one)
-        kept, tokens = verify_on_device(method, ours, DeviceLaws(near, sampling), drafted, other)
-        assert (kept, tokens[-1]) == (expected.kept, expected.token)
+        found = judge(ours, Proposal(there, drafts), other, method)
+        assert (found.kept, found.tokens[-1]) == (expected.kept, expected.token)
 
 
 @pytest.mark.parametrize("method", OF_TREES)
@@ -72,13 +73,12 @@ def test_verdicts_on_trees_are_the_hosts(sampling, method, gpu):
         target = 4 * torch.randn(6, 50304, generator=generator)
         near = target[[parent + 1 for parent in tree.parents]] + torch.randn(5, 50304, generator=generator)
         target, near = target.to(gpu, torch.float16), near.to(gpu, torch.float16)
-        one, other = Randomness(seed), Randomness(seed)
-        drafted = Laws(near, sampling).take(one)
-        assert torch.equal(DeviceLaws(near, sampling).draw(other).tokens.cpu(), drafted)
+        one, other, drafts = Randomness(seed), Randomness(seed), laws_of(near, sampling)
+        drafted, there = Laws(near, sampling).take(one), drafts.draw(other).tokens
+        assert torch.equal(there.cpu(), drafted)
         expected = verify(method, Laws(target, sampling), Laws(near, sampling), drafted.tolist(), one, tree)
-        laws = DeviceLaws(target, sampling), DeviceLaws(near, sampling)
-        kept, tokens = verify_on_device(method, *laws, drafted, other, tree)
-        assert (kept, tokens[-1]) == (expected.kept, expected.token)
+        found = judge(laws_of(target, sampling), Proposal(there, drafts, BINARY), other, method)
+        assert (found.kept, found.tokens[-1]) == (expected.kept, expected.token)
 
 
 @pytest.mark.parametrize("sampling", ["greedy", "nucleus"])

@@ -20,7 +20,7 @@ from specpress.laws.sampling import Randomness, SamplingParams
 
 
 class DeviceLaws(Sequence):
-    """The laws of rows of logits, (n, head size): `mass`, float64 (n, vocabulary or less), each row sums to one.
+    """Sampled laws of rows of logits, (n, head size): `mass`, float64 (n, vocabulary or less), each row sums to one.
 
     `sound` : BoolTensor (n,), false where the logits left no law
     """
@@ -108,10 +108,6 @@ def dense_laws(logits: Tensor, sampling: SamplingParams, covered: Tensor | None,
 
 def _laws(logits: Tensor, sampling: SamplingParams) -> tuple[Tensor, Tensor]:
     """See `specpress.laws.sampling.probabilities`; and whether each row is a law."""
-    if sampling.greedy:
-        best = logits.float().argmax(-1, keepdim=True)  # NaN counts as the largest
-        laws = torch.zeros(logits.shape, dtype=torch.float64, device=logits.device).scatter_(-1, best, 1.0)
-        return laws, logits.gather(-1, best)[:, 0].isfinite()
     laws = torch.softmax(logits.float() / sampling.temperature, -1)
     if 0 < sampling.top_k < laws.shape[-1]:
         mass, tokens = laws.topk(sampling.top_k, -1)

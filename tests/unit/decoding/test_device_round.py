@@ -12,7 +12,6 @@ from specpress.drafters.autoregressive import draft
 from specpress.engine.attention import decode_attention
 from specpress.engine.cached_model import CachedModel
 from specpress.laws import engines
-from specpress.laws.device import DeviceLaws
 from specpress.laws.sampling import Randomness
 from specpress.presses import get_press
 from specpress.schedules import AIMD, Confidence, Constant
@@ -44,7 +43,7 @@ METHODS = {
 @pytest.fixture
 def on_the_device(monkeypatch):
     """From now on laws on CPU tensors are those of a GPU."""
-    return lambda: monkeypatch.setitem(engines.ENGINES, "cpu", DeviceLaws)
+    return lambda: monkeypatch.setitem(engines.ENGINES, "cpu", engines.laws_there)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)

@@ -20,7 +20,6 @@ from specpress.engine.cached_model import CachedModel
 from specpress.engine.graphs import StaticSteps
 from specpress.engine.ragged_model import RaggedModel
 from specpress.laws import engines
-from specpress.laws.device import DeviceLaws
 from specpress.laws.law import Head, point
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.schedules.base import never
@@ -33,7 +32,7 @@ SAMPLINGS = [SamplingParams(temperature=0), SamplingParams(temperature=0.85, top
 
 @pytest.fixture(autouse=True)
 def there(monkeypatch):
-    monkeypatch.setitem(engines.ENGINES, "meta", DeviceLaws)
+    monkeypatch.setitem(engines.ENGINES, "meta", engines.laws_there)
     monkeypatch.setattr(torch, "equal", lambda a, b: True)  # whether weights were replaced is a read
     monkeypatch.setattr(cached_model, "head_tokens", lambda model: model.head)  # as are a head's tokens
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which does not know the meta device
@@ -84,7 +83,7 @@ def test_a_round_up_to_its_one_read(sampling, verification, part, steps):
         verifier, drafting, randomness = CachedModel(target, 64), CachedModel(small, 64), Randomness(0)
         verifier.feed(context[None, :-1])
         proposal = draft(drafting, context, 4, never, sampling, randomness)
-        assert {x.device.type for x in (proposal.tokens, proposal.laws.mass)} == {"meta"}
+        assert {x.device.type for x in (proposal.tokens, proposal.laws.sound)} == {"meta"}
         with pytest.raises(NotImplementedError, match="meta"):
             rounds.speculate(verifier, Drafter(), context, proposal, sampling, randomness, verification)
     assert verifier.length == 24  # the tokens have been fed: what was missing is the outcome
@@ -109,7 +108,7 @@ def test_a_feature_head_on_a_device_of_its_own():
     with decode_attention(target, head), OneDevice():
         prefill(CachedModel(target, 64), context[None, :-1], drafter=drafter)
         proposal = drafter.propose(context, 3, never)
-    assert {x.device.type for x in (proposal.tokens, proposal.laws.mass)} == {"meta"}
+    assert {x.device.type for x in (proposal.tokens, proposal.laws.sound)} == {"meta"}
 
 
 def test_rows_that_go_their_own_ways():

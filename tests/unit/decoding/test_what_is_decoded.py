@@ -26,7 +26,7 @@ from specpress import SamplingParams, generate, perplexity
 from specpress.decoding.uncached import generate_uncached
 from specpress.drafters import Cascade, CompressedTarget, DraftModel, PromptLookup
 from specpress.engine.forward import forward_of
-from specpress.laws.device import DeviceLaws
+from specpress.laws.engines import laws_there
 from specpress.laws.law import law_of
 from specpress.presses import get_press
 
@@ -362,7 +362,7 @@ def test_one_logit_that_is_no_number_is_enough(worst, place):
     for sampling in (GREEDY, SamplingParams(), SamplingParams(top_k=5), SamplingParams(top_p=0.5)):
         with pytest.raises(ValueError, match="no numbers"):
             law_of(logits, sampling)
-        assert DeviceLaws(logits[None].repeat(2, 1), sampling).sound.tolist() == [False, False]
+        assert laws_there(logits[None].repeat(2, 1), sampling).sound.tolist() == [False, False]
     with pytest.raises(ValueError, match="no numbers"):
         law_of(torch.full((48,), -float("inf")), GREEDY)
     logits[place] = -float("inf")  # a token that cannot come is no fault

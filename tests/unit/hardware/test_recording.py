@@ -15,7 +15,6 @@ from specpress.speculation.drafter import Proposal
 from specpress.speculation.rounds import judge
 
 SAMPLINGS = {
-    "greedy": SamplingParams(temperature=0),
     "nucleus": SamplingParams(temperature=0.85, top_p=0.9),
     "top k": SamplingParams(top_k=5),
 }

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from instruments import NoHostReads
 
 from specpress.laws.device import DeviceLaws, drawn
-from specpress.laws.engines import ENGINES, joined, laws_of
+from specpress.laws.engines import ENGINES, joined, laws_of, laws_there
 from specpress.laws.law import Head, Law, Laws, point
+from specpress.laws.points import Points
 from specpress.laws.sampling import Randomness, SamplingParams
 
 SAMPLINGS = [
@@ -28,7 +29,7 @@ def random_logits(rows, vocabulary, seed, scale=3.0):
 @pytest.mark.parametrize("vocabulary", [1, 9, 3000])
 @given(
     scale=st.sampled_from([0.0, 0.01, 1.0, 4.0, 30.0]),
-    temperature=st.sampled_from([0.0, 0.3, 0.85, 2.0]),
+    temperature=st.sampled_from([0.3, 0.85, 2.0]),
     top_k=st.sampled_from([0, 1, 5, 400]),
     top_p=st.sampled_from([1.0, 1 - 1e-12, 0.99999, 0.9, 0.61803, 0.0123]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
@@ -62,7 +63,7 @@ def test_making_and_drawing_read_nothing_on_the_host(sampling):
     logits, randomness = random_logits(4, 500, 0), Randomness(1)
     randomness.on(logits.device, 1)  # the copy of the next uniforms
     with NoHostReads():
-        DeviceLaws(logits, sampling).draw(randomness)
+        laws_there(logits, sampling).draw(randomness)
 
 
 def test_the_instrument_sees_a_read():
@@ -117,7 +118,9 @@ def test_a_law_can_be_read_back_and_runs_of_them_joined():
 
 
 def test_a_gpu_gets_its_laws_where_its_logits_are():
-    assert dict(ENGINES) == {"cuda": DeviceLaws}
+    assert dict(ENGINES) == {"cuda": laws_there}
+    assert isinstance(laws_there(torch.zeros(1, 3), SamplingParams()), DeviceLaws)
+    assert isinstance(laws_there(torch.zeros(1, 3), SamplingParams(temperature=0)), Points)
     assert isinstance(laws_of(torch.zeros(1, 3), SamplingParams()), Laws)
 
 

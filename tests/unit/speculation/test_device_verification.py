@@ -24,7 +24,7 @@ def rows(count, seed, scale=1.0, vocabulary=V):
 @given(
     gamma=st.sampled_from([1, 2, 5]),
     closeness=st.sampled_from([0.0, 0.3, 3.0]),  # of the draft to the target: 0 is the same law
-    temperature=st.sampled_from([0.0, 0.85]),
+    temperature=st.sampled_from([0.4, 0.85]),
     top_k=st.sampled_from([0, 6]),
     top_p=st.sampled_from([1.0, 0.9, 0.4]),
     part=st.booleans(),  # a draft whose head covers part of the vocabulary
@@ -94,7 +94,7 @@ PARENTS = {
 @pytest.mark.parametrize("shape", PARENTS)
 @given(
     closeness=st.sampled_from([0.0, 0.3, 3.0]),
-    temperature=st.sampled_from([0.0, 0.85]),
+    temperature=st.sampled_from([0.4, 0.85]),
     top_p=st.sampled_from([1.0, 0.6]),
     points=st.booleans(),
     seed=st.integers(0, 9999),
