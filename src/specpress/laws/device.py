@@ -8,6 +8,7 @@ refused where something is read anyway.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -29,12 +30,13 @@ class DeviceLaws(Sequence):
         covered = None if head is None else head.device
         width = logits.shape[1] if head is None else int(head.host[-1]) + 1
         self.mass, self.sound = dense_laws(logits, constants=(replace(sampling, seed=0), covered, width))
+        self._read: list[Law | None] | None = None
 
     @classmethod
     def of(cls, mass: Tensor, sound: Tensor | None = None) -> "DeviceLaws":
         """Laws that are made already."""
         laws = cls.__new__(cls)
-        laws.mass = mass
+        laws.mass, laws._read = mass, None
         laws.sound = torch.ones(len(mass), dtype=torch.bool, device=mass.device) if sound is None else sound
         return laws
 
@@ -52,14 +54,17 @@ class DeviceLaws(Sequence):
         return len(self.mass)
 
     def __getitem__(self, index: int | slice) -> "Law | DeviceLaws":
-        """A slice stays on the device; a single law is read back."""
+        """A slice stays on the device; the first law that is asked for brings the supports of all to the host."""
         if isinstance(index, slice):
-            return DeviceLaws.of(self.mass[index], self.sound[index])
-        dense = self.mass[range(len(self))[index]].cpu().numpy()
-        tokens = dense.nonzero()[0]
-        if not len(tokens) or not self.sound[index]:
+            part = DeviceLaws.of(self.mass[index], self.sound[index])
+            part._read = None if self._read is None else self._read[index]
+            return part
+        if self._read is None:
+            self._read = _supports(torch.where(self.sound[:, None], self.mass, 0))
+        law = self._read[index]
+        if law is None:
             raise ValueError(NO_NUMBERS)
-        return Law(tokens, dense[tokens])
+        return law
 
     def draw(self, randomness: Randomness) -> Drawn:
         """A token from each."""
@@ -82,6 +87,15 @@ def drawn(mass: Tensor, uniforms: Tensor) -> Tensor:
     total = cumulative[:, -1:]
     level = torch.minimum(uniforms[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, level, right=True)[:, 0].clamp_(max=mass.shape[1] - 1)
+
+
+def _supports(mass: Tensor) -> list[Law | None]:
+    """The laws that rows, float64 (n, vocabulary), hold, on the host; None of a row without mass."""
+    rows, tokens = mass.nonzero(as_tuple=True)
+    there = torch.stack([rows.double(), tokens.double(), mass[rows, tokens]]).cpu().numpy()  # in one copy
+    ends = there[0].searchsorted(range(len(mass) + 1))
+    tokens = there[1].astype(np.int64)
+    return [Law(tokens[a:b], there[2, a:b]) if a < b else None for a, b in pairwise(ends.tolist())]
 
 
 def widened(mass: Tensor, width: int) -> Tensor:

@@ -110,9 +110,8 @@ def judge(laws: Laws | DeviceLaws, proposal: Proposal, randomness: Randomness, v
     tree = proposal.tree
     if not len(proposal.tokens):
         kept, tokens = (), laws.take(randomness)
-    elif isinstance(laws, DeviceLaws) and RULES[verification] in ON_DEVICE:
-        given = verification, laws, proposal.laws, proposal.tokens, randomness, tree
-        kept, tokens = verify_on_device(*given, recorded=proposal.parents is None)
+    elif isinstance(laws, DeviceLaws) and proposal.parents is None and RULES[verification] in ON_DEVICE:
+        kept, tokens = verify_on_device(verification, laws, proposal.laws, proposal.tokens, randomness)
     else:
         drafted = proposal.tokens.tolist()
         kept, token = verify(verification, laws, proposal.laws, drafted, randomness, tree)

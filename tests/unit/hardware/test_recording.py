@@ -107,15 +107,6 @@ def test_seeds_share_a_recording(recording):
     assert recording.captured == 1
 
 
-def test_verdicts_on_what_a_drafter_of_trees_proposes_are_not_recorded(recording):
-    laws = [DeviceLaws(rows(n, n), SAMPLINGS["nucleus"]) for n in (4, 3)]
-    before, drafted = recording.captured, laws[1].mass.argmax(-1)
-    path = verify_on_device("traversal", *laws, drafted, Randomness(0), recorded=False)
-    assert recording.captured == before
-    assert verify_on_device("traversal", *laws, drafted, Randomness(0)) == path
-    assert recording.captured == before + 1
-
-
 def test_a_round_records_the_verdict_on_a_drafter_of_paths_alone(recording):
     target, draft = (DeviceLaws(rows(n, n), SAMPLINGS["nucleus"]) for n in (4, 3))
     before, drafted = recording.captured, draft.mass.argmax(-1)

@@ -117,6 +117,18 @@ def test_a_law_can_be_read_back_and_runs_of_them_joined():
     ]
 
 
+def test_the_first_law_that_is_read_brings_all_of_them():
+    logits = random_logits(3, 12, 0)
+    logits[1, 4] = float("nan")
+    ours, theirs = DeviceLaws(logits, SamplingParams(top_p=0.8)), Laws(logits, SamplingParams(top_p=0.8))
+    first, ours.mass = ours[0], ours.mass[:0]
+    for found, expected in ((first, theirs[0]), (ours[-1], theirs[-1]), (ours[2:][0], theirs[2])):
+        assert found.tokens.tolist() == expected.tokens.tolist()
+        np.testing.assert_allclose(found.mass, expected.mass, rtol=1e-12)
+    with pytest.raises(ValueError, match="logits are infinite or no numbers"):
+        ours[1]
+
+
 def test_a_gpu_gets_its_laws_where_its_logits_are():
     assert dict(ENGINES) == {"cuda": laws_there}
     assert isinstance(laws_there(torch.zeros(1, 3), SamplingParams()), DeviceLaws)

@@ -1,4 +1,4 @@
-"""The rules on the device against those on the host: the same uniforms, the same outcome; nothing read but the end."""
+"""Laws on a device under the rules, there or on the host: the same uniforms, the same outcome; read once."""
 
 import pytest
 import torch
@@ -11,6 +11,8 @@ from specpress.laws.device import DeviceLaws
 from specpress.laws.law import NO_NUMBERS, Head, Laws, point
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.device_verification import verify_on_device
+from specpress.speculation.drafter import Proposal
+from specpress.speculation.rounds import judge
 from specpress.speculation.verification import OF_PATHS, OF_TREES, ImpossibleDraftError, verify
 
 V = 40
@@ -110,8 +112,10 @@ def test_outcomes_of_trees_are_the_hosts(method, shape, closeness, temperature, 
     drafted = drafts.take(Randomness(seed + 1)).tolist()
     laws = [point(token) for token in drafted] if points else list(drafts)
     expected = verify(method, Laws(target, sampling), laws, drafted, theirs, tree)
-    kept, tokens = verify_on_device(method, DeviceLaws(target, sampling), laws, torch.tensor(drafted), ours, tree)
-    assert (kept, tokens) == (expected.kept, [*(drafted[node] for node in expected.kept), expected.token])
+    proposal = Proposal(torch.tensor(drafted), laws, tree.parents)
+    found = judge(DeviceLaws(target, sampling), proposal, ours, method)
+    assert found.kept == expected.kept
+    assert found.tokens.tolist() == [*(drafted[node] for node in expected.kept), expected.token]
     assert ours.uniform() == theirs.uniform()
 
 
@@ -125,7 +129,9 @@ def on_both(method, target, draft, drafted, seed, tree):
                 kept, token = verify(method, *given, drafted, Randomness(seed), tree)
                 found.append((kept, [*(drafted[node] for node in kept), token]))
             else:
-                found.append(verify_on_device(method, *given, torch.tensor(drafted), Randomness(seed), tree))
+                parents = None if method in OF_PATHS else tree.parents
+                round_ = judge(given[0], Proposal(torch.tensor(drafted), draft, parents), Randomness(seed), method)
+                found.append((round_.kept, round_.tokens.tolist()))
         except ValueError as error:
             found.append((type(error), str(error)))
     return found
@@ -164,12 +170,3 @@ def test_a_token_that_its_law_cannot_have_drawn_is_refused_where_the_host_asks_f
         assert found == expected
         outcomes.add(found[0] is ImpossibleDraftError)
     assert True in outcomes
-
-
-@pytest.mark.parametrize("method", OF_TREES)
-def test_of_a_tree_too_one_copy_comes_back(method):
-    sampling, tree = SamplingParams(), Tree(PARENTS["breadth first"])
-    target, draft = DeviceLaws(rows(8, 0), sampling), DeviceLaws(rows(7, 1), sampling)
-    drafted = draft.draw(Randomness(0)).tokens
-    with NoHostReads():
-        verify_on_device(method, target, draft, drafted, Randomness(0), tree)
