@@ -3,7 +3,7 @@
 Within a run of snakemake the first script that asks starts the process, and goes on as its first fork. The process
 serves only scripts that start as it did itself (environment, folder, limits, priority, cores), and only while no file
 of the project has changed since. It sleeps between jobs and ends with its snakemake. Where anything is amiss a script
-starts as ever, which SPECPRESS_WARM=0 sees to for all.
+starts as ever, which SPECPRESS_WARM=0 sees to for all; a text in `PLACE` says why, where forks would lack something.
 """
 
 import ctypes
@@ -139,16 +139,25 @@ def serve(listener: str, address: str, *modules: str) -> None:
             importlib.import_module(module)
     gc.collect()
     gc.freeze()
-    if os.fork() == 0:  # numpy's BLAS ends its threads at a fork; a fork starts them anew when it uses them
-        os._exit(not _gpu_works())
-    if os.wait()[1] or len(os.listdir("/proc/self/task")) > 1:
-        return  # a fork would lack a GPU, or these threads
+    if lacking := _lacking_in_forks():
+        warm.address.with_suffix(".txt").write_text(f"no job is a fork here: {lacking}\n", encoding="utf-8")
+        return
     if arguments := warm.wait():
         _is_fork = True
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
         _begin_streams()
         runpy.run_path(arguments[0], run_name="__main__")
+
+
+def _lacking_in_forks() -> str | None:
+    """What a fork would not have that a script has; None if that is nothing."""
+    if os.fork() == 0:  # numpy's BLAS ends its threads at a fork; a fork starts them anew when it uses them
+        os._exit(not _gpu_works())
+    if os.wait()[1]:
+        return "a fork cannot use the GPU, for which a library has looked when it was imported"
+    threads = sorted(comm.read_text().strip() for comm in Path("/proc/self/task").glob("*/comm"))
+    return None if len(threads) == 1 else f"it would lack threads that imports have started ({', '.join(threads)})"
 
 
 @contextmanager

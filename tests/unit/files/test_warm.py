@@ -214,9 +214,14 @@ def test_it_ends_with_snakemake_and_a_fork_goes_on(run):
 
 
 UNFIT = {
-    "cannot be imported": "raise ImportError",
-    "a thread": "import threading, time\nthreading.Thread(target=time.sleep, args=[9], daemon=True).start()",
-    "a GPU in use": """
+    "cannot be imported": ("", "raise ImportError"),
+    "a thread": (
+        "threads",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=[9], daemon=True).start()",
+    ),
+    "a GPU in use": (
+        "GPU",
+        """
 import os, sys, types
 begun = os.getpid()
 def init():
@@ -225,14 +230,18 @@ def init():
 cuda = types.SimpleNamespace(is_available=lambda: True, init=init)
 sys.modules["torch"] = types.SimpleNamespace(cuda=cuda)
 """,
+    ),
 }
 
 
-@pytest.mark.parametrize("text", UNFIT.values(), ids=UNFIT)
-def test_what_forks_would_lack_is_not_imported_beforehand(run, text):
+@pytest.mark.parametrize(("lacking", "text"), UNFIT.values(), ids=UNFIT)
+def test_what_forks_would_lack_is_not_imported_beforehand(run, lacking, text):
     (run.folder / "src/unfit.py").write_text(text)
     assert run.who(modules="unfit") == (False, 0)
-    (address,) = (run.folder / ".snakemake/specpress").iterdir()
+    (address,) = (file for file in (run.folder / ".snakemake/specpress").iterdir() if not file.suffix)
+    said = address.with_suffix(".txt")
+    assert lacking in (said.read_text() if said.exists() else "")
+    assert said.exists() == bool(lacking)
     begun = address.stat().st_ino, address.stat().st_mtime_ns
     assert run.who(modules="unfit") == (False, 0)
     assert (address.stat().st_ino, address.stat().st_mtime_ns) == begun, "no second one is started"
