@@ -101,13 +101,6 @@ class PreallocatedLayer(DynamicLayer):
         self.slots -= tokens
         self.seen -= tokens
 
-    def move(self, start: int, kept: Sequence[int]) -> None:
-        """Of the slots from `start` on, bring those at `kept`, ascending, to the front; others are written over."""
-        for place, slot in enumerate(kept):
-            if place != slot:
-                for buffer in self._buffers:
-                    buffer[:, :, start + place].copy_(buffer[:, :, start + slot])
-
     def evict(self, kept: Tensor) -> None:
         """Keep the slots `kept`: LongTensor (batch, KV heads, kept), ascending, so that they stay in position order.
 
@@ -211,13 +204,23 @@ class PreallocatedCache(Cache):
         for layer in self.layers:
             layer.rollback(tokens)
 
-    @torch.inference_mode()
     def keep(self, new: int, kept: Sequence[int]) -> None:
         """Forget the last `new` tokens but those at `kept`, ascending; only what is not in its place yet is copied."""
         if not in_place(kept):
-            for layer in self.layers:
-                layer.move(layer.slots - new, kept)
+            bring_forward([(buffer, layer.slots - new) for layer in self.layers for buffer in layer._buffers], kept)
         self.rollback(new - len(kept))
+
+
+@torch.inference_mode()
+def bring_forward(buffers: Sequence[tuple[Tensor, int]], kept: Sequence[int]) -> None:
+    """Bring slots at `kept`, ascending, to the front of all that come from a first slot on; others are written over.
+
+    buffers : of all layers, (..., slots, head size), each with its first slot; one call copies a slot of all of them
+    """
+    for place, slot in enumerate(kept):
+        if place != slot:
+            here, there = ([buffer.select(-2, first + at) for buffer, first in buffers] for at in (place, slot))
+            torch._foreach_copy_(here, there)
 
 
 def in_place(kept: Sequence[int]) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from specpress.engine.cache import PreallocatedCache, PreallocatedLayer, grown, in_place, whole_blocks
+from specpress.engine.cache import PreallocatedCache, PreallocatedLayer, bring_forward, grown, in_place, whole_blocks
 
 
 class RaggedLayer(DynamicLayer):
@@ -40,14 +40,6 @@ class RaggedLayer(DynamicLayer):
         self.reserve(layer.slots)
         for buffer, kept in zip(self.buffers, (layer.keys, layer.values), strict=True):
             buffer[r, :, : layer.slots] = kept[0]
-
-    @torch.inference_mode()
-    def move(self, r: int, start: int, kept: Sequence[int]) -> None:
-        """Of row r's slots from `start` on, bring those at `kept`, ascending, to the front; others are written over."""
-        for place, slot in enumerate(kept):
-            if place != slot:
-                for buffer in self.buffers:
-                    buffer[r, :, start + place].copy_(buffer[r, :, start + slot])
 
     def shrink(self, slots: int) -> None:
         """Give back, by whole blocks, the memory of `slots` slots that no row uses any more."""
@@ -117,8 +109,8 @@ class RaggedCache(Cache):
     def keep(self, r: int, new: int, kept: Sequence[int]) -> None:
         """Of row r's last `new` tokens forget all but those at `kept`, ascending; see `PreallocatedCache.keep`."""
         if not in_place(kept):
-            for layer in self.layers:
-                layer.move(r, self.slots[r] - new, kept)
+            first = self.slots[r] - new
+            bring_forward([(buffer[r], first) for layer in self.layers for buffer in layer.buffers], kept)
         self.slots[r] -= new - len(kept)
         self.lengths[r] -= new - len(kept)
 

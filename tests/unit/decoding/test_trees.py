@@ -8,9 +8,8 @@ from tree_drafters import BINARY, Branching
 from specpress import SamplingParams, generate
 from specpress.decoding.generate import prepare
 from specpress.drafters import Cascade, Drafter, DraftModel, Proposal
+from specpress.engine import cache, ragged_cache
 from specpress.engine.attention import decode_attention
-from specpress.engine.cache import PreallocatedLayer
-from specpress.engine.ragged_cache import RaggedLayer
 from specpress.laws.law import point
 from specpress.presses import get_press
 from specpress.schedules import Constant
@@ -90,7 +89,7 @@ def test_a_path_that_is_not_brought_to_its_place_is_seen(monkeypatch):
     target = tiny.llama(2, seed=1)
     prompt, settings = tiny.prompt(12), {"max_new_tokens": 20, "sampling": GREEDY}
     alone = generate(target, prompt, **settings).tokens
-    monkeypatch.setattr(PreallocatedLayer, "move", lambda layer, start, kept: None)
+    monkeypatch.setattr(cache, "bring_forward", lambda buffers, kept: None)
     drafter = Oracle([*prompt[0].tolist(), *alone[0].tolist()])
     found = generate(target, prompt, drafter=drafter, verification="traversal", schedule=Constant(6), **settings)
     assert not torch.equal(found.tokens, alone)
@@ -178,7 +177,7 @@ def test_a_path_of_a_row_that_is_not_brought_to_its_place_is_seen(monkeypatch):
     target = tiny.llama(2, seed=1)
     prompt, settings = tiny.prompt(12), {"max_new_tokens": 20, "sampling": GREEDY}
     alone = generate(target, prompt, **settings).tokens
-    monkeypatch.setattr(RaggedLayer, "move", lambda layer, r, start, kept: None)
+    monkeypatch.setattr(ragged_cache, "bring_forward", lambda buffers, kept: None)
     drafter = Oracle([*prompt[0].tolist(), *alone[0].tolist()])
     settings |= {"verification": "traversal", "schedule": Constant(6)}
     found = generate(target, prompt.repeat(2, 1), drafter=drafter, **settings).tokens
