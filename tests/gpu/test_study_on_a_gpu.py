@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+import studies
 from tree import Tree
 
 from specpress.study.load import load_study
@@ -27,10 +27,7 @@ def test_the_check_of_a_gpu_at_its_tiny_size(gpu, tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("snakemake") is None, reason="no Snakemake here")
 def test_a_tiny_study(gpu, tmp_path):
     tree = Tree(tmp_path)
-    study = yaml.safe_load((ROOT / "tests" / "study.yaml").read_text()) | {"device": "cuda"}
-    for experiment in study["experiments"]:
-        if "steps" in experiment:
-            experiment["steps"] = [step for step in experiment["steps"] if step["name"] != "four-bits"]  # a CPU's alone
+    study = studies.of_a_gpu()
     tree.write_study(study)
     wanted = [f"results/tiny/metrics/{name}.json" for name in load_study(study).experiments]
     tree.snakemake("--cores", "2", *wanted, "results/tiny/machine.json")

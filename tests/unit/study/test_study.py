@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import studies
 import yaml
 
 from specpress.study.expansion import canonical, data_of, expand, is_timed, models_of, modules_of
@@ -597,6 +598,12 @@ def schema_keys(schema) -> set[str]:
         return set()
     own = set(schema.get("properties", {}))
     return own.union(*(schema_keys(value) for value in schema.values()))
+
+
+def test_the_tiny_study_of_a_gpu_is_valid():
+    """Tests that only a GPU runs start from it."""
+    kinds = {spec["kind"] for spec in load_study(studies.of_a_gpu()).experiments.values()}
+    assert kinds == {spec["kind"] for spec in read_study(ROOT / "tests" / "study.yaml").experiments.values()}
 
 
 def test_readme_explains_exactly_the_keys_of_the_schema():
