@@ -14,7 +14,7 @@ from specpress.engine.cached_model import CachedModel
 from specpress.engine.ragged_model import RaggedModel
 from specpress.engine.tree import CONTEXT, Tree
 from specpress.laws.device import DeviceLaws
-from specpress.laws.engines import laws_of, selected
+from specpress.laws.engines import laws_of
 from specpress.laws.law import Law, Laws
 from specpress.laws.sampling import Randomness, SamplingParams
 from specpress.speculation.device_verification import ON_DEVICE, verify_on_device
@@ -118,5 +118,5 @@ def judge(laws: Laws | DeviceLaws, proposal: Proposal, randomness: Randomness, v
         tokens = [*(drafted[node] for node in kept), token]
     after = kept[-1] if kept else CONTEXT
     cut = len(kept) < len(proposal.tokens) if tree is None else bool(tree.children[after])
-    of_kept = laws[: len(kept) + 1] if tree is None else selected(laws, [CONTEXT + 1, *(node + 1 for node in kept)])
+    of_kept = laws[: len(kept) + 1] if tree is None else [laws[node + 1] for node in (CONTEXT, *kept)]
     return Round(kept, torch.as_tensor(tokens), of_kept, cut)
