@@ -14,7 +14,10 @@ from specpress.paper.plotting import Look, cut_intervals, draw_series, empty_she
 from specpress.paper.wording import PROMPT_WORDS, drafter_name, method_name, sampling_name, schedule_name
 
 PREDICTED = "0.35"
-WIDEST = 22  # characters in a line of the name of a method without a gamma axis
+WIDEST, UNBROKEN = 22, 60  # characters in a line of the name of a method without a gamma axis, as room allows
+APART = 1.8  # between the places of such methods, draft lengths
+LINE, BOLD = 0.1, 0.072  # inches: of a line of their names, of a bold character
+MARGIN = 0.6  # inches, left of all panels
 PROMPTS = ["data", "baseline", "batch", "prompt_limit", "sampling"]
 
 
@@ -29,16 +32,24 @@ def draw(summary: pd.DataFrame) -> Figure:
     style = looks([*speed[speed.swept].series, *marks])
     groups = list(speed.groupby(PROMPTS, dropna=False))
     places = [
-        {name: first + 1.8 * i for i, name in enumerate(dict.fromkeys(rows[~rows.swept].series))} for _, rows in groups
+        {name: first + APART * i for i, name in enumerate(dict.fromkeys(rows[~rows.swept].series))}
+        for _, rows in groups
     ]
-    widths = [max(8.0, first + 1.8 * len(found)) for found in places]
-    longest = max((len(line) for name in marks for line in in_lines(name).split("\n")), default=0)
-    size = (6.5 if len(groups) > 1 else 3.8, 2.2 + 0.05 * longest)
-    figure, axes = panels(len(groups), width_ratios=widths, figsize=size)
+    widths = [max(8.0, first + APART * len(found)) for found in places]
+    wide = 6.5 if len(groups) > 1 else 3.8
+    unit = (wide - MARGIN) / sum(widths)  # inches a draft length
+    room = WIDEST if LINE * lines_of(marks) <= APART * unit else UNBROKEN
+    longest = max((len(line) for name in marks for line in in_lines(name, room).split("\n")), default=0)
     varied = [key for key in PROMPTS if key != "sampling" and speed[key].nunique() > 1]
-    for axis, (_, rows), found in zip(axes, groups, places, strict=True):
-        draw_panel(axis, rows, found, style, sorted(set(gammas)))
-        axis.set_title(panel_title(rows.iloc[0], varied))
+    titles = [
+        panel_title(rows.iloc[0], varied, int(width * unit / BOLD))
+        for (_, rows), width in zip(groups, widths, strict=True)
+    ]
+    size = (wide, 2.2 + 0.05 * longest + LINE * (max(title.count("\n") for title in titles) - len(varied)))
+    figure, axes = panels(len(groups), width_ratios=widths, figsize=size)
+    for axis, (_, rows), found, title in zip(axes, groups, places, titles, strict=True):
+        draw_panel(axis, rows, found, style, sorted(set(gammas)), room)
+        axis.set_title(title)
     for axis in axes:  # once all are drawn: they share their scale
         cut_intervals(axis, high=1.4 * speed.estimate.max())
     axes[0].set_ylabel("speed-up (×)")
@@ -77,20 +88,28 @@ def series_name(row: pd.Series, swept: bool) -> str:
     return f"{name}{verification}" if row.drafter in ("draft_model", "prompt_lookup") else method_name(row)
 
 
-def in_lines(name: str) -> str:
-    """The name of a series in short lines, none of which ends within a draft length."""
-    return fill(name.replace(" = ", "\u00a0=\u00a0"), WIDEST)
+def in_lines(name: str, room: int) -> str:
+    """The name of a series in lines of `room` characters, none of which ends within a draft length."""
+    return fill(name.replace(" = ", "\u00a0=\u00a0"), room)
 
 
-def panel_title(row: pd.Series, varied: list[str]) -> str:
-    """How the panel samples, and below that what else differs between panels."""
+def lines_of(names: list[str]) -> int:
+    """The most lines that one of the names takes where they are short."""
+    return max((in_lines(name, WIDEST).count("\n") + 1 for name in names), default=1)
+
+
+def panel_title(row: pd.Series, varied: list[str], room: int) -> str:
+    """How the panel samples, and below that what else differs between panels, in lines of `room` characters."""
     name = sampling_name(row)
     words = {**PROMPT_WORDS, "baseline": str}
-    return "\n".join([name[0].upper() + name[1:], *(words[key](row[key]) for key in varied)])
+    lines = [name[0].upper() + name[1:], *(words[key](row[key]) for key in varied)]
+    return "\n".join(fill(line, max(room, 8)) for line in lines)
 
 
-def draw_panel(axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: dict[str, Look], gammas: list) -> None:
-    """Swept series over gamma, then one place for each method without a gamma axis."""
+def draw_panel(
+    axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: dict[str, Look], gammas: list, room: int
+) -> None:
+    """Swept series over gamma, then one place for each method without a gamma axis, named in lines of `room`."""
     axis.axhline(1, color="black", linewidth=0.8)
     for name, series in rows[rows.swept].groupby("series", sort=False):
         dashed = Look(PREDICTED, style[name].marker, "--")
@@ -102,7 +121,7 @@ def draw_panel(axis: Axes, rows: pd.DataFrame, places: dict[str, float], style: 
         draw_series(axis, mark[mark.metric == "predicted_speedup"], "place", dashed, shift=0.35, filled=False)
         lone = Look(style[name].color, style[name].marker, "none")
         draw_series(axis, mark[mark.metric == "speedup"], "place", lone)
-    axis.set_xticks([*gammas, *places.values()], [*map(str, gammas), *map(in_lines, places)])
+    axis.set_xticks([*gammas, *places.values()], [*map(str, gammas), *(in_lines(name, room) for name in places)])
     for label in axis.get_xticklabels()[len(gammas) :]:
         label.set(rotation=90, fontsize=6)
     axis.set_xlim(min([*gammas, *places.values()]) - 0.7, max([*gammas, *places.values()]) + 1.0)

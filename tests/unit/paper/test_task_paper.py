@@ -103,6 +103,14 @@ def test_the_table_has_presses_by_ratio_and_task_and_marks_what_is_lost(results)
     assert "Not measured in this study" in text_of(results_of([synthetic.speed("a")]), "tables/tasks")
 
 
+def test_tables_of_several_experiments_say_which_is_which(results):
+    both = results_of([*measured(), synthetic.tasks("other", data="bible", context=2048, presses=HARM)])
+    for where in ("Wikipedia, ", "King James Bible, 2048 tokens"):
+        assert where in text_of(both, "tables/tasks")
+        assert where in html_of(both, "all-tasks")
+        assert where not in text_of(results, "tables/tasks")
+
+
 def test_the_numbers_of_tasks_are_defined_by_task_press_ratio_and_mode(results):
     numbers = dict(definitions(results))
     assert numbers["tasks@single_needle:knorm:0.5:agnostic", "accuracy"] == "56\\%"

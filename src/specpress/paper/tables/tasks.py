@@ -10,31 +10,38 @@ from specpress.paper.decisions import ABOVE, BELOW
 from specpress.paper.findings.tasks import TaskStudy, mode_name
 from specpress.paper.prose import upper_first
 from specpress.paper.table import UNMEASURED, Block, Column, Entry, Grid, Row, Table, row
-from specpress.paper.wording import press_name
+from specpress.paper.wording import data_name, press_name
 
 SIDE_BY_SIDE = 4  # tasks in a grid that fits on a page
 
 
 def tasks(results) -> Table:
     """One row a press, one group of columns a task; then the tasks that the full cache fails."""
-    grids = [grid for study in results.task_studies for grid in _grids(study)]
+    studies = results.task_studies
+    grids = [grid for study in studies for grid in _grids(study, _where(study) if len(studies) > 1 else "")]
     return Table(grids or [Grid([Column("left")], [], [UNMEASURED])])
 
 
-def _grids(study: TaskStudy) -> Iterator[Grid]:
+def _where(study: TaskStudy) -> str:
+    return f"{data_name(study.spec['data'])}, {study.spec['context']} tokens"
+
+
+def _grids(study: TaskStudy, where: str) -> Iterator[Grid]:
+    """where : what tells the experiment from the others; nothing of a single one"""
     titles = [*study.able, study.together] if len(study.able) > 1 else study.able
     for start in range(0, len(titles), SIDE_BY_SIDE):
-        yield _grid(study, titles[start : start + SIDE_BY_SIDE])
+        yield _grid(study, titles[start : start + SIDE_BY_SIDE], where)
     if study.unable:
         columns = [Column("left"), Column(), Column("left", gap="5pt", small=True)]
-        head = row("Decides nothing: the full cache fails it", Entry("accuracy", span=2, align="center"))
+        fails = "Decides nothing: the full cache fails it" + (f" ({where})" if where and not study.able else "")
+        head = row(fails, Entry("accuracy", span=2, align="center"))
         failed = [(title, study.full[title]["accuracy"]) for title in study.unable]
         yield Grid(
             columns, [head], [Block([row(upper_first(title), cell.text, cell.interval) for title, cell in failed])]
         )
 
 
-def _grid(study: TaskStudy, titles: list[str]) -> Grid:
+def _grid(study: TaskStudy, titles: list[str], where: str) -> Grid:
     span = len(study.ratios)
     columns = [Column("left"), *[Column(gap="9pt"), *[Column()] * (span - 1)] * len(titles)]
     names = [Entry(_emphasis(upper_first(title)), span=span, align="center", rule="lr") for title in titles]
@@ -45,7 +52,7 @@ def _grid(study: TaskStudy, titles: list[str]) -> Grid:
     for mode in study.modes:
         rows = [row(press_name(press), *_entries(study, titles, press, mode)) for press in study.presses]
         blocks.append(Block(rows, upper_first(mode_name(mode))))
-    return Grid(columns, [Row([Entry(), *names]), row("Press, share removed:", *removed)], blocks)
+    return Grid(columns, [Row([Entry(where), *names]), row("Press, share removed:", *removed)], blocks)
 
 
 def _entries(study: TaskStudy, titles: list[str], press: str, mode: str) -> Iterator[Markup]:
@@ -65,7 +72,10 @@ def all_tasks(results) -> Table:
     two = {"span": 2, "align": "center"}
     head = row("Press", "question", "removed", f"KV, {unit}", Entry("accuracy", **two), Entry("change", **two))
     blocks = [
-        Block([_full_row(study.full[title]["accuracy"]), *_point_rows(study, title, scale)], upper_first(title))
+        Block(
+            [_full_row(study.full[title]["accuracy"]), *_point_rows(study, title, scale)],
+            upper_first(title) + (f", {_where(study)}" if len(results.task_studies) > 1 else ""),
+        )
         for study in results.task_studies
         for title in study.full
     ]
