@@ -104,7 +104,7 @@ def test_the_table_has_presses_by_ratio_and_task_and_marks_what_is_lost(results)
 
 
 def test_tables_of_several_experiments_say_which_is_which(results):
-    both = results_of([*measured(), synthetic.tasks("other", data="bible", context=2048, presses=HARM)])
+    both = results_of([*measured(), synthetic.tasks("other", data="bible", context=2048.0, presses=HARM)])
     for where in ("Wikipedia, ", "King James Bible, 2048 tokens"):
         assert where in text_of(both, "tables/tasks")
         assert where in html_of(both, "all-tasks")

@@ -23,7 +23,7 @@ def tasks(results) -> Table:
 
 
 def _where(study: TaskStudy) -> str:
-    return f"{data_name(study.spec['data'])}, {study.spec['context']} tokens"
+    return f"{data_name(study.spec['data'])}, {study.spec['context']:g} tokens"
 
 
 def _grids(study: TaskStudy, where: str) -> Iterator[Grid]:
