@@ -109,6 +109,9 @@ def test_tables_of_several_experiments_say_which_is_which(results):
         assert where in text_of(both, "tables/tasks")
         assert where in html_of(both, "all-tasks")
         assert where not in text_of(results, "tables/tasks")
+    assert "as they do in 1, the other way round in 0, and in 0 not decidedly (rank correlations 1.00)" in text_of(
+        both, "text/abstract"
+    )
 
 
 def test_the_numbers_of_tasks_are_defined_by_task_press_ratio_and_mode(results):
