@@ -18,25 +18,22 @@ from torch import Tensor
 from specpress.hardware.recording import Recorded
 from specpress.laws.law import NO_NUMBERS, Drawn, Head, Law
 from specpress.laws.sampling import Randomness, SamplingParams
+from specpress.laws.there import LawsThere
 
 
-class DeviceLaws(Sequence):
-    """Sampled laws of rows of logits, (n, head size): `mass`, float64 (n, vocabulary or less), each row sums to one.
-
-    `sound` : BoolTensor (n,), false where the logits left no law
-    """
+class DeviceLaws(LawsThere):
+    """Sampled laws of rows of logits, (n, head size): `mass`, float64 (n, vocabulary or less), each row sums to one."""
 
     def __init__(self, logits: Tensor, sampling: SamplingParams, head: Head | None = None):
         covered = None if head is None else head.device
         width = logits.shape[1] if head is None else int(head.host[-1]) + 1
         self.mass, self.sound = dense_laws(logits, constants=(replace(sampling, seed=0), covered, width))
-        self._read: list[Law | None] | None = None
 
     @classmethod
     def of(cls, mass: Tensor, sound: Tensor | None = None) -> "DeviceLaws":
         """Laws that are made already."""
         laws = cls.__new__(cls)
-        laws.mass, laws._read = mass, None
+        laws.mass = mass
         laws.sound = torch.ones(len(mass), dtype=torch.bool, device=mass.device) if sound is None else sound
         return laws
 
@@ -50,21 +47,13 @@ class DeviceLaws(Sequence):
         dense = torch.zeros(len(laws) * width, dtype=torch.float64, device=device)
         return cls.of(dense.index_copy_(0, places.to(device), mass.to(device)).view(len(laws), width))
 
-    def __len__(self) -> int:
-        return len(self.mass)
+    def picked(self, places: slice | Sequence[int]) -> "DeviceLaws":
+        """See `LawsThere.picked`."""
+        return DeviceLaws.of(self.mass[places], self.sound[places])
 
-    def __getitem__(self, index: int | slice) -> "Law | DeviceLaws":
-        """A slice stays on the device; the first law that is asked for brings the supports of all to the host."""
-        if isinstance(index, slice):
-            part = DeviceLaws.of(self.mass[index], self.sound[index])
-            part._read = None if self._read is None else self._read[index]
-            return part
-        if self._read is None:
-            self._read = _supports(torch.where(self.sound[:, None], self.mass, 0))
-        law = self._read[index]
-        if law is None:
-            raise ValueError(NO_NUMBERS)
-        return law
+    def on_host(self) -> list[Law | None]:
+        """See `LawsThere.on_host`; what travels is their supports."""
+        return _supports(torch.where(self.sound[:, None], self.mass, 0))
 
     def draw(self, randomness: Randomness) -> Drawn:
         """A token from each."""

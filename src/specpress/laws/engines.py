@@ -14,6 +14,7 @@ from specpress.laws.device import DeviceLaws
 from specpress.laws.law import Head, Law, Laws
 from specpress.laws.points import Points
 from specpress.laws.sampling import SamplingParams
+from specpress.laws.there import LawsThere
 
 
 def laws_there(logits: Tensor, sampling: SamplingParams, head: Head | None = None) -> DeviceLaws | Points:
@@ -31,11 +32,7 @@ def laws_of(logits: Tensor, sampling: SamplingParams, head: Head | None = None) 
 
 def selected(laws: Sequence[Law], places: Sequence[int]) -> Sequence[Law]:
     """The laws at these places, where they are."""
-    if isinstance(laws, DeviceLaws):
-        return DeviceLaws.of(laws.mass[places], laws.sound[places])
-    if isinstance(laws, Points):
-        return Points.of(laws.tokens[places], laws.sound[places])
-    return [laws[place] for place in places]
+    return laws.picked(places) if isinstance(laws, LawsThere) else [laws[place] for place in places]
 
 
 def joined(parts: Sequence[Sequence[Law]]) -> Sequence[Law]:

@@ -11,44 +11,34 @@ import torch
 from torch import Tensor
 
 from specpress.hardware.recording import Recorded
-from specpress.laws.law import NO_NUMBERS, Drawn, Head, Law, point
+from specpress.laws.law import Drawn, Head, Law, point
 from specpress.laws.sampling import Randomness
+from specpress.laws.there import LawsThere
 
 
-class Points(Sequence):
+class Points(LawsThere):
     """The greedy laws of rows of logits, (n, head size): `tokens`, LongTensor (n,), each has all of its law's mass.
 
-    Drawing reads nothing on the host; the first law that is asked for brings all of them there, in one copy.
-
-    `sound` : BoolTensor (n,), false where the logits left no law
+    Drawing reads nothing on the host, and one copy brings all of them there.
     """
 
     def __init__(self, logits: Tensor, head: Head | None = None):
         self.tokens, self.sound = most_likely(logits, constants=(None if head is None else head.device,))
-        self._read: list[int] | None = None
 
     @classmethod
     def of(cls, tokens: Tensor, sound: Tensor) -> "Points":
         """Laws that are made already."""
         laws = cls.__new__(cls)
-        laws.tokens, laws.sound, laws._read = tokens, sound, None
+        laws.tokens, laws.sound = tokens, sound
         return laws
 
-    def __len__(self) -> int:
-        return len(self.tokens)
+    def picked(self, places: slice | Sequence[int]) -> "Points":
+        """See `LawsThere.picked`."""
+        return Points.of(self.tokens[places], self.sound[places])
 
-    def __getitem__(self, index: int | slice) -> "Law | Points":
-        """A slice stays on the device; ValueError for a law that is none."""
-        if isinstance(index, slice):
-            part = Points.of(self.tokens[index], self.sound[index])
-            part._read = None if self._read is None else self._read[index]
-            return part
-        if self._read is None:
-            self._read = torch.where(self.sound, self.tokens, -1).tolist()
-        token = self._read[index]
-        if token < 0:
-            raise ValueError(NO_NUMBERS)
-        return point(token)
+    def on_host(self) -> list[Law | None]:
+        """See `LawsThere.on_host`."""
+        return [point(token) if token >= 0 else None for token in torch.where(self.sound, self.tokens, -1).tolist()]
 
     def draw(self, randomness: Randomness) -> Drawn:
         """A token from each, which is certain; a uniform is spent on it as on any other."""
